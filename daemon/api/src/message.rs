@@ -1,0 +1,243 @@
+//! The messages, version 1. Adding an optional field keeps the version; anything else raises it.
+
+use std::path::PathBuf;
+
+use mizar_core::ids::{JobId, Rank, StepId};
+use serde::{Deserialize, Serialize};
+
+/// A request and the protocol that it is written in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// [`crate::PROTOCOL_VERSION`] of the sender.
+    pub version: u16,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// What a client may ask of `mizard`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Request {
+    /// Is anyone there? Anybody may ask.
+    Ping,
+    /// All tasks of one step on this node have been forked. From root or the daemon's user.
+    RegisterStep(Box<StepRegistration>),
+    /// A task ended. From root or the daemon's user.
+    TaskExit(TaskExit),
+    /// A step left this node. From root or the daemon's user.
+    StepEnd {
+        /// Its job.
+        job: JobId,
+        /// The step.
+        step: StepId,
+    },
+    /// The job left this node (epilog). From root or the daemon's user.
+    JobEnd {
+        /// The job.
+        job: JobId,
+    },
+    /// What runs here, with live use. Users see their own jobs, root sees all.
+    Jobs {
+        /// Only this job.
+        job: Option<JobId>,
+    },
+    /// A program read or wrote a file: provenance. From the job's owner or root.
+    File(FileUse),
+}
+
+/// One step's arrival on one node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepRegistration {
+    /// The job (for an array task: its own id, not the array's).
+    pub job: JobId,
+    /// The step.
+    pub step: StepId,
+    /// The array's job id and this task's index, if it is one.
+    pub array: Option<(JobId, u32)>,
+    /// `SLURM_RESTART_COUNT`.
+    pub restart_count: u32,
+    /// The job's owner.
+    pub uid: u32,
+    /// The job's group.
+    pub gid: u32,
+    /// Slurm's name of this node.
+    pub node: String,
+    /// This node's place in the step's node list.
+    pub node_index: u32,
+    /// The job's node list, compressed as Slurm writes it (`n[1-4]`).
+    pub job_nodes: String,
+    /// The step's node list, likewise.
+    pub step_nodes: String,
+    /// Ranks in the step, over all nodes.
+    pub task_count: u32,
+    /// CPUs of the job on this node, if Slurm tells.
+    pub job_cpus: Option<u32>,
+    /// Memory of the job on this node in MiB, if it is limited.
+    pub job_memory_mib: Option<u64>,
+    /// The program and its arguments; for the batch step the stored script comes first.
+    pub command: Vec<String>,
+    /// The working directory.
+    pub cwd: PathBuf,
+    /// A few variables for the record (`SLURM_JOB_NAME`, `SLURM_JOB_PARTITION`,
+    /// `SLURM_JOB_ACCOUNT`, `SLURM_CLUSTER_NAME`, …); never the whole environment.
+    pub variables: Vec<(String, String)>,
+    /// Milliseconds between samples asked with `--mizar=sample=`, if any.
+    pub sample_ms: Option<u32>,
+    /// The pid of slurmstepd, which the tasks descend from.
+    pub stepd_pid: i32,
+    /// The tasks on this node.
+    pub tasks: Vec<TaskRegistration>,
+}
+
+/// One task of a step on this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRegistration {
+    /// Its global rank.
+    pub rank: Rank,
+    /// Its place on this node.
+    pub local_rank: u32,
+    /// Its first process.
+    pub pid: i32,
+    /// `CUDA_VISIBLE_DEVICES` or `ROCR_VISIBLE_DEVICES` as the task got it, if any.
+    pub visible_gpus: Option<String>,
+}
+
+/// The end of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskExit {
+    /// Its job.
+    pub job: JobId,
+    /// Its step.
+    pub step: StepId,
+    /// Its global rank.
+    pub rank: Rank,
+    /// The status as `wait(2)` gives it.
+    pub status: i32,
+}
+
+/// A file that a program of a job used or made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileUse {
+    /// The job.
+    pub job: JobId,
+    /// The step.
+    pub step: StepId,
+    /// The rank that did, if one did it alone.
+    pub rank: Option<Rank>,
+    /// Which way.
+    pub role: FileRole,
+    /// The file, absolute.
+    pub path: PathBuf,
+}
+
+/// How a file was touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileRole {
+    /// Read (`prov:used`).
+    Used,
+    /// Written (`prov:wasGeneratedBy`).
+    Generated,
+}
+
+/// The daemon's answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Response {
+    /// Done.
+    Ok,
+    /// Here, with these.
+    Pong {
+        /// The daemon's release.
+        mizar: String,
+        /// The node it speaks for.
+        node: String,
+        /// Jobs it watches.
+        jobs: u32,
+        /// Where it keeps records.
+        record_dir: PathBuf,
+    },
+    /// What runs here.
+    Jobs {
+        /// One entry a job.
+        jobs: Vec<LiveJob>,
+    },
+    /// Refused or failed.
+    Error {
+        /// Whose fault, for programs.
+        code: ErrorCode,
+        /// What and what to do, for people.
+        message: String,
+    },
+}
+
+/// Why a request was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The peer's uid may not ask this.
+    Denied,
+    /// Not a message of this protocol.
+    Malformed,
+    /// Another protocol version.
+    Version,
+    /// No such job here.
+    Unknown,
+    /// A named limit of the daemon is reached.
+    Limit,
+    /// The daemon failed.
+    Internal,
+}
+
+/// A running job on this node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LiveJob {
+    /// The job.
+    pub job: JobId,
+    /// Its owner.
+    pub uid: u32,
+    /// Its name, if Slurm told.
+    pub name: String,
+    /// This node.
+    pub node: String,
+    /// Its nodes, compressed.
+    pub nodes: String,
+    /// When it registered, Unix nanoseconds.
+    pub start_ns: i64,
+    /// CPUs of the job here, if known.
+    pub cpus: Option<u32>,
+    /// Memory limit here, if any.
+    pub memory_limit_bytes: Option<u64>,
+    /// Its running steps.
+    pub steps: Vec<LiveStep>,
+}
+
+/// A running step on this node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LiveStep {
+    /// The step.
+    pub step: StepId,
+    /// Ranks in the step, over all nodes.
+    pub task_count: u32,
+    /// Its tasks here.
+    pub tasks: Vec<LiveTask>,
+}
+
+/// A task's use, from the last two samples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LiveTask {
+    /// Its rank.
+    pub rank: Rank,
+    /// Its first process.
+    pub pid: i32,
+    /// Is it still running?
+    pub running: bool,
+    /// CPUs busy over the last interval (1.0 is one CPU), once two samples exist.
+    pub cpus_busy: Option<f64>,
+    /// Resident memory.
+    pub memory_bytes: u64,
+    /// Bytes per second read and written over the last interval, once two samples exist.
+    pub io_bytes_per_s: Option<f64>,
+    /// Threads.
+    pub threads: u32,
+}

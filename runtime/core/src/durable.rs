@@ -1,0 +1,132 @@
+//! Files that are either whole or absent: write aside, fsync, rename, fsync the folder.
+//!
+//! Every result under its final name goes through here, so that a full disk or a killed
+//! process leaves the old file or none, never half of one.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// A file being written beside its final name.
+///
+/// [`commit`](Self::commit) makes it appear; dropping it removes what was written.
+#[derive(Debug)]
+pub struct PendingFile {
+    file: File,
+    temporary: PathBuf,
+    target: PathBuf,
+    committed: bool,
+}
+
+impl PendingFile {
+    /// Starts a new file that will replace `target`, in the same folder.
+    ///
+    /// # Errors
+    /// Whatever the file system says about creating a file there.
+    pub fn create(target: &Path) -> io::Result<Self> {
+        let temporary = temporary_beside(target)?;
+        let file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+        Ok(Self { file, temporary, target: target.to_owned(), committed: false })
+    }
+
+    /// Where the bytes are until [`commit`](Self::commit): for libraries that open by path.
+    #[must_use]
+    pub fn temporary_path(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Flushes to disk and renames over the final name.
+    ///
+    /// # Errors
+    /// The first failing fsync or rename; the final name is then untouched.
+    pub fn commit(mut self) -> io::Result<()> {
+        self.file.sync_all()?;
+        std::fs::rename(&self.temporary, &self.target)?;
+        self.committed = true;
+        sync_parent(&self.target)
+    }
+}
+
+impl Write for PendingFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for PendingFile {
+    fn drop(&mut self) {
+        if !self.committed {
+            // Nothing can be done about a temporary file that will not go away.
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Writes `bytes` as the whole of `target`, durably and atomically.
+///
+/// # Errors
+/// The first failing step; `target` is then as it was.
+pub fn write(target: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = PendingFile::create(target)?;
+    file.write_all(bytes)?;
+    file.commit()
+}
+
+fn temporary_beside(target: &Path) -> io::Result<PathBuf> {
+    let name = target.file_name().ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidInput, format!("{} names no file", target.display()))
+    })?;
+    let mut temporary = OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".{}.{:x}.part", std::process::id(), crate::clock::monotonic_ns()));
+    Ok(target.with_file_name(temporary))
+}
+
+fn sync_parent(target: &Path) -> io::Result<()> {
+    let parent = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(parent)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names_in(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_dropped_file_leaves_the_old_one_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("result.nc");
+        write(&target, b"old").unwrap();
+        let mut pending = PendingFile::create(&target).unwrap();
+        pending.write_all(b"half of the ne").unwrap();
+        drop(pending);
+        assert_eq!(std::fs::read(&target).unwrap(), b"old");
+        assert_eq!(names_in(folder.path()), ["result.nc"]);
+    }
+
+    #[test]
+    fn a_committed_file_replaces_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("result.nc");
+        write(&target, b"old").unwrap();
+        write(&target, b"new").unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"new");
+        assert_eq!(names_in(folder.path()), ["result.nc"]);
+    }
+}

@@ -1,0 +1,1 @@
+//! The environment with which the ranks of a step find each other: PyTorch, Horovod, JAX.
