@@ -1,2 +1,61 @@
-//! (skeleton)
-fn main() {}
+//! The `mizar` command: one subcommand a module, each a thin edge over its library.
+//!
+//! Exit codes: 0 done, 1 failed (one message on stderr says what), 2 the command line is wrong.
+//! Left out: any logic that a library could hold.
+
+mod cube;
+mod ps;
+mod report;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+/// What a failed command answers; a wrong command line answers 2.
+const EXIT_FAILED: u8 = 1;
+
+/// Analyse arrays, watch jobs and read their records on an HPC site.
+#[derive(Parser)]
+#[command(name = "mizar", version, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong command line.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run CDO operators on NetCDF files, over any number of MPI ranks and threads
+    Cube(cube::Args),
+    /// Show running jobs with their live use
+    Ps(ps::Args),
+    /// Show the report of a job
+    Report(report::Args),
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Cube(args) => cube::run(args),
+        Command::Ps(args) => ps::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "mizar", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man => clap_mangen::Man::new(Cli::command())
+            .render(&mut std::io::stdout())
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(Into::into),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("mizar: {error:#}");
+        ExitCode::from(EXIT_FAILED)
+    })
+}
