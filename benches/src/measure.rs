@@ -1,0 +1,100 @@
+//! Measures a child process, and summarises repeated measurements.
+//!
+//! Called by the `bench_*` programs. CPU seconds come from the kernel's account of finished
+//! children, so they include every thread and grandchild that was waited for; measure one child
+//! at a time.
+
+use std::io;
+use std::process::{Command, ExitStatus};
+use std::time::Instant;
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+
+/// What one run of a program cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Usage {
+    /// How the program ended.
+    pub status: ExitStatus,
+    /// Seconds on the clock.
+    pub wall_s: f64,
+    /// Seconds of processor time, user and system, of the child and its own children.
+    pub cpu_s: f64,
+}
+
+/// Runs `command` to its end and returns what it cost.
+///
+/// # Errors
+/// If the program cannot be started or waited for.
+pub fn run(command: &mut Command) -> io::Result<Usage> {
+    let before_s = children_cpu_s()?;
+    let start = Instant::now();
+    let status = command.status()?;
+    let wall_s = start.elapsed().as_secs_f64();
+    Ok(Usage {
+        status,
+        wall_s,
+        cpu_s: children_cpu_s()? - before_s,
+    })
+}
+
+/// Returns the median, or NaN of nothing.
+#[must_use]
+pub fn median(values: &[f64]) -> f64 {
+    let sorted = sorted(values);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => f64::NAN,
+        count if count % 2 == 1 => sorted[middle],
+        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
+    }
+}
+
+/// Returns the smallest value that at least `percent` % of the values do not exceed, or NaN of
+/// nothing.
+#[must_use]
+pub fn percentile(values: &[f64], percent: f64) -> f64 {
+    let sorted = sorted(values);
+    let rank = (percent / 100.0 * sorted.len() as f64).ceil().max(1.0) as usize;
+    sorted
+        .get(rank.min(sorted.len()).wrapping_sub(1))
+        .copied()
+        .unwrap_or(f64::NAN)
+}
+
+fn sorted(values: &[f64]) -> Vec<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted
+}
+
+fn children_cpu_s() -> io::Result<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    Ok((usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_and_percentiles_of_known_values() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(&[]).is_nan());
+        let hundred: Vec<f64> = (1..=100).map(f64::from).collect();
+        assert_eq!(percentile(&hundred, 99.0), 99.0);
+        assert_eq!(percentile(&hundred, 100.0), 100.0);
+        assert_eq!(percentile(&hundred, 0.0), 1.0);
+        assert!(percentile(&[], 50.0).is_nan());
+    }
+
+    #[test]
+    fn a_busy_child_has_cpu_seconds() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"]);
+        let usage = run(&mut command).expect("sh exists everywhere");
+        assert!(usage.status.success());
+        assert!(usage.cpu_s > 0.0 && usage.wall_s > 0.0);
+    }
+}
