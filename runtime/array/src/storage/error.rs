@@ -1,0 +1,78 @@
+//! Why a file could not be read: every message names the file and the problem.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a file could not be opened or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// The file system refused: absent, not permitted, a broken disk.
+    #[error("cannot {operation} {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// `open`, `read`, `look at`.
+        operation: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It is there, but it is not a file that this version reads.
+    #[error("{} is {found}", path.display())]
+    NotReadable {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead, and what the user can do.
+        found: String,
+    },
+    /// The file is damaged: cut short, or its parts contradict each other.
+    #[error("{} is damaged: {problem}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where and how.
+        problem: String,
+    },
+    /// The HDF5 library refused.
+    #[error("{}: HDF5 cannot {operation}: {detail}", path.display())]
+    Hdf5 {
+        /// The file.
+        path: PathBuf,
+        /// What was asked of the library.
+        operation: String,
+        /// What it answered.
+        detail: String,
+    },
+    /// The variable is of a kind for which this call makes no sense (numbers of a text, …).
+    #[error("{}: variable `{variable}` is {found}, not {expected}", path.display())]
+    WrongKind {
+        /// The file.
+        path: PathBuf,
+        /// The variable.
+        variable: String,
+        /// What was asked for.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+    /// The caller asked for cells that the variable does not have, or gave a buffer of another
+    /// size.
+    #[error("{}: variable `{variable}` of shape {shape:?} has no region {region}", path.display())]
+    Region {
+        /// The file.
+        path: PathBuf,
+        /// The variable.
+        variable: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// The region, and the buffer's length where that is what does not fit.
+        region: String,
+    },
+    /// Another program wrote to the file since it was opened.
+    #[error("{} changed while it was read: run again when its writer has finished", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+}
