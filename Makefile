@@ -1,0 +1,141 @@
+# Every command of this repository. `make` alone lists them.
+#
+# `make demo` and `make test` do everything on a fresh Debian or Ubuntu with Rust: packages
+# too. Outside this tree they write only to the cache folder below (and to the system's
+# packages), and they leave nothing running. Any variable can be given on the command line.
+
+cache  := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mizar
+here   := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
+
+CARGO_TARGET_DIR ?= $(cache)/target
+MIZAR_VENV       ?= $(cache)/venv
+export CARGO_TARGET_DIR MIZAR_VENV
+
+CARGO   ?= cargo
+PREFIX  ?= /usr/local
+DESTDIR ?=
+NODES   ?= 2
+ARGS    ?=
+
+dev      = $(CARGO_TARGET_DIR)/debug
+release  = $(CARGO_TARGET_DIR)/release
+say      = @printf '==> %s\n'
+version := $(shell sed -n 's/^version = "\(.*\)"/\1/p' $(here)/Cargo.toml | head -n 1)
+# Tools that this Makefile installs for itself are found first.
+export PATH := $(cache)/tools/bin:$(PATH)
+
+# ---- Every day
+
+.PHONY: help
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: packages venv ## close the whole loop on CMIP6 data: event, job, result, report, PROV
+	@tests/demo/demo.sh
+
+.PHONY: test
+test: packages venv nextest lint build ## check and test everything
+	$(say) 'testing: documentation examples'
+	@$(CARGO) test --quiet --workspace --doc
+	$(say) 'testing: everything else'
+	@$(CARGO) nextest run --workspace
+
+.PHONY: lint
+lint: ## formatting and lints
+	$(say) 'formatting'
+	@$(CARGO) fmt --all --check
+	$(say) 'lints'
+	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+.PHONY: build
+build: ## build every program and the plugin (dev profile)
+	$(say) 'building'
+	@$(CARGO) build --workspace --all-targets
+
+.PHONY: doc
+doc: ## build the API documentation and refuse broken links
+	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps
+
+.PHONY: deny
+deny: ## licences, bans, sources and advisories with cargo-deny, where it is installed
+	@command -v cargo-deny >/dev/null || { \
+	  echo 'cargo-deny is not installed: cargo install --locked cargo-deny'; exit 1; }
+	@$(CARGO) deny check
+
+# ---- A private cluster to try things on
+
+lab_programs = $(CARGO) build --quiet -p mizar-lab -p mizar-agent -p mizar-cli -p mizar-gateway -p spank-mizar
+
+.PHONY: lab-up
+lab-up: packages ## start a private Slurm with mizard on NODES=2 nodes
+	@$(lab_programs)
+	@$(dev)/mizar-lab up --nodes $(NODES) $(ARGS)
+
+.PHONY: lab-down
+lab-down: ## stop it, and leave nothing behind
+	@$(CARGO) build --quiet -p mizar-lab
+	@$(dev)/mizar-lab down
+
+.PHONY: lab-env
+lab-env: ## print the path of a file to source before srun, sbatch, mizar
+	@$(CARGO) build --quiet -p mizar-lab
+	@$(dev)/mizar-lab env
+
+# ---- Figures (benches/README.md says what each measures)
+
+benches = plugin mizard gateway timmean
+
+.PHONY: bench $(benches:%=bench-%)
+bench: ## run every benchmark, one after another
+	@for bench in $(benches); do $(MAKE) --no-print-directory bench-$$bench || exit $$?; done
+
+bench-plugin: ## srun with the plugin over srun without
+bench-mizard: ## cost of mizard with 50 tasks
+bench-gateway: ## durable events per second
+bench-timmean: ## CPU seconds of the array engine beside CDO
+$(benches:%=bench-%): bench-%: packages venv
+	@$(CARGO) build --quiet --release --workspace --bins --lib
+	@$(release)/bench_$* $(ARGS)
+
+# ---- Installation
+
+module_dir = $(DESTDIR)$(PREFIX)/share/modulefiles/mizar
+
+.PHONY: install
+install: ## build in release and install under PREFIX=/usr/local, DESTDIR=
+	$(say) 'building in release'
+	@$(CARGO) build --release -p mizar-cli -p mizar-agent -p mizar-gateway -p spank-mizar
+	$(say) 'installing to $(DESTDIR)$(PREFIX)'
+	@install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/slurm $(module_dir) \
+	  $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/man/man1 \
+	  $(DESTDIR)$(PREFIX)/share/doc/mizar/examples \
+	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
+	  $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	@install -m 755 $(release)/mizar $(release)/mizard $(release)/mizar-gateway $(DESTDIR)$(PREFIX)/bin/
+	@# A rename swaps the plugin whole: a half-written one would be loaded by a running slurmd.
+	@install -m 755 $(release)/libspank_mizar.so $(DESTDIR)$(PREFIX)/lib/slurm/.spank_mizar.so.new
+	@mv -f $(DESTDIR)$(PREFIX)/lib/slurm/.spank_mizar.so.new $(DESTDIR)$(PREFIX)/lib/slurm/spank_mizar.so
+	@install -m 644 modulefiles/mizar/$(version) modulefiles/mizar/$(version).lua $(module_dir)/
+	@for unit in $(wildcard daemon/*/*.service daemon/*/systemd/*.service); do \
+	  sed 's|/usr/local|$(PREFIX)|g' $$unit > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; done
+	@install -m 644 examples/*.sbatch $(DESTDIR)$(PREFIX)/share/doc/mizar/examples/
+	@$(release)/mizar man > $(DESTDIR)$(PREFIX)/share/man/man1/mizar.1
+	@$(release)/mizar completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/mizar
+	@$(release)/mizar completions zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_mizar
+	@$(release)/mizar completions fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/mizar.fish
+	@echo 'Next, on every node: README.md, "How a site installs it".'
+
+# ---- What the commands above need
+
+.PHONY: packages
+packages:
+	@tests/tools/packages.sh
+
+.PHONY: venv
+venv: packages
+	@tests/tools/venv.sh >/dev/null
+
+.PHONY: nextest
+nextest:
+	@tests/tools/nextest.sh
