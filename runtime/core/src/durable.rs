@@ -26,8 +26,16 @@ impl PendingFile {
     /// Whatever the file system says about creating a file there.
     pub fn create(target: &Path) -> io::Result<Self> {
         let temporary = temporary_beside(target)?;
-        let file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
-        Ok(Self { file, temporary, target: target.to_owned(), committed: false })
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&temporary)?;
+        Ok(Self {
+            file,
+            temporary,
+            target: target.to_owned(),
+            committed: false,
+        })
     }
 
     /// Where the bytes are until [`commit`](Self::commit): for libraries that open by path.
@@ -79,11 +87,18 @@ pub fn write(target: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn temporary_beside(target: &Path) -> io::Result<PathBuf> {
     let name = target.file_name().ok_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidInput, format!("{} names no file", target.display()))
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{} names no file", target.display()),
+        )
     })?;
     let mut temporary = OsString::from(".");
     temporary.push(name);
-    temporary.push(format!(".{}.{:x}.part", std::process::id(), crate::clock::monotonic_ns()));
+    temporary.push(format!(
+        ".{}.{:x}.part",
+        std::process::id(),
+        crate::clock::monotonic_ns()
+    ));
     Ok(target.with_file_name(temporary))
 }
 

@@ -64,9 +64,10 @@ impl FromStr for JobId {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse()
-            .map(Self)
-            .map_err(|_| ParseIdError { expected: "job id", found: text.to_owned() })
+        text.parse().map(Self).map_err(|_| ParseIdError {
+            expected: "job id",
+            found: text.to_owned(),
+        })
     }
 }
 
@@ -78,10 +79,10 @@ impl FromStr for StepId {
             "batch" => Ok(Self::BATCH),
             "extern" => Ok(Self::EXTERN),
             "interactive" => Ok(Self::INTERACTIVE),
-            number => number
-                .parse()
-                .map(Self)
-                .map_err(|_| ParseIdError { expected: "step id", found: text.to_owned() }),
+            number => number.parse().map(Self).map_err(|_| ParseIdError {
+                expected: "step id",
+                found: text.to_owned(),
+            }),
         }
     }
 }
