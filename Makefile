@@ -14,6 +14,7 @@ export CARGO_TARGET_DIR MIZAR_VENV
 CARGO   ?= cargo
 PREFIX  ?= /usr/local
 DESTDIR ?=
+PLUGIN  ?= yes
 NODES   ?= 2
 ARGS    ?=
 
@@ -35,7 +36,7 @@ demo: packages venv ## close the whole loop on CMIP6 data: event, job, result, r
 	@tests/demo/demo.sh
 
 .PHONY: test
-test: packages venv nextest lint build ## check and test everything
+test: packages venv modules nextest lint build ## check and test everything
 	$(say) 'testing: documentation examples'
 	@$(CARGO) test --quiet --workspace --doc
 	$(say) 'testing: everything else'
@@ -103,9 +104,9 @@ $(benches:%=bench-%): bench-%: packages venv
 module_dir = $(DESTDIR)$(PREFIX)/share/modulefiles/mizar
 
 .PHONY: install
-install: ## build in release and install under PREFIX=/usr/local, DESTDIR=
+install: ## build in release and install under PREFIX=/usr/local, DESTDIR= (PLUGIN=no: without Slurm)
 	$(say) 'building in release'
-	@$(CARGO) build --release -p mizar-cli -p mizar-agent -p mizar-gateway -p spank-mizar
+	@$(CARGO) build --release -p mizar-cli -p mizar-agent -p mizar-gateway $(if $(filter yes,$(PLUGIN)),-p spank-mizar)
 	$(say) 'installing to $(DESTDIR)$(PREFIX)'
 	@install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/slurm $(module_dir) \
 	  $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/man/man1 \
@@ -113,9 +114,11 @@ install: ## build in release and install under PREFIX=/usr/local, DESTDIR=
 	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
 	  $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	@install -m 755 $(release)/mizar $(release)/mizard $(release)/mizar-gateway $(DESTDIR)$(PREFIX)/bin/
+ifeq ($(PLUGIN),yes)
 	@# A rename swaps the plugin whole: a half-written one would be loaded by a running slurmd.
 	@install -m 755 $(release)/libspank_mizar.so $(DESTDIR)$(PREFIX)/lib/slurm/.spank_mizar.so.new
 	@mv -f $(DESTDIR)$(PREFIX)/lib/slurm/.spank_mizar.so.new $(DESTDIR)$(PREFIX)/lib/slurm/spank_mizar.so
+endif
 	@install -m 644 modulefiles/mizar/$(version) modulefiles/mizar/$(version).lua $(module_dir)/
 	@for unit in $(wildcard daemon/*/*.service daemon/*/systemd/*.service); do \
 	  sed 's|/usr/local|$(PREFIX)|g' $$unit > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; done
@@ -135,6 +138,10 @@ packages:
 .PHONY: venv
 venv: packages
 	@tests/tools/venv.sh >/dev/null
+
+.PHONY: modules
+modules: packages
+	@tests/tools/modules.sh
 
 .PHONY: nextest
 nextest:
