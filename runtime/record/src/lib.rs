@@ -12,5 +12,19 @@
 //! Called by the daemon ([`writer`]) and by `mizar ps` and `mizar report` ([`reader`]).
 //! Samples hold raw counters and the clock at which they were read; rates are the reader's
 //! business. Left out: any sampling and any judgement.
+//!
+//! Live tables are chunked and not compressed: a table's last chunk is rewritten at every
+//! flush, and under SWMR a compressed chunk whose size changed moves and leaves its old place
+//! unused for ever, so that compression would make the file larger. `job.h5` is compressed.
 
+pub mod error;
+pub mod events;
+pub mod folder;
+pub mod merge;
 pub mod model;
+pub mod provenance;
+pub mod reader;
+mod table;
+pub mod writer;
+
+pub use error::RecordError;

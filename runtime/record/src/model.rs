@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use mizar_core::ids::{JobId, Rank, StepId};
+use mizar_core::ids::{Rank, StepId};
 use serde::{Deserialize, Serialize};
 
 /// The integer that means "could not be read".
@@ -86,6 +86,19 @@ pub struct NodeRecord {
     pub files: Vec<FileRecord>,
     /// The batch script, if this node ran it.
     pub script: Option<FileRecord>,
+    /// Times in which nothing was sampled, and why.
+    pub gaps: Vec<Gap>,
+}
+
+/// A time in which nothing was sampled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// From, Unix nanoseconds.
+    pub from_ns: i64,
+    /// To.
+    pub to_ns: i64,
+    /// Why ("daemon restarted", "disk full").
+    pub reason: String,
 }
 
 /// How figures were obtained, in words for people ("RAPL package counters", "none").
@@ -142,7 +155,7 @@ pub struct TaskInfo {
 }
 
 /// One reading of a task: its first process and all descendants.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, hdf5::H5Type)]
 #[repr(C)]
 pub struct TaskSample {
     /// When the reading ended, Unix nanoseconds.
@@ -172,7 +185,7 @@ pub struct TaskSample {
 }
 
 /// One reading of a step's cgroup on a node; only where Slurm keeps one.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, hdf5::H5Type)]
 #[repr(C)]
 pub struct StepSample {
     /// When the reading ended, Unix nanoseconds.
@@ -198,7 +211,7 @@ pub struct StepSample {
 }
 
 /// One reading of the node.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, hdf5::H5Type)]
 #[repr(C)]
 pub struct NodeSample {
     /// When the reading ended, Unix nanoseconds.
@@ -224,7 +237,7 @@ pub struct NodeSample {
 }
 
 /// What the daemon itself cost while the job ran.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, hdf5::H5Type)]
 #[repr(C)]
 pub struct OwnCost {
     /// When it was read, Unix nanoseconds.

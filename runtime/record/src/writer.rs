@@ -1,0 +1,239 @@
+//! Writes one segment of one node's record while the job runs.
+//!
+//! Called by `mizard` alone, from one thread. Tables are created up front, then the file is
+//! switched to single-writer/multiple-reader mode; rows appear to readers at each
+//! [`SegmentWriter::append`]. After an error the tables must be taken as lost: the caller
+//! drops the writer and begins the next segment.
+
+use std::path::Path;
+
+use hdf5::types::VarLenUnicode;
+use hdf5::{File, Location};
+use nix::sys::statvfs::statvfs;
+
+use crate::RecordError;
+use crate::events::EventLog;
+use crate::folder::{self, Segment};
+use crate::model::{Event, NodeSample, OwnCost, SCHEMA, StepSample, TaskSample};
+use crate::table::Table;
+
+/// Space that must remain beyond what is appended: HDF5 does not survive a failed write of
+/// its metadata, so it is never let near the end.
+const SPACE_MARGIN_BYTES: u64 = 512 << 10;
+
+/// Space for a new, empty segment.
+const NEW_SEGMENT_BYTES: u64 = 64 << 10;
+
+/// A crashed daemon leaves segments behind; more than these in one job are not believed.
+const MAX_SEGMENTS: u32 = 10_000;
+
+/// Rows waiting to be written.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    /// For `/task_samples`.
+    pub task_samples: Vec<TaskSample>,
+    /// For `/step_samples`.
+    pub step_samples: Vec<StepSample>,
+    /// For `/node_samples`.
+    pub node_samples: Vec<NodeSample>,
+    /// For `/own_cost`.
+    pub own_cost: Vec<OwnCost>,
+}
+
+impl Rows {
+    /// Number of rows, all tables.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.task_samples.len()
+            + self.step_samples.len()
+            + self.node_samples.len()
+            + self.own_cost.len()
+    }
+
+    /// Forgets all rows, keeps the memory.
+    pub fn clear(&mut self) {
+        self.task_samples.clear();
+        self.step_samples.clear();
+        self.node_samples.clear();
+        self.own_cost.clear();
+    }
+
+    fn size_bytes(&self) -> u64 {
+        (size_of_val(&self.task_samples[..])
+            + size_of_val(&self.step_samples[..])
+            + size_of_val(&self.node_samples[..])
+            + size_of_val(&self.own_cost[..])) as u64
+    }
+}
+
+/// An open segment.
+pub struct SegmentWriter {
+    segment: Segment,
+    events: EventLog,
+    tables: Tables,
+    file: File,
+}
+
+struct Tables {
+    task_samples: Table,
+    step_samples: Table,
+    node_samples: Table,
+    own_cost: Table,
+}
+
+impl SegmentWriter {
+    /// Begins the next free segment of `node` in the job's folder; `begin` must be
+    /// [`Event::Begin`] and becomes its first line.
+    ///
+    /// # Errors
+    /// [`RecordError`]; nothing is then left behind.
+    pub fn create(folder: &Path, node: &str, begin: &Event) -> Result<Self, RecordError> {
+        require_space(folder, NEW_SEGMENT_BYTES)?;
+        let mut number = folder::segments(folder)?
+            .into_iter()
+            .filter(|segment| segment.node == node)
+            .map(|segment| segment.number + 1)
+            .max()
+            .unwrap_or(0);
+        loop {
+            let segment = Segment {
+                node: node.to_owned(),
+                number,
+                folder: folder.to_owned(),
+            };
+            match Self::create_segment(segment, begin) {
+                Err(RecordError::Io { source, .. })
+                    if source.kind() == std::io::ErrorKind::AlreadyExists
+                        && number < MAX_SEGMENTS =>
+                {
+                    number += 1;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn create_segment(segment: Segment, begin: &Event) -> Result<Self, RecordError> {
+        let mut events = EventLog::create(&segment.events())?;
+        let made = events
+            .append(std::slice::from_ref(begin))
+            .and_then(|()| create_tables(&segment));
+        match made {
+            Ok((file, tables)) => Ok(Self {
+                segment,
+                events,
+                tables,
+                file,
+            }),
+            Err(error) => {
+                // What cannot be removed is an empty segment, which readers pass over.
+                let _ = std::fs::remove_file(segment.tables());
+                let _ = std::fs::remove_file(segment.events());
+                Err(error)
+            }
+        }
+    }
+
+    /// Which segment this is.
+    #[must_use]
+    pub fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
+    /// Appends rows and hands them to the system, so that readers of the open file see them.
+    ///
+    /// # Errors
+    /// [`RecordError::DiskFull`] leaves the segment usable: try again later.
+    /// After [`RecordError::Hdf5`] drop it.
+    pub fn append(&mut self, rows: &Rows) -> Result<(), RecordError> {
+        if rows.count() == 0 {
+            return Ok(());
+        }
+        let path = self.segment.tables();
+        require_space(&self.segment.folder, rows.size_bytes())?;
+        self.tables
+            .append(rows)
+            .map_err(RecordError::hdf5("append samples to", &path))
+    }
+
+    /// Appends events durably.
+    ///
+    /// # Errors
+    /// [`RecordError::Io`]; the events may then be appended again.
+    pub fn append_events(&mut self, events: &[Event]) -> Result<(), RecordError> {
+        self.events.append(events)
+    }
+
+    /// Ends the segment cleanly.
+    ///
+    /// # Errors
+    /// [`RecordError::Hdf5`] if the last blocks could not be written.
+    pub fn close(self) -> Result<(), RecordError> {
+        let path = self.segment.tables();
+        drop(self.tables);
+        self.file
+            .flush()
+            .map_err(RecordError::hdf5("flush", &path))?;
+        self.file.close().map_err(RecordError::hdf5("close", &path))
+    }
+}
+
+impl Tables {
+    fn append(&mut self, rows: &Rows) -> hdf5::Result<()> {
+        self.task_samples.append_flushed(&rows.task_samples)?;
+        self.step_samples.append_flushed(&rows.step_samples)?;
+        self.node_samples.append_flushed(&rows.node_samples)?;
+        self.own_cost.append_flushed(&rows.own_cost)
+    }
+}
+
+fn create_tables(segment: &Segment) -> Result<(File, Tables), RecordError> {
+    let path = segment.tables();
+    let make = || -> hdf5::Result<(File, Tables)> {
+        // SWMR needs the 1.10 file format. Exclusive creation follows no link that the folder's
+        // owner may have planted.
+        let file = File::with_options()
+            .with_fapl(|list| list.libver_v110())
+            .create_excl(&path)?;
+        write_text(&file, "schema", SCHEMA)?;
+        write_text(&file, "mizar", mizar_core::VERSION)?;
+        write_text(&file, "node", &segment.node)?;
+        let tables = Tables {
+            task_samples: Table::create_live::<TaskSample>(&file)?,
+            step_samples: Table::create_live::<StepSample>(&file)?,
+            node_samples: Table::create_live::<NodeSample>(&file)?,
+            own_cost: Table::create_live::<OwnCost>(&file)?,
+        };
+        file.start_swmr()?;
+        Ok((file, tables))
+    };
+    make().map_err(RecordError::hdf5("create", &path))
+}
+
+fn require_space(folder: &Path, bytes: u64) -> Result<(), RecordError> {
+    let status = statvfs(folder)
+        .map_err(|code| RecordError::io("ask for free space at", folder)(code.into()))?;
+    let available_bytes = status.blocks_available() as u64 * status.fragment_size() as u64;
+    let needed_bytes = bytes + SPACE_MARGIN_BYTES;
+    if available_bytes < needed_bytes {
+        let path = folder.to_owned();
+        return Err(RecordError::DiskFull {
+            path,
+            available_bytes,
+            needed_bytes,
+        });
+    }
+    Ok(())
+}
+
+pub(crate) fn write_text(place: &Location, name: &str, text: &str) -> hdf5::Result<()> {
+    // HDF5 strings end at the first NUL.
+    let text: VarLenUnicode = text
+        .replace('\0', "")
+        .parse()
+        .map_err(|_| hdf5::Error::Internal(format!("attribute {name} is no text")))?;
+    place
+        .new_attr::<VarLenUnicode>()
+        .create(name)?
+        .write_scalar(&text)
+}
