@@ -1,1 +1,45 @@
-//! (skeleton)
+//! A private real Slurm on one machine, for tests, demos and trying things out.
+//!
+//! A lab is a munged, a slurmctld and N slurmds, with slurmdbd where asked, below one
+//! directory and on loopback ports of its own, so several labs run side by side. As root each
+//! node has its own hostname, processes, `/dev/shm` and `/etc/hosts`, and fake GPUs if asked;
+//! without root, nodes share those with the machine, jobs run as the owner only, and there are
+//! no GPUs. A lab ends with the process that started it, however that ends: the kernel kills
+//! its daemons, and a small guard process removes its directory.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), mizar_lab::LabError> {
+//! let lab = mizar_lab::Lab::builder().nodes(2).start()?;
+//! let job = lab.sbatch("#!/bin/sh\nsrun hostname\n", &["-N2"])?;
+//! assert_eq!(lab.wait_job(job, std::time::Duration::from_secs(30))?, "COMPLETED");
+//! println!("{}", lab.job_output(job)?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Nothing here simulates Slurm, and nothing reaches beyond 127.0.0.1.
+
+mod binaries;
+mod builder;
+mod config;
+mod database;
+mod error;
+mod guard;
+mod jobs;
+mod lab;
+mod mizar;
+mod node;
+mod packages;
+mod ports;
+mod process;
+mod sys;
+
+pub use binaries::{binary, plugin_path};
+pub use builder::{LabBuilder, chain};
+pub use database::accounting_available;
+pub use error::LabError;
+pub use jobs::JobId;
+pub use lab::{Lab, namespaces_available};
+pub use mizar::MizarOptions;
+pub use nix::sys::signal::Signal;
+pub use node::NodeProcess;

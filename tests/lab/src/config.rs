@@ -1,0 +1,175 @@
+//! The files that Slurm reads, as text. Pure: no file is touched here.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// Everything that the generated files depend on.
+#[derive(Debug)]
+pub(crate) struct SlurmConfig<'a> {
+    pub(crate) dir: &'a Path,
+    /// The user who runs all daemons.
+    pub(crate) user: &'a str,
+    pub(crate) nodes: u32,
+    pub(crate) cpus: u32,
+    pub(crate) memory_mib: u32,
+    pub(crate) gpus: u32,
+    pub(crate) controller_port: u16,
+    pub(crate) first_node_port: u16,
+    /// The port of slurmdbd, if there is one.
+    pub(crate) database_port: Option<u16>,
+    /// Lines of the caller; Slurm takes the last of two equal keys.
+    pub(crate) extra: &'a str,
+}
+
+impl SlurmConfig<'_> {
+    /// The names of all nodes in Slurm's notation.
+    fn node_range(&self) -> String {
+        format!("n[1-{}]", self.nodes)
+    }
+
+    pub(crate) fn slurm_conf(&self) -> String {
+        let dir = self.dir.display();
+        let user = self.user;
+        // `TmpFS` per node keeps the PMIx servers of the nodes apart, `batch_sched_delay` cuts
+        // the start of a batch job from two seconds to half a second, and `NoInAddrAny` keeps
+        // everything on the loopback device.
+        let mut text = format!(
+            "ClusterName=lab\n\
+             SlurmctldHost=localhost(127.0.0.1)\n\
+             SlurmctldPort={port}\n\
+             SlurmUser={user}\n\
+             SlurmdUser={user}\n\
+             AuthType=auth/munge\n\
+             AuthInfo=socket={dir}/munge/munge.sock\n\
+             CredType=cred/munge\n\
+             CommunicationParameters=NoInAddrAny,NoCtldInAddrAny\n\
+             StateSaveLocation={dir}/state\n\
+             SlurmdSpoolDir={dir}/spool/%n\n\
+             SlurmctldPidFile={dir}/run/slurmctld.pid\n\
+             SlurmdPidFile={dir}/run/slurmd.%n.pid\n\
+             SlurmctldLogFile={dir}/log/slurmctld.log\n\
+             SlurmdLogFile={dir}/log/slurmd.%n.log\n\
+             TmpFS={dir}/tmp/%n\n\
+             PlugStackConfig={dir}/etc/plugstack.conf\n\
+             MailProg=/bin/true\n\
+             SlurmdParameters=config_overrides\n\
+             ReturnToService=2\n\
+             SchedulerType=sched/backfill\n\
+             SchedulerParameters=batch_sched_delay=0\n\
+             SelectType=select/cons_tres\n\
+             SelectTypeParameters=CR_Core_Memory\n\
+             DefMemPerCPU={memory_per_cpu}\n\
+             ProctrackType=proctrack/linuxproc\n\
+             TaskPlugin=task/none\n\
+             SwitchType=switch/none\n\
+             MpiDefault=pmix\n\
+             JobAcctGatherType=jobacct_gather/linux\n\
+             JobAcctGatherFrequency=task=1\n\
+             GresTypes=gpu\n\
+             KillWait=5\n\
+             MessageTimeout=30\n\
+             InactiveLimit=0\n\
+             MinJobAge=600\n",
+            port = self.controller_port,
+            memory_per_cpu = self.memory_mib / self.cpus,
+        );
+        self.write_accounting(&mut text);
+        text.push_str(self.extra);
+        if !self.extra.is_empty() && !self.extra.ends_with('\n') {
+            text.push('\n');
+        }
+        self.write_nodes(&mut text);
+        text
+    }
+
+    fn write_accounting(&self, text: &mut String) {
+        let Some(port) = self.database_port else {
+            text.push_str("AccountingStorageType=accounting_storage/none\n");
+            return;
+        };
+        let _ = writeln!(
+            text,
+            "AccountingStorageType=accounting_storage/slurmdbd\n\
+             AccountingStorageHost=localhost\n\
+             AccountingStoragePort={port}\n\
+             AccountingStoragePass={}/munge/munge.sock\n\
+             AccountingStorageTRES=gres/gpu\n\
+             AccountingStoreFlags=job_comment",
+            self.dir.display()
+        );
+    }
+
+    fn write_nodes(&self, text: &mut String) {
+        let first = u32::from(self.first_node_port);
+        let ports = format!("[{first}-{}]", first + self.nodes - 1);
+        let gres = if self.gpus > 0 {
+            format!(" Gres=gpu:fake:{}", self.gpus)
+        } else {
+            String::new()
+        };
+        let _ = writeln!(
+            text,
+            "NodeName={} NodeHostname=localhost NodeAddr=127.0.0.1 Port={ports} CPUs={} \
+             RealMemory={}{gres}\n\
+             PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO",
+            self.node_range(),
+            self.cpus,
+            self.memory_mib
+        );
+    }
+
+    /// GPUs are character device nodes without a driver: Slurm hands out nothing less.
+    pub(crate) fn gres_conf(&self) -> String {
+        if self.gpus == 0 {
+            return String::new();
+        }
+        let (nodes, dir, last) = (self.node_range(), self.dir.display(), self.gpus - 1);
+        format!("NodeName={nodes} Name=gpu Type=fake File={dir}/dev/nvidia[0-{last}]\n")
+    }
+
+    /// With these keys Open MPI's start under `srun --mpi=pmix` races least.
+    pub(crate) fn mpi_conf() -> &'static str {
+        "PMIxFenceBarrier=true\nPMIxCollFence=tree\nPMIxDirectConn=false\n"
+    }
+
+    pub(crate) fn cgroup_conf() -> &'static str {
+        "CgroupAutomount=no\n"
+    }
+
+    pub(crate) fn slurmdbd_conf(&self, port: u16) -> String {
+        let (dir, user) = (self.dir.display(), self.user);
+        format!(
+            "AuthType=auth/munge\n\
+             AuthInfo=socket={dir}/munge/munge.sock\n\
+             DbdHost=localhost\n\
+             DbdAddr=127.0.0.1\n\
+             DbdPort={port}\n\
+             CommunicationParameters=NoInAddrAny\n\
+             SlurmUser={user}\n\
+             DebugLevel=info\n\
+             LogFile={dir}/log/slurmdbd.log\n\
+             PidFile={dir}/run/slurmdbd.pid\n\
+             StorageType=accounting_storage/mysql\n\
+             StorageHost=localhost\n\
+             StorageUser={user}\n\
+             StorageLoc=slurm_acct_db\n"
+        )
+    }
+
+    /// `/etc/hosts` of every node: the machine's own, and all nodes.
+    pub(crate) fn hosts(&self, machine: &str) -> String {
+        let mut text = machine.to_owned();
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        for node in node_names(self.nodes) {
+            let _ = writeln!(text, "127.0.0.1 {node}");
+        }
+        text
+    }
+}
+
+/// The names of a lab's nodes: `n1`, `n2`, …
+pub(crate) fn node_names(count: u32) -> Vec<String> {
+    (1..=count).map(|number| format!("n{number}")).collect()
+}
