@@ -127,7 +127,9 @@ main() {
         return
     fi
     [ "${MIZAR_SKIP_PACKAGES:-0}" != 1 ] || return 0
-    command -v apt-get >/dev/null && command -v dpkg-query >/dev/null || refuse_system
+    if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+        refuse_system
+    fi
     local names
     names=$(missing)
     # An optional package that this release lacks must not cost a network round trip each time.
