@@ -44,7 +44,7 @@ pub(crate) fn profile_dir() -> PathBuf {
 pub(crate) fn require_built() -> Result<(), LabError> {
     for (path, package) in [
         (binary("mizard"), "mizar-agent"),
-        (plugin_path(), "slurm-plugin"),
+        (plugin_path(), "spank-mizar"),
     ] {
         if !path.exists() {
             return Err(LabError::NotBuilt { path, package });

@@ -4,7 +4,7 @@ use crate::config::{SlurmConfig, node_names};
 use crate::guard::Guard;
 use crate::lab::{Daemons, Home, Lab, Plan};
 use crate::ports::{MOST_NODES, Ports};
-use crate::{LabError, MizarOptions, binaries, packages, sys};
+use crate::{LabError, MizarOptions, binaries, ffi, packages};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -141,7 +141,7 @@ impl LabBuilder {
         if self.mizar.is_some() {
             binaries::require_built()?;
         }
-        let namespaces = sys::namespaces_allowed();
+        let namespaces = ffi::namespaces_allowed();
         if self.gpus > 0 && !nix::unistd::geteuid().is_root() {
             return Err(LabError::NeedsRoot {
                 what: "a lab with GPUs",

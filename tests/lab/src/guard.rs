@@ -5,19 +5,23 @@
 //! means that the owner is gone. It is a few lines of shell because it must be a program of
 //! its own that exists wherever a test runs; the directory reaches it as an argument.
 
-use crate::{LabError, sys};
+use crate::{LabError, ffi};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 /// `$1` is the lab's directory, `$2` its slurm.conf, `$3` is `remove` or `keep`. What belongs
 /// to the lab is known by its environment: daemons by a mark, tasks by job and slurm.conf.
+/// A slurmstepd overwrites its environment with its title, but works in the lab's directory.
 const SCRIPT: &str = r#"
 read -r _ || :
 members=$(grep -lszxF "MIZAR_LAB_MEMBER=$1" /proc/[0-9]*/environ)
 tasks=$(grep -lszxF "SLURM_CONF=$2" /proc/[0-9]*/environ)
 tasks=$([ -z "$tasks" ] || grep -lsz '^SLURM_JOB_ID=' $tasks)
-for environment in $members $tasks; do
-  pid=${environment#/proc/}; kill -9 "${pid%/environ}" 2>/dev/null
+for file in $(grep -lsxF slurmstepd /proc/[0-9]*/comm); do
+  case $(readlink "${file%comm}cwd") in "$1"|"$1"/*) members="$members $file";; esac
+done
+for file in $members $tasks; do
+  pid=${file#/proc/}; kill -9 "${pid%/*}" 2>/dev/null
 done
 [ "$3" = remove ] || exit 0
 for try in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- "$1"; [ -e "$1" ] || exit 0; sleep 0.2; done
@@ -45,7 +49,7 @@ impl Guard {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        sys::own_session(&mut command);
+        ffi::own_session(&mut command);
         let spawned = command.spawn();
         let mut child = spawned.map_err(|source| LabError::Spawn {
             program: "/bin/sh".into(),

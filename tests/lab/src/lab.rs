@@ -7,7 +7,7 @@ use crate::guard::Guard;
 use crate::node::{Node, NodeProcess};
 use crate::ports::Ports;
 use crate::process::{Daemon, forget_outer_job, run, wait_until};
-use crate::{LabError, packages, sys};
+use crate::{LabError, ffi, packages};
 use nix::fcntl::Flock;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -479,5 +479,5 @@ impl Drop for Lab {
 /// Returns true if this process may create what a node with its own namespaces needs.
 #[must_use]
 pub fn namespaces_available() -> bool {
-    sys::namespaces_allowed()
+    ffi::namespaces_allowed()
 }

@@ -24,6 +24,7 @@ mod builder;
 mod config;
 mod database;
 mod error;
+mod ffi;
 mod guard;
 mod jobs;
 mod lab;
@@ -32,7 +33,6 @@ mod node;
 mod packages;
 mod ports;
 mod process;
-mod sys;
 
 pub use binaries::{binary, plugin_path};
 pub use builder::{LabBuilder, chain};

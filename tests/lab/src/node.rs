@@ -4,7 +4,7 @@
 //! the machine's name, processes and /dev/shm, and `spawn` starts a plain process.
 
 use crate::process::{Daemon, on_spawner, send_output_to, wait_until};
-use crate::{LabError, sys};
+use crate::{LabError, ffi};
 use nix::sys::signal::Signal;
 use std::ffi::CString;
 use std::fs::File;
@@ -50,9 +50,9 @@ impl Node {
         let (reader, report) = std::io::pipe().map_err(failed)?;
         let hostname = c_string(Path::new(name)).map_err(failed)?;
         let hosts_file = c_string(hosts_file).map_err(failed)?;
-        sys::in_new_node(
+        ffi::in_new_node(
             &mut slurmd,
-            sys::NewNode {
+            ffi::NewNode {
                 hostname,
                 hosts_file,
                 report: report.into(),
@@ -75,7 +75,7 @@ impl Node {
     /// Kills the node like a power cut: nothing inside it gets to say goodbye.
     pub(crate) fn kill(&mut self) {
         match self.init {
-            Some(init) if self.slurmd.ended().is_none() => sys::signal(init, Signal::SIGKILL),
+            Some(init) if self.slurmd.ended().is_none() => ffi::signal(init, Signal::SIGKILL),
             _ => {}
         }
         self.slurmd.kill();
@@ -90,7 +90,7 @@ impl Node {
             source,
         };
         let Some(init) = self.init else {
-            sys::tie_to_parent(&mut command);
+            ffi::tie_to_parent(&mut command);
             let child = on_spawner(move || command.spawn()).map_err(failed)?;
             let pid = child.id();
             return Ok(NodeProcess {
@@ -129,14 +129,14 @@ fn enter(command: &mut Command, init: u32, report: Option<OwnedFd>) -> std::io::
         Some(dir) => dir.to_owned(),
         None => std::env::current_dir()?,
     };
-    let node = sys::InNode {
+    let node = ffi::InNode {
         uts: open("uts")?,
         mount: open("mnt")?,
         pid: open("pid")?,
         work_dir: c_string(&work_dir)?,
         report,
     };
-    sys::in_node(command, node);
+    ffi::in_node(command, node);
     Ok(())
 }
 
@@ -166,7 +166,7 @@ impl NodeProcess {
     /// Sends it a signal; does nothing once it has ended.
     pub fn signal(&mut self, signal: Signal) {
         if self.keeper.ended().is_none() {
-            sys::signal(self.pid, signal);
+            ffi::signal(self.pid, signal);
         }
     }
 

@@ -5,7 +5,7 @@
 //! ends, hence one thread per process that forks for all labs and never ends.
 
 use crate::LabError;
-use crate::sys;
+use crate::ffi;
 use std::fs::OpenOptions;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::process::ExitStatusExt;
@@ -57,7 +57,7 @@ impl Daemon {
     /// Starts `command` with its output in `log`, tied to this process's life.
     pub(crate) fn start(name: &str, mut command: Command, log: &Path) -> Result<Self, LabError> {
         send_output_to(&mut command, log)?;
-        sys::tie_to_parent(&mut command);
+        ffi::tie_to_parent(&mut command);
         let child = on_spawner(move || command.spawn()).map_err(|source| LabError::Spawn {
             program: name.to_owned(),
             source,
@@ -122,7 +122,7 @@ impl Daemon {
 
     pub(crate) fn terminate(&mut self) {
         if self.ended().is_none() {
-            sys::signal(self.pid(), nix::sys::signal::Signal::SIGTERM);
+            ffi::signal(self.pid(), nix::sys::signal::Signal::SIGTERM);
         }
     }
 

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use mizar_lab::{Lab, LabError, Signal};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -23,19 +26,21 @@ fn sorted_lines(text: &str) -> Vec<&str> {
     lines
 }
 
-/// The processes whose environment or command line names `dir`.
+/// The processes whose environment, command line or working directory names `dir`.
 fn processes_of(dir: &Path) -> Vec<String> {
     let needle = dir.as_os_str().as_encoded_bytes();
     let names = |path: PathBuf| {
         std::fs::read(path)
             .is_ok_and(|bytes| bytes.windows(needle.len()).any(|part| part == needle))
     };
+    let works_in =
+        |path: &Path| std::fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd.starts_with(dir));
     let entries = std::fs::read_dir("/proc")
         .unwrap()
         .flatten()
         .map(|entry| entry.path());
     entries
-        .filter(|path| names(path.join("environ")) || names(path.join("cmdline")))
+        .filter(|path| names(path.join("environ")) || names(path.join("cmdline")) || works_in(path))
         .map(|path| std::fs::read_to_string(path.join("status")).unwrap_or_default())
         .filter(|status| !status.is_empty() && !status.contains("(zombie)"))
         .map(|status| status.lines().next().unwrap_or_default().to_owned())
@@ -228,9 +233,17 @@ fn stopping_is_quick_and_complete() {
         return;
     };
     let dir = lab.dir().to_owned();
-    lab.sbatch("#!/bin/sh\nsetsid sleep 997 &\nsleep 996\n", &["-N2"])
-        .unwrap();
-    std::thread::sleep(Duration::from_secs(1));
+    let script = "#!/bin/sh\nsetsid sleep 997 &\nprintf started\nsleep 996\n";
+    let job = lab.sbatch(script, &["-N2"]).unwrap();
+    let start = Instant::now();
+    while lab.job_output(job).unwrap_or_default() != "started" {
+        assert!(
+            start.elapsed() < JOB,
+            "{}",
+            lab.job_field(job, "JobState").unwrap()
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
     let start = Instant::now();
     lab.stop();
     let seconds = start.elapsed().as_secs_f64();
@@ -238,6 +251,31 @@ fn stopping_is_quick_and_complete() {
     assert!(seconds < 5.0, "{seconds} s");
     assert!(!dir.exists());
     assert_eq!(processes_of(&dir), [""; 0]);
+}
+
+/// Without namespaces the guard has to find the job's processes; here it must.
+#[test]
+fn an_ordinary_user_has_a_lab_that_ends_as_well() {
+    const NOBODY: u32 = 65_534;
+    if !nix::unistd::geteuid().is_root() {
+        println!("SKIP: root, to become an ordinary user; the other tests just ran as one");
+        return;
+    }
+    if Lab::builder().start_or_skip().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let test = folder.path().join("test");
+    std::fs::copy(std::env::current_exe().unwrap(), &test).unwrap();
+    let status = Command::new(&test)
+        .args(["stopping_is_quick_and_complete", "--exact", "--nocapture"])
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .env("TMPDIR", "/tmp")
+        .current_dir("/")
+        .status();
+    assert!(status.unwrap().success());
 }
 
 /// A second process owns the lab and is killed; nothing of the lab may stay.
