@@ -3,7 +3,7 @@
 //! Its state is `lab.json` in the lab's directory, written once the lab is usable; it counts
 //! only while the process in it lives.
 
-use crate::{Up, default_dir};
+use crate::Up;
 use anyhow::{Context as _, bail};
 use mizar_lab::{Lab, MizarOptions, Signal, binary, chain, plugin_path};
 use nix::sys::signal::{SigSet, kill};
@@ -67,7 +67,8 @@ pub(crate) fn up(up: &Up) -> anyhow::Result<()> {
     let dir = &up.place.dir;
     if let Some(serving) = Serving::read(dir)? {
         println!("already up: {} nodes in {}", serving.nodes, dir.display());
-        return next_steps(dir);
+        next_steps(dir);
+        return Ok(());
     }
     fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     println!("starting {} nodes in {} ...", up.nodes, dir.display());
@@ -91,7 +92,8 @@ pub(crate) fn up(up: &Up) -> anyhow::Result<()> {
             print!("{text}");
             let with = if serving.mizar { "with" } else { "without" };
             println!("up: {} nodes, {with} mizard and plugin", serving.nodes);
-            return next_steps(dir);
+            next_steps(dir);
+            return Ok(());
         }
         if let Some(status) = child.try_wait()? {
             let reason = text.trim_end().trim_start_matches("mizar-lab: ");
@@ -102,14 +104,10 @@ pub(crate) fn up(up: &Up) -> anyhow::Result<()> {
     bail!("the lab did not start within {} s", LONGEST_START.as_secs())
 }
 
-fn next_steps(dir: &Path) -> anyhow::Result<()> {
-    let option = match dir == default_dir() {
-        true => String::new(),
-        false => format!(" --dir {}", quote(&dir.display().to_string())),
-    };
-    println!("use it:   . \"$(mizar-lab env{option})\"   then: sinfo, srun -N2 hostname, sbatch …");
-    println!("stop it:  mizar-lab down{option}");
-    Ok(())
+fn next_steps(dir: &Path) {
+    let file = quote(&env_file(dir).display().to_string());
+    println!("use it:   . {file}   then: sinfo, srun -N2 hostname, sbatch ...");
+    println!("stop it:  mizar-lab down   in that shell");
 }
 
 /// Owns the lab until SIGTERM or SIGINT.
