@@ -173,3 +173,50 @@ impl SlurmConfig<'_> {
 pub(crate) fn node_names(count: u32) -> Vec<String> {
     (1..=count).map(|number| format!("n{number}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(gpus: u32, database_port: Option<u16>) -> SlurmConfig<'static> {
+        SlurmConfig {
+            dir: Path::new("/lab"),
+            user: "root",
+            nodes: 2,
+            cpus: 4,
+            memory_mib: 2000,
+            gpus,
+            controller_port: 17_000,
+            first_node_port: 17_016,
+            database_port,
+            extra: "MinJobAge=10",
+        }
+    }
+
+    #[test]
+    fn nodes_have_ports_and_gpus() {
+        let text = config(2, None).slurm_conf();
+        let nodes = "NodeName=n[1-2] NodeHostname=localhost NodeAddr=127.0.0.1 \
+                     Port=[17016-17017] CPUs=4 RealMemory=2000 Gres=gpu:fake:2\n";
+        assert!(text.contains(nodes), "{text}");
+        assert!(text.contains("AccountingStorageType=accounting_storage/none\n"));
+        let gres = "NodeName=n[1-2] Name=gpu Type=fake File=/lab/dev/nvidia[0-1]\n";
+        assert_eq!(config(2, None).gres_conf(), gres);
+        assert_eq!(config(0, None).gres_conf(), "");
+    }
+
+    #[test]
+    fn lines_of_the_caller_come_after_the_labs_own() {
+        let text = config(0, Some(17_001)).slurm_conf();
+        assert!(text.contains("AccountingStoragePort=17001\n"));
+        let place = |line: &str| text.find(line).unwrap();
+        assert!(place("MinJobAge=600\n") < place("MinJobAge=10\n"));
+        assert!(place("MinJobAge=10\n") < place("NodeName="));
+    }
+
+    #[test]
+    fn every_node_is_in_the_hosts_file() {
+        let hosts = config(0, None).hosts("127.0.0.1 localhost");
+        assert_eq!(hosts, "127.0.0.1 localhost\n127.0.0.1 n1\n127.0.0.1 n2\n");
+    }
+}

@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 const JOB: Duration = Duration::from_secs(60);
+const NOBODY: u32 = 65_534;
 
 fn text(lab: &Lab, program: &str, arguments: &[&str]) -> String {
     let mut command = lab.command(program);
@@ -199,6 +200,27 @@ fn processes_run_inside_nodes_and_die_with_them() {
 }
 
 #[test]
+fn other_users_run_jobs_too() {
+    let Some(lab) = Lab::builder().start_or_skip() else {
+        return;
+    };
+    if !nix::unistd::geteuid().is_root() {
+        println!("SKIP: root, to run jobs of another user");
+        return;
+    }
+    let mut id = lab.command("srun");
+    id.args(["id", "-u"])
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .current_dir("/");
+    let output = lab.run_output(id).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap().trim(),
+        NOBODY.to_string()
+    );
+}
+
+#[test]
 fn slurmctld_comes_back_with_its_jobs() {
     let Some(mut lab) = Lab::builder().start_or_skip() else {
         return;
@@ -256,7 +278,6 @@ fn stopping_is_quick_and_complete() {
 /// Without namespaces the guard has to find the job's processes; here it must.
 #[test]
 fn an_ordinary_user_has_a_lab_that_ends_as_well() {
-    const NOBODY: u32 = 65_534;
     if !nix::unistd::geteuid().is_root() {
         println!("SKIP: root, to become an ordinary user; the other tests just ran as one");
         return;
