@@ -1,0 +1,496 @@
+//! [`Scheduler`] through Slurm's own commands.
+//!
+//! Success of sbatch is its exit status together with a parsable id; what it writes to stderr
+//! (a site's banner, say) is logged and decides nothing, except to tell the certain failures
+//! from the uncertain ones.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use crate::process::{Finished, run};
+use crate::table;
+use crate::{JobId, JobReport, Marker, QueryError, Scheduler, SubmitOutcome, SubmitRequest};
+
+/// Longest text of stderr that is kept in a message.
+const MAX_MESSAGE_BYTES: usize = 400;
+
+/// Most markers in one question to the accounting; their names travel in argv.
+const ACCOUNT_CHUNK: usize = 400;
+
+/// How far back the accounting is asked; sacct's own default is today's midnight.
+const ACCOUNT_SINCE: &str = "now-60days";
+
+/// Variables handed on to Slurm's commands, and through sbatch to the job. Everything else
+/// stays here: the gateway's environment may hold secrets, and `SBATCH_*` would change jobs.
+const KEPT_VARIABLES: [&str; 9] = [
+    "HOME",
+    "LANG",
+    "LOGNAME",
+    "PATH",
+    "SHELL",
+    "SLURM_CONF",
+    "TZ",
+    "USER",
+    "LC_ALL",
+];
+
+/// Whether the site keeps accounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accounting {
+    /// Ask sacct; it says so itself where there are none.
+    #[default]
+    Auto,
+    /// Ask sacct, and take "no accounting" for a failure.
+    On,
+    /// Never ask.
+    Off,
+}
+
+/// How Slurm's commands are run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CliSettings {
+    /// Folder of the commands; none means PATH.
+    pub bin_dir: Option<PathBuf>,
+    /// `SLURM_CONF` for the commands; none means the gateway's own, or Slurm's default.
+    pub conf: Option<PathBuf>,
+    /// Limit of one sbatch.
+    pub submit_limit: Duration,
+    /// Limit of one squeue, sacct or scancel.
+    pub query_limit: Duration,
+    /// Whether to ask sacct.
+    pub accounting: Accounting,
+}
+
+impl Default for CliSettings {
+    fn default() -> Self {
+        Self {
+            bin_dir: None,
+            conf: None,
+            submit_limit: Duration::from_secs(40),
+            query_limit: Duration::from_secs(40),
+            accounting: Accounting::Auto,
+        }
+    }
+}
+
+/// Slurm, through sbatch, squeue, sacct and scancel.
+#[derive(Clone, Debug)]
+pub struct SlurmCli {
+    settings: CliSettings,
+    environment: Vec<(String, String)>,
+    uid: u32,
+}
+
+impl SlurmCli {
+    /// A client for this process's user.
+    #[must_use]
+    pub fn new(settings: CliSettings) -> Self {
+        let mut environment: Vec<_> = KEPT_VARIABLES
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+            .collect();
+        if let Some(conf) = &settings.conf {
+            environment.retain(|(name, _)| name != "SLURM_CONF");
+            environment.push(("SLURM_CONF".to_owned(), conf.display().to_string()));
+        }
+        Self {
+            settings,
+            environment,
+            uid: nix::unistd::getuid().as_raw(),
+        }
+    }
+
+    fn program(&self, name: &str) -> PathBuf {
+        self.settings
+            .bin_dir
+            .as_deref()
+            .map_or_else(|| PathBuf::from(name), |dir| dir.join(name))
+    }
+
+    /// Runs a question and returns stdout of a success.
+    fn ask(&self, name: &str, arguments: &[String]) -> Result<String, QueryError> {
+        let program = self.program(name);
+        let limit = self.settings.query_limit;
+        let done = run(&program, arguments, &self.environment, None, limit)
+            .map_err(|source| QueryError::Start { program, source })?;
+        match done.status {
+            Some(status) if status.success() => Ok(done.stdout),
+            Some(_) => Err(QueryError::Failed {
+                program: name.to_owned(),
+                message: complaint(&done),
+            }),
+            None => Err(QueryError::TimedOut {
+                program: name.to_owned(),
+                limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+            }),
+        }
+    }
+
+    fn read_table(name: &str, text: &str) -> Result<Vec<JobReport>, QueryError> {
+        table::jobs(text).map_err(|line| QueryError::Format {
+            program: name.to_owned(),
+            line: shorten(line),
+        })
+    }
+}
+
+impl Scheduler for SlurmCli {
+    fn submit(&self, request: &SubmitRequest) -> SubmitOutcome {
+        let mut environment = self.environment.clone();
+        environment.extend(request.environment.iter().cloned());
+        let program = self.program("sbatch");
+        let limit = self.settings.submit_limit;
+        let arguments = submit_arguments(request);
+        match run(
+            &program,
+            &arguments,
+            &environment,
+            Some(&request.directory),
+            limit,
+        ) {
+            Ok(done) => {
+                let outcome = read_submission(&done);
+                if !done.stderr.is_empty() {
+                    debug!(marker = %request.marker, stderr = %shorten(&done.stderr), "sbatch wrote to stderr");
+                }
+                outcome
+            }
+            Err(error) => {
+                SubmitOutcome::Unavailable(format!("cannot run {}: {error}", program.display()))
+            }
+        }
+    }
+
+    fn queue(&self) -> Result<Vec<JobReport>, QueryError> {
+        // By uid, of all states and partitions: one question for all jobs of ours.
+        let arguments = [
+            "--noheader".to_owned(),
+            "--all".to_owned(),
+            "--states=all".to_owned(),
+            format!("--user={}", self.uid),
+            format!("--Format={}", table::QUEUE_FORMAT),
+        ];
+        Self::read_table("squeue", &self.ask("squeue", &arguments)?)
+    }
+
+    fn accounted(&self, markers: &[Marker]) -> Result<Vec<JobReport>, QueryError> {
+        let mut found = Vec::new();
+        if self.settings.accounting == Accounting::Off {
+            return Ok(found);
+        }
+        for chunk in markers.chunks(ACCOUNT_CHUNK) {
+            let names: Vec<_> = chunk.iter().map(ToString::to_string).collect();
+            let arguments = [
+                "--noheader".to_owned(),
+                "--parsable2".to_owned(),
+                "--allocations".to_owned(),
+                format!("--uid={}", self.uid),
+                format!("--starttime={ACCOUNT_SINCE}"),
+                format!("--format={}", table::ACCOUNT_FORMAT),
+                format!("--name={}", names.join(",")),
+            ];
+            match self.ask("sacct", &arguments) {
+                Ok(text) => found.extend(Self::read_table("sacct", &text)?),
+                Err(QueryError::Failed { message, .. })
+                    if self.settings.accounting == Accounting::Auto
+                        && message.contains("accounting storage is disabled") =>
+                {
+                    return Ok(Vec::new());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    fn cancel(&self, job: JobId) -> Result<(), QueryError> {
+        self.ask("scancel", &["--quiet".to_owned(), job.to_string()])
+            .map(drop)
+    }
+}
+
+/// The argument vector of sbatch: options, then the script, which ends them, then its own.
+fn submit_arguments(request: &SubmitRequest) -> Vec<String> {
+    let marker = request.marker.to_string();
+    let directory = request.directory.display();
+    let mut arguments = vec![
+        "--parsable".to_owned(),
+        // The comment is what people see; the name is what every accounting keeps.
+        format!("--comment={marker}"),
+        format!("--job-name={marker}"),
+        format!("--chdir={directory}"),
+        // Its existence proves that the job started, even if Slurm forgets the job.
+        format!("--output={directory}/{OUTPUT_PREFIX}%j{OUTPUT_SUFFIX}"),
+    ];
+    for (name, value) in &request.options {
+        arguments.push(if value.is_empty() {
+            format!("--{name}")
+        } else {
+            format!("--{name}={value}")
+        });
+    }
+    arguments.push(request.script.display().to_string());
+    arguments.extend(request.arguments.iter().cloned());
+    arguments
+}
+
+const OUTPUT_PREFIX: &str = "slurm-";
+const OUTPUT_SUFFIX: &str = ".out";
+
+/// Jobs whose output file lies in `directory`: they started, whatever Slurm remembers.
+///
+/// # Errors
+/// If the folder exists and cannot be read.
+pub fn started_jobs(directory: &Path) -> std::io::Result<Vec<JobId>> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        let number: Option<JobId> = name.to_str().and_then(|name| {
+            name.strip_prefix(OUTPUT_PREFIX)?
+                .strip_suffix(OUTPUT_SUFFIX)?
+                .parse()
+                .ok()
+        });
+        found.extend(number);
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn read_submission(done: &Finished) -> SubmitOutcome {
+    match done.status {
+        Some(status) if status.success() => match parsable_id(&done.stdout) {
+            Some(id) => SubmitOutcome::Submitted(id),
+            None => SubmitOutcome::Unknown(format!(
+                "sbatch succeeded without a job id: `{}`",
+                shorten(&done.stdout)
+            )),
+        },
+        Some(_) => {
+            let message = complaint(done);
+            let said = |needles: &[&str]| needles.iter().any(|needle| done.stderr.contains(needle));
+            if said(&NOT_SENT) {
+                SubmitOutcome::Unavailable(message)
+            } else if said(&REFUSALS) {
+                SubmitOutcome::Refused(message)
+            } else {
+                warn!(%message, "sbatch failed for a reason that is not certain");
+                SubmitOutcome::Unknown(message)
+            }
+        }
+        None => SubmitOutcome::Unknown("sbatch did not end in time and was killed".to_owned()),
+    }
+}
+
+/// sbatch never reached the controller. Source: slurm_errno.c and the client's connect path,
+/// 20.11 to 24.11; a *receive* failure is deliberately absent, the request was sent by then.
+const NOT_SENT: [&str; 4] = [
+    "(connect failure)",
+    "Could not establish a configuration source",
+    "Unable to contact slurm controller (shutdown",
+    "If munged is up, restart with",
+];
+
+/// The request can never succeed as it is. Source: slurm_errno.c and sbatch's own checks.
+const REFUSALS: [&str; 22] = [
+    "Invalid partition name",
+    "Invalid account or account/partition combination",
+    "Invalid qos",
+    "Invalid feature specification",
+    "Invalid generic resource (gres) specification",
+    "Invalid job array specification",
+    "Invalid license specification",
+    "Invalid Trackable RESource",
+    "Invalid wckey",
+    "Invalid reservation",
+    "Requested reservation is invalid",
+    "Requested node configuration is not available",
+    "Requested partition configuration not available",
+    "Requested time limit is invalid",
+    "Node count specification invalid",
+    "More processors requested than permitted",
+    "Memory required by task is not available",
+    "User's group not permitted to use this partition",
+    "Access/permission denied",
+    "unrecognized option",
+    "Unable to open file",
+    "This does not look like a batch script",
+];
+
+/// Reads `id` or `id;cluster`, the last line of stdout: a site's wrapper may print before it.
+fn parsable_id(stdout: &str) -> Option<JobId> {
+    let line = stdout.lines().rev().find(|line| !line.trim().is_empty())?;
+    line.trim().split(';').next()?.parse().ok()
+}
+
+/// The line of stderr that says most: the last one, or the exit status.
+fn complaint(done: &Finished) -> String {
+    let last = done
+        .stderr
+        .lines()
+        .rev()
+        .find(|line| !line.trim().is_empty() && !line.starts_with("Try \""));
+    match (last, done.status) {
+        (Some(line), _) => shorten(line.trim()),
+        (None, Some(status)) => status.to_string(),
+        (None, None) => "killed at the time limit".to_owned(),
+    }
+}
+
+/// Cuts at a character, and keeps control characters out of logs and tables.
+fn shorten(text: &str) -> String {
+    let mut short = String::new();
+    for c in text
+        .trim()
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+    {
+        if short.len() + c.len_utf8() > MAX_MESSAGE_BYTES {
+            short.push('…');
+            break;
+        }
+        short.push(c);
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    use super::*;
+
+    fn finished(code: Option<i32>, stdout: &str, stderr: &str) -> Finished {
+        Finished {
+            status: code.map(|code| ExitStatus::from_raw(code << 8)),
+            stdout: stdout.to_owned(),
+            stderr: stderr.to_owned(),
+        }
+    }
+
+    #[test]
+    fn outcomes_are_told_apart() {
+        use SubmitOutcome::*;
+        let kind = |outcome: &SubmitOutcome| std::mem::discriminant(outcome);
+        let table = [
+            (finished(Some(0), "42\n", ""), Submitted(JobId(42))),
+            (
+                finished(Some(0), "42;east\n", "Welcome to the site!\n"),
+                Submitted(JobId(42)),
+            ),
+            (
+                finished(Some(0), "hello\n42\n\n", "sbatch: error: harmless\n"),
+                Submitted(JobId(42)),
+            ),
+            (
+                finished(Some(0), "Submitted batch job\n", ""),
+                Unknown(String::new()),
+            ),
+            (finished(None, "", ""), Unknown(String::new())),
+            (
+                finished(
+                    Some(1),
+                    "42\n",
+                    "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation\n",
+                ),
+                Unknown(String::new()),
+            ),
+            (
+                finished(
+                    Some(1),
+                    "",
+                    "sbatch: error: Batch job submission failed: Unable to contact slurm controller (receive failure)\n",
+                ),
+                Unknown(String::new()),
+            ),
+            (
+                finished(
+                    Some(1),
+                    "",
+                    "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)\n",
+                ),
+                Unavailable(String::new()),
+            ),
+            (
+                finished(
+                    Some(1),
+                    "",
+                    "sbatch: error: invalid partition specified: nope\nsbatch: error: Batch job submission failed: Invalid partition name specified\n",
+                ),
+                Refused(String::new()),
+            ),
+            (
+                finished(
+                    Some(1),
+                    "",
+                    "sbatch: error: Batch job submission failed: Requested node configuration is not available\n",
+                ),
+                Refused(String::new()),
+            ),
+            (
+                finished(
+                    Some(255),
+                    "",
+                    "sbatch: unrecognized option '--bad=x'\nTry \"sbatch --help\" for more information\n",
+                ),
+                Refused(String::new()),
+            ),
+            (
+                finished(Some(1), "", "sbatch: error: Unable to open file /nosuch\n"),
+                Refused(String::new()),
+            ),
+        ];
+        for (done, expected) in table {
+            let found = read_submission(&done);
+            assert_eq!(kind(&found), kind(&expected), "{done:?} gave {found:?}");
+            if let Submitted(_) = expected {
+                assert_eq!(found, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn the_script_ends_the_options() {
+        let request = SubmitRequest {
+            marker: Marker::new("svc", "0123456789abcdef0123456789abcdef", 0).unwrap(),
+            script: "/opt/run.sh".into(),
+            arguments: vec!["--wrap=x".into(), "a b;$(c)".into()],
+            options: vec![
+                ("nodes".into(), "2".into()),
+                ("mizar".into(), String::new()),
+            ],
+            directory: "/work/e".into(),
+            environment: vec![],
+        };
+        let arguments = submit_arguments(&request);
+        let script = arguments.iter().position(|a| a == "/opt/run.sh").unwrap();
+        assert_eq!(arguments[script + 1..], ["--wrap=x", "a b;$(c)"]);
+        assert!(arguments[..script].contains(&"--nodes=2".to_owned()));
+        assert!(arguments[..script].contains(&"--mizar".to_owned()));
+    }
+
+    #[test]
+    fn output_files_prove_a_start() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "slurm-7.out",
+            "slurm-x.out",
+            "slurm-9.out.bak",
+            "event.json",
+            "slurm-3.out",
+        ] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        assert_eq!(started_jobs(folder.path()).unwrap(), [JobId(3), JobId(7)]);
+        assert_eq!(started_jobs(&folder.path().join("none")).unwrap(), []);
+    }
+}
