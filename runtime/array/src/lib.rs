@@ -4,6 +4,7 @@
 //! stand a [`dataset`] (what a file holds and what it means) and a [`time_axis`].
 
 pub mod dataset;
+mod library;
 pub mod storage;
 pub mod time_axis;
 pub mod write;

@@ -1,13 +1,27 @@
 //! Files opened for reading: structure at once, data by region, from many threads.
+//!
+//! Called by the operators of the cube. A [`Source`] hides what kind of file it is; today that
+//! is NetCDF-4, and the others are told apart and named. Nothing here knows what data means.
 
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+mod convert;
+mod decode;
 mod error;
+mod index;
+mod netcdf4;
+pub(crate) mod region;
+mod sniff;
+pub(crate) mod structure;
 
 pub use error::StorageError;
 
-use crate::dataset::Dataset;
+use crate::dataset::{DType, Dataset};
+use convert::Output;
+use netcdf4::Netcdf4;
+use region::cell_count;
 
 /// An open file.
 ///
@@ -16,6 +30,24 @@ use crate::dataset::Dataset;
 pub struct Source {
     path: PathBuf,
     dataset: Dataset,
+    notes: Vec<String>,
+    stamp: Stamp,
+    format: Format,
+}
+
+/// The kinds of files.
+#[derive(Debug)]
+enum Format {
+    Netcdf4(Netcdf4),
+}
+
+/// By what a file that was written to is told from what it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    size_bytes: u64,
+    modified_s: i64,
+    modified_ns: i64,
+    inode: u64,
 }
 
 impl Source {
@@ -25,8 +57,16 @@ impl Source {
     /// [`StorageError`] when the file is missing, not NetCDF, damaged, or of a kind that is not
     /// read yet.
     pub fn open(path: &Path) -> Result<Self, StorageError> {
-        let _ = path;
-        todo!()
+        let stamp = Stamp::of(path)?;
+        let candidate = sniff::open(path)?;
+        let (file, dataset, notes) = Netcdf4::open(path, candidate)?;
+        Ok(Self {
+            path: path.to_owned(),
+            dataset,
+            notes,
+            stamp,
+            format: Format::Netcdf4(file),
+        })
     }
 
     /// The path it was opened by.
@@ -41,25 +81,33 @@ impl Source {
         &self.dataset
     }
 
+    /// What the file has and [`dataset`](Self::dataset) leaves out (groups, compound types), in
+    /// words for the user.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// The shape of the storage chunks; `None` when the variable is stored in one piece.
     #[must_use]
     pub fn chunk_shape(&self, variable: usize) -> Option<Vec<usize>> {
-        let _ = variable;
-        todo!()
+        let Format::Netcdf4(file) = &self.format;
+        file.chunk_shape(variable)
     }
 
     /// How many bytes of the file a region lies in.
     #[must_use]
     pub fn stored_bytes(&self, variable: usize, region: &[Range<usize>]) -> u64 {
-        let _ = (variable, region);
-        todo!()
+        let Format::Netcdf4(file) = &self.format;
+        file.stored_bytes(variable, region)
     }
 
-    /// Whether [`read_f32`](Self::read_f32) loses nothing against `read_f64`.
+    /// Whether the data are floats of single precision, packed or not: then
+    /// [`read_f32`](Self::read_f32) loses nothing against `read_f64`.
     #[must_use]
     pub fn is_f32(&self, variable: usize) -> bool {
-        let _ = variable;
-        todo!()
+        let Format::Netcdf4(file) = &self.format;
+        !self.dataset.variables[variable].dtype.is_text() && file.is_f32(variable)
     }
 
     /// Reads a region, unpacked, with every missing value as NaN.
@@ -75,8 +123,7 @@ impl Source {
         region: &[Range<usize>],
         out: &mut [f64],
     ) -> Result<(), StorageError> {
-        let _ = (variable, region, out);
-        todo!()
+        self.read(variable, region, out)
     }
 
     /// Reads as [`read_f64`](Self::read_f64) does, rounded to single precision: exact and
@@ -90,8 +137,7 @@ impl Source {
         region: &[Range<usize>],
         out: &mut [f32],
     ) -> Result<(), StorageError> {
-        let _ = (variable, region, out);
-        todo!()
+        self.read(variable, region, out)
     }
 
     /// Reads the whole of a text variable: of `NC_STRING` one text per element, of `NC_CHAR`
@@ -100,8 +146,12 @@ impl Source {
     /// # Errors
     /// [`StorageError::WrongKind`] for numbers, others for a damaged file.
     pub fn read_text(&self, variable: usize) -> Result<Vec<String>, StorageError> {
-        let _ = variable;
-        todo!()
+        let kind = &self.dataset.variables[variable];
+        if !kind.dtype.is_text() {
+            return Err(self.wrong_kind(variable, "text"));
+        }
+        let Format::Netcdf4(file) = &self.format;
+        file.read_text(variable)
     }
 
     /// Tells whether the file is still the one that was opened, by its size and time.
@@ -109,6 +159,69 @@ impl Source {
     /// # Errors
     /// [`StorageError::Changed`] when it is not.
     pub fn check_unchanged(&self) -> Result<(), StorageError> {
-        todo!()
+        if Stamp::of(&self.path)? == self.stamp {
+            Ok(())
+        } else {
+            Err(StorageError::Changed {
+                path: self.path.clone(),
+            })
+        }
+    }
+
+    fn read<T: Output>(
+        &self,
+        variable: usize,
+        region: &[Range<usize>],
+        out: &mut [T],
+    ) -> Result<(), StorageError> {
+        if self.dataset.variables[variable].dtype.is_text() {
+            return Err(self.wrong_kind(variable, "numbers"));
+        }
+        let shape = self.dataset.shape(variable);
+        let fits = region.len() == shape.len()
+            && region
+                .iter()
+                .zip(&shape)
+                .all(|(range, &len)| range.start <= range.end && range.end <= len);
+        if !fits || cell_count(region) != out.len() {
+            return Err(StorageError::Region {
+                path: self.path.clone(),
+                variable: self.dataset.variables[variable].name.clone(),
+                shape,
+                region: format!("{region:?} in a buffer of {}", out.len()),
+            });
+        }
+        let Format::Netcdf4(file) = &self.format;
+        file.read(variable, region, out)
+    }
+
+    fn wrong_kind(&self, variable: usize, expected: &'static str) -> StorageError {
+        let variable = &self.dataset.variables[variable];
+        let found = match variable.dtype {
+            DType::Char | DType::Text => "text".to_owned(),
+            dtype => format!("of type {dtype:?}"),
+        };
+        StorageError::WrongKind {
+            path: self.path.clone(),
+            variable: variable.name.clone(),
+            expected,
+            found,
+        }
+    }
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Result<Self, StorageError> {
+        let metadata = std::fs::metadata(path).map_err(|source| StorageError::Io {
+            path: path.to_owned(),
+            operation: "open",
+            source,
+        })?;
+        Ok(Self {
+            size_bytes: metadata.len(),
+            modified_s: metadata.mtime(),
+            modified_ns: metadata.mtime_nsec(),
+            inode: metadata.ino(),
+        })
     }
 }

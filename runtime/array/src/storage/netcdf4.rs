@@ -1,0 +1,569 @@
+//! NetCDF-4 files: regions read chunk by chunk on the calling thread, without the HDF5 lock.
+//!
+//! The library gives structure and addresses once. Data then goes from `pread` through
+//! [`decode`](super::decode) and [`convert`](super::convert) into the caller's buffer. Layouts
+//! and filters unknown here go through the library, one thread at a time.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::StorageError;
+use super::convert::{Conversion, Output};
+use super::decode::{DecodeError, Pipeline, Scratch};
+use super::index::ChunkIndex;
+use super::region::{Place, cell_count, for_each_index, for_each_run, touched_chunks};
+use super::sniff::Candidate;
+use super::structure::{self, Structure};
+use crate::dataset::{DType, Dataset};
+use crate::library::{Array, Element, Failure, H5File, Layout};
+
+/// Bytes of a contiguous variable that are read at once.
+const READ_BYTES: usize = 4 << 20;
+
+/// A file, with all that is needed to read it from any thread.
+#[derive(Debug)]
+pub(super) struct Netcdf4 {
+    path: PathBuf,
+    file: File,
+    file_bytes: u64,
+    user_block_bytes: u64,
+    /// Tells the chunks of this file from those of others in what threads keep.
+    id: u64,
+    variables: Vec<Stored>,
+    // After the arrays: they close before it.
+    _library: H5File,
+}
+
+/// One variable as it lies in the file.
+#[derive(Debug)]
+struct Stored {
+    name: String,
+    dtype: DType,
+    /// How far it is written: less than its dimensions when others grew further.
+    extents: Vec<usize>,
+    plan: Plan,
+    conversion: Conversion,
+    index: OnceLock<ChunkIndex>,
+    array: Array,
+}
+
+/// How it is read.
+#[derive(Debug)]
+enum Plan {
+    Contiguous {
+        address: Option<u64>,
+    },
+    Chunked {
+        shape: Vec<usize>,
+        pipeline: Pipeline,
+    },
+    Library,
+}
+
+/// The buffers of a thread, and the chunk that is decoded in them.
+struct Kept {
+    scratch: Scratch,
+    chunk: Option<(u64, usize, usize)>,
+}
+
+thread_local! {
+    static KEPT: RefCell<Kept> =
+        RefCell::new(Kept { scratch: Scratch::new(), chunk: None });
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+impl Netcdf4 {
+    /// Reads the structure.
+    pub(super) fn open(
+        path: &Path,
+        candidate: Candidate,
+    ) -> Result<(Self, Dataset, Vec<String>), StorageError> {
+        let failed = |failure: Failure| opening_failed(path, candidate.size_bytes, failure);
+        let library = H5File::open(path).map_err(failed)?;
+        let user_block_bytes = library.user_block_bytes().map_err(failed)?;
+        let Structure {
+            dataset,
+            arrays,
+            notes,
+        } = structure::read(&library).map_err(failed)?;
+        let variables = arrays
+            .into_iter()
+            .enumerate()
+            .map(|(index, array)| Stored::of(array, &dataset, index, path))
+            .collect::<Result<_, _>>()?;
+        let file = Self {
+            path: path.to_owned(),
+            file: candidate.file,
+            file_bytes: candidate.size_bytes,
+            user_block_bytes,
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            variables,
+            _library: library,
+        };
+        Ok((file, dataset, notes))
+    }
+
+    pub(super) fn chunk_shape(&self, variable: usize) -> Option<Vec<usize>> {
+        match &self.variables[variable].array.layout {
+            Layout::Chunked { shape, .. } => Some(shape.clone()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_f32(&self, variable: usize) -> bool {
+        self.variables[variable].conversion.is_f32()
+    }
+
+    pub(super) fn stored_bytes(&self, variable: usize, region: &[Range<usize>]) -> u64 {
+        let stored = &self.variables[variable];
+        let region = stored.clip(region);
+        let plain = cell_count(&region) as u64 * stored.dtype.size_bytes() as u64;
+        let Plan::Chunked { shape, .. } = &stored.plan else {
+            return plain;
+        };
+        let Ok(index) = self.index(stored, shape) else {
+            return plain;
+        };
+        if plain == 0 || region.is_empty() {
+            return plain;
+        }
+        let mut bytes = 0;
+        let _: Result<(), ()> = for_each_index(&touched_chunks(&region, shape), |place| {
+            let extent = index.find(index.number(place));
+            bytes += extent.map_or(0, |extent| extent.size_bytes as u64);
+            Ok(())
+        });
+        bytes
+    }
+
+    pub(super) fn read_text(&self, variable: usize) -> Result<Vec<String>, StorageError> {
+        let stored = &self.variables[variable];
+        let texts = stored
+            .array
+            .read_texts()
+            .map_err(|failure| self.library_failed(failure))?;
+        if stored.dtype == DType::Text {
+            return Ok(texts);
+        }
+        let width = stored.extents.last().copied().unwrap_or(1).max(1);
+        Ok(texts
+            .chunks(width)
+            .map(|letters| {
+                letters
+                    .iter()
+                    .map(|letter| first_or_nul(letter))
+                    .collect::<String>()
+            })
+            .map(|row| row.trim_end_matches('\0').to_owned())
+            .collect())
+    }
+
+    /// Reads a region that lies within the variable's dimensions.
+    pub(super) fn read<T: Output>(
+        &self,
+        variable: usize,
+        region: &[Range<usize>],
+        out: &mut [T],
+    ) -> Result<(), StorageError> {
+        let stored = &self.variables[variable];
+        let whole: Vec<usize> = region.iter().map(ExactSizeIterator::len).collect();
+        let written = stored.clip(region);
+        if written != region {
+            out.fill(stored.fill());
+        }
+        if cell_count(&written) == 0 {
+            return Ok(());
+        }
+        // Clipping cuts ends only, so the written part begins where the region does.
+        let target = Target {
+            region: &written,
+            shape: &whole,
+        };
+        match &stored.plan {
+            Plan::Chunked { shape, pipeline } => {
+                self.read_chunks(variable, shape, pipeline, target, out)
+            }
+            Plan::Contiguous {
+                address: Some(address),
+            } => self.read_contiguous(stored, *address, target, out),
+            Plan::Contiguous { address: None } => {
+                stored.fill_box(target, out);
+                Ok(())
+            }
+            Plan::Library => self.read_slowly(stored, target, out),
+        }
+    }
+
+    fn read_chunks<T: Output>(
+        &self,
+        variable: usize,
+        chunk_shape: &[usize],
+        pipeline: &Pipeline,
+        target: Target<'_>,
+        out: &mut [T],
+    ) -> Result<(), StorageError> {
+        let stored = &self.variables[variable];
+        let index = self.index(stored, chunk_shape)?;
+        let element_bytes = stored.dtype.size_bytes();
+        let decoded_bytes = chunk_shape.iter().product::<usize>() * element_bytes;
+        KEPT.with_borrow_mut(|kept| {
+            let touched = touched_chunks(target.region, chunk_shape);
+            for_each_index(&touched, |place| {
+                let part = Part::of(place, chunk_shape, target);
+                let number = index.number(place);
+                let Some(extent) = index.find(number) else {
+                    stored.fill_runs(&part, chunk_shape, target, out);
+                    return Ok(());
+                };
+                let key = (self.id, variable, number);
+                if kept.chunk != Some(key) {
+                    kept.chunk = None;
+                    kept.scratch
+                        .decode(&self.file, extent, pipeline, decoded_bytes)
+                        .map_err(|error| self.decoding_failed(stored, error))?;
+                    kept.chunk = Some(key);
+                }
+                let bytes: &[u8] = kept.scratch.plain(decoded_bytes);
+                part.for_each_run(chunk_shape, target, |from, to, length| {
+                    let bytes = &bytes[from * element_bytes..][..length * element_bytes];
+                    stored.conversion.run(bytes, &mut out[to..to + length]);
+                });
+                Ok(())
+            })?;
+            if decoded_bytes > KEPT_CHUNK_BYTES_MAX {
+                kept.chunk = None;
+                kept.scratch.trim();
+            }
+            Ok(())
+        })
+    }
+
+    fn read_contiguous<T: Output>(
+        &self,
+        stored: &Stored,
+        address: u64,
+        target: Target<'_>,
+        out: &mut [T],
+    ) -> Result<(), StorageError> {
+        let element_bytes = stored.dtype.size_bytes();
+        let starts: Vec<usize> = target.region.iter().map(|range| range.start).collect();
+        let extent: Vec<usize> = target.region.iter().map(ExactSizeIterator::len).collect();
+        let origin = vec![0; extent.len()];
+        let from = Place {
+            shape: &stored.extents,
+            start: &starts,
+        };
+        let to = Place {
+            shape: target.shape,
+            start: &origin,
+        };
+        let mut result = Ok(());
+        KEPT.with_borrow_mut(|kept| {
+            kept.chunk = None;
+            for_each_run(&extent, from, to, |from, to, length| {
+                let step = READ_BYTES / element_bytes;
+                for done in (0..length).step_by(step) {
+                    if result.is_err() {
+                        return;
+                    }
+                    let count = step.min(length - done);
+                    let bytes = kept.scratch.plain(count * element_bytes);
+                    let position = address + ((from + done) * element_bytes) as u64;
+                    match self.file.read_exact_at(bytes, position) {
+                        Ok(()) => {
+                            stored
+                                .conversion
+                                .run(bytes, &mut out[to + done..to + done + count]);
+                        }
+                        Err(error) => {
+                            result = Err(self.decoding_failed(stored, DecodeError::Io(error)));
+                        }
+                    }
+                }
+            });
+        });
+        result
+    }
+
+    /// Reads through the library, in blocks along the first dimension.
+    fn read_slowly<T: Output>(
+        &self,
+        stored: &Stored,
+        target: Target<'_>,
+        out: &mut [T],
+    ) -> Result<(), StorageError> {
+        let element_bytes = stored.dtype.size_bytes();
+        let conversion = stored.conversion.native();
+        let mut block = target.region.to_vec();
+        let rows = block.first().map_or(1, ExactSizeIterator::len);
+        let row_bytes = cell_count(&block) / rows * element_bytes;
+        let step = (READ_BYTES / row_bytes.max(1)).max(1);
+        for done in (0..rows).step_by(step) {
+            let count = step.min(rows - done);
+            if let Some(first) = block.first_mut() {
+                let start = target.region[0].start + done;
+                *first = start..start + count;
+            }
+            let mut bytes = vec![0_u8; count * row_bytes];
+            stored
+                .array
+                .read(stored.dtype, &block, &mut bytes)
+                .map_err(|failure| self.library_failed(failure))?;
+            let extent: Vec<usize> = block.iter().map(ExactSizeIterator::len).collect();
+            let origin = vec![0; extent.len()];
+            let mut start = origin.clone();
+            if let Some(first) = start.first_mut() {
+                *first = done;
+            }
+            let from = Place {
+                shape: &extent,
+                start: &origin,
+            };
+            let to = Place {
+                shape: target.shape,
+                start: &start,
+            };
+            for_each_run(&extent, from, to, |from, to, length| {
+                let bytes = &bytes[from * element_bytes..][..length * element_bytes];
+                conversion.run(bytes, &mut out[to..to + length]);
+            });
+        }
+        Ok(())
+    }
+
+    /// The chunk index, made when it is first needed.
+    fn index<'a>(
+        &self,
+        stored: &'a Stored,
+        shape: &[usize],
+    ) -> Result<&'a ChunkIndex, StorageError> {
+        if let Some(index) = stored.index.get() {
+            return Ok(index);
+        }
+        let chunks = stored
+            .array
+            .chunks()
+            .map_err(|failure| self.library_failed(failure))?;
+        let base = self.user_block_bytes;
+        let index = ChunkIndex::new(&chunks, shape, &stored.extents, base, self.file_bytes)
+            .map_err(|problem| StorageError::Damaged {
+                path: self.path.clone(),
+                problem: format!("variable `{}`: {problem}", stored.name),
+            })?;
+        Ok(stored.index.get_or_init(|| index))
+    }
+
+    fn decoding_failed(&self, stored: &Stored, error: DecodeError) -> StorageError {
+        let path = self.path.clone();
+        let problem = match error {
+            DecodeError::Io(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => {
+                return StorageError::Io {
+                    path,
+                    operation: "read",
+                    source,
+                };
+            }
+            DecodeError::Io(_) => "the data lies beyond the end of the file: it is cut short",
+            DecodeError::Damaged(problem) => problem,
+        };
+        StorageError::Damaged {
+            path,
+            problem: format!("variable `{}`: {problem}", stored.name),
+        }
+    }
+
+    fn library_failed(&self, failure: Failure) -> StorageError {
+        let Failure { operation, detail } = failure;
+        StorageError::Hdf5 {
+            path: self.path.clone(),
+            operation,
+            detail,
+        }
+    }
+}
+
+/// A decoded chunk above this size is not kept between calls.
+const KEPT_CHUNK_BYTES_MAX: usize = 64 << 20;
+
+fn first_or_nul(letter: &str) -> char {
+    letter.chars().next().unwrap_or('\0')
+}
+
+/// The library's words for a file that ends too early, and all else.
+fn opening_failed(path: &Path, size_bytes: u64, failure: Failure) -> StorageError {
+    let path = path.to_owned();
+    if failure.detail.contains("truncated file") {
+        let problem = format!(
+            "it is cut short, with {size_bytes} bytes ({})",
+            failure.detail
+        );
+        return StorageError::Damaged { path, problem };
+    }
+    StorageError::Hdf5 {
+        path,
+        operation: failure.operation,
+        detail: failure.detail,
+    }
+}
+
+/// Which cells are read, and the shape of the buffer that they go to the start of.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    region: &'a [Range<usize>],
+    shape: &'a [usize],
+}
+
+/// The cells of one chunk that are wanted.
+struct Part {
+    extent: Vec<usize>,
+    in_chunk: Vec<usize>,
+    in_target: Vec<usize>,
+}
+
+impl Part {
+    fn of(place: &[usize], chunk_shape: &[usize], target: Target<'_>) -> Self {
+        let rank = place.len();
+        let mut part = Self {
+            extent: Vec::with_capacity(rank),
+            in_chunk: Vec::with_capacity(rank),
+            in_target: Vec::with_capacity(rank),
+        };
+        for (dim, range) in target.region.iter().enumerate() {
+            let origin = place[dim] * chunk_shape[dim];
+            let start = range.start.max(origin);
+            part.extent
+                .push(range.end.min(origin + chunk_shape[dim]) - start);
+            part.in_chunk.push(start - origin);
+            part.in_target.push(start - range.start);
+        }
+        part
+    }
+
+    fn for_each_run(
+        &self,
+        chunk_shape: &[usize],
+        target: Target<'_>,
+        visit: impl FnMut(usize, usize, usize),
+    ) {
+        let from = Place {
+            shape: chunk_shape,
+            start: &self.in_chunk,
+        };
+        let to = Place {
+            shape: target.shape,
+            start: &self.in_target,
+        };
+        for_each_run(&self.extent, from, to, visit);
+    }
+}
+
+impl Stored {
+    fn of(
+        array: Array,
+        dataset: &Dataset,
+        variable: usize,
+        path: &Path,
+    ) -> Result<Self, StorageError> {
+        let Array {
+            element, layout, ..
+        } = &array;
+        let dtype = dataset.variables[variable].dtype;
+        let name = dataset.variables[variable].name.clone();
+        let damaged = |problem: &str| StorageError::Damaged {
+            path: path.to_owned(),
+            problem: format!("variable `{name}` {problem}"),
+        };
+        let bytes_of = |shape: &[usize]| {
+            shape
+                .iter()
+                .try_fold(dtype.size_bytes(), |bytes, &len| bytes.checked_mul(len))
+        };
+        let shape = dataset.shape(variable);
+        if bytes_of(&shape).is_none_or(|bytes| bytes > isize::MAX as usize) {
+            return Err(damaged("is larger than memory can ever be"));
+        }
+        let big_endian = match element {
+            Element::Number { big_endian, .. } => *big_endian,
+            _ => None,
+        };
+        let plan = match (layout, big_endian) {
+            (_, None) | (Layout::Library, _) => Plan::Library,
+            (Layout::Contiguous { address }, _) => Plan::Contiguous { address: *address },
+            (Layout::Chunked { shape, filters }, _) => {
+                if bytes_of(shape).is_none_or(|bytes| bytes > CHUNK_BYTES_MAX) {
+                    return Err(damaged("has chunks larger than HDF5 allows"));
+                }
+                Pipeline::of(filters).map_or(Plan::Library, |pipeline| Plan::Chunked {
+                    shape: shape.clone(),
+                    pipeline,
+                })
+            }
+        };
+        let attributes = &dataset.variables[variable].attributes;
+        let conversion = Conversion::new(dtype, attributes, big_endian.unwrap_or(false));
+        let extents = array
+            .extents
+            .iter()
+            .map(|&extent| extent as usize)
+            .collect();
+        Ok(Self {
+            name,
+            dtype,
+            extents,
+            plan,
+            conversion,
+            index: OnceLock::new(),
+            array,
+        })
+    }
+
+    /// The part of a region that was written.
+    fn clip(&self, region: &[Range<usize>]) -> Vec<Range<usize>> {
+        region
+            .iter()
+            .zip(&self.extents)
+            .map(|(range, &extent)| range.start.min(extent)..range.end.min(extent))
+            .collect()
+    }
+
+    /// What stands in cells that were never written.
+    fn fill<T: Output>(&self) -> T {
+        let mut out = [T::MISSING];
+        self.conversion.native().run(&self.array.fill, &mut out);
+        out[0]
+    }
+
+    fn fill_box<T: Output>(&self, target: Target<'_>, out: &mut [T]) {
+        let extent: Vec<usize> = target.region.iter().map(ExactSizeIterator::len).collect();
+        let origin = vec![0; extent.len()];
+        let part = Part {
+            in_chunk: origin.clone(),
+            in_target: origin,
+            extent,
+        };
+        let shape = part.extent.clone();
+        self.fill_runs(&part, &shape, target, out);
+    }
+
+    fn fill_runs<T: Output>(
+        &self,
+        part: &Part,
+        chunk_shape: &[usize],
+        target: Target<'_>,
+        out: &mut [T],
+    ) {
+        let fill = self.fill();
+        part.for_each_run(chunk_shape, target, |_, to, length| {
+            out[to..to + length].fill(fill)
+        });
+    }
+}
+
+/// HDF5's own limit of a chunk.
+const CHUNK_BYTES_MAX: usize = u32::MAX as usize;

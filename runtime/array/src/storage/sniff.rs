@@ -1,0 +1,111 @@
+//! What a path is, before any library sees it: so that a wrong file is called what it is.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::StorageError;
+
+/// The first bytes of every HDF5 file, at byte 0 or after a user block.
+const HDF5: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
+
+/// The smallest user block; the others are it doubled, again and again.
+const USER_BLOCK_MIN: u64 = 512;
+
+/// Files by their first bytes, and what to say about them.
+const KNOWN: [(&[u8], &str); 8] = [
+    (
+        b"CDF\x01",
+        "NetCDF-3 classic, which is not read yet: convert it with `nccopy -k nc4`",
+    ),
+    (
+        b"CDF\x02",
+        "NetCDF-3 (64-bit offset), which is not read yet: convert it with `nccopy -k nc4`",
+    ),
+    (
+        b"CDF\x05",
+        "NetCDF-3 (64-bit data), which is not read yet: convert it with `nccopy -k nc4`",
+    ),
+    (
+        b"\x0e\x03\x13\x01",
+        "HDF4, which is not read: convert it with `h4toh5`",
+    ),
+    (
+        b"GRIB",
+        "GRIB, which is not read: convert it with `cdo -f nc4 copy`",
+    ),
+    (b"\x1f\x8b", "compressed with gzip: unpack it first"),
+    (b"BZh", "compressed with bzip2: unpack it first"),
+    (b"PK\x03\x04", "a zip archive: unpack it first"),
+];
+
+/// Files that make a folder a Zarr store.
+const ZARR: [&str; 4] = ["zarr.json", ".zgroup", ".zarray", ".zmetadata"];
+
+/// An HDF5 file, by its signature.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) file: File,
+    pub(super) size_bytes: u64,
+}
+
+/// Opens a path if it is an HDF5 file, and says what it is otherwise.
+pub(super) fn open(path: &Path) -> Result<Candidate, StorageError> {
+    let io = |operation| {
+        move |source| StorageError::Io {
+            path: path.to_owned(),
+            operation,
+            source,
+        }
+    };
+    let not_readable = |found: &str| StorageError::NotReadable {
+        path: path.to_owned(),
+        found: found.to_owned(),
+    };
+    let metadata = std::fs::metadata(path).map_err(io("open"))?;
+    if metadata.is_dir() {
+        let is_zarr = ZARR.iter().any(|name| path.join(name).exists());
+        return Err(not_readable(if is_zarr {
+            "a Zarr store, which is not read yet"
+        } else {
+            "a folder, not a NetCDF file"
+        }));
+    }
+    if !metadata.is_file() {
+        return Err(not_readable("not a regular file"));
+    }
+    let size_bytes = metadata.len();
+    if size_bytes == 0 {
+        return Err(not_readable("empty"));
+    }
+    let file = File::open(path).map_err(io("open"))?;
+    if has_signature(&file, size_bytes).map_err(io("read"))? {
+        return Ok(Candidate { file, size_bytes });
+    }
+    let mut start = [0_u8; 8];
+    let length = file.read_at(&mut start, 0).map_err(io("read"))?;
+    let known = KNOWN
+        .iter()
+        .find(|(magic, _)| start[..length].starts_with(magic));
+    Err(not_readable(
+        known.map_or("not a NetCDF file", |(_, what)| what),
+    ))
+}
+
+fn has_signature(file: &File, size_bytes: u64) -> io::Result<bool> {
+    let mut start = 0;
+    let mut found = [0_u8; 8];
+    while start + found.len() as u64 <= size_bytes {
+        file.read_exact_at(&mut found, start)?;
+        if found == *HDF5 {
+            return Ok(true);
+        }
+        start = if start == 0 {
+            USER_BLOCK_MIN
+        } else {
+            start * 2
+        };
+    }
+    Ok(false)
+}

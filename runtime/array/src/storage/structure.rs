@@ -1,0 +1,240 @@
+//! From the objects of an HDF5 file to dimensions and variables, by the rules of NetCDF-4.
+//!
+//! Dimensions are arrays that are dimension scales; variables name theirs by references in
+//! `DIMENSION_LIST`. Files that were not made by NetCDF have none: their dimensions get the
+//! names that NetCDF gives (`phony_dim_0`).
+
+use std::collections::HashMap;
+
+use crate::dataset::{AttrValue, Attributes, DType, Dataset, Dimension, Variable};
+use crate::library::{Array, Element, Failure, H5File, Member, RawAttribute};
+
+/// Attributes that only hold the file together.
+const HIDDEN: [&str; 7] = [
+    "_NCProperties",
+    "_Netcdf4Dimid",
+    "_Netcdf4Coordinates",
+    "_nc3_strict",
+    "DIMENSION_LIST",
+    "REFERENCE_LIST",
+    "DIMENSION_LABELS",
+];
+
+/// Further ones, on dimension scales alone.
+const HIDDEN_ON_SCALES: [&str; 2] = ["CLASS", "NAME"];
+
+/// How `NAME` of a dimension without variable begins.
+const NO_VARIABLE: &str = "This is a netCDF dimension but not a netCDF variable";
+
+/// How the name of an array begins that is named as a dimension and does not belong to it.
+pub(crate) const NOT_A_COORDINATE: &str = "_nc4_non_coord_";
+
+/// What a file holds: its structure, and the array of each variable.
+pub(super) struct Structure {
+    pub(super) dataset: Dataset,
+    /// In the order of `dataset.variables`.
+    pub(super) arrays: Vec<Array>,
+    /// What was left out, in words.
+    pub(super) notes: Vec<String>,
+}
+
+/// An array with what its internal attributes say.
+struct Found {
+    array: Array,
+    attributes: Vec<RawAttribute>,
+    is_scale: bool,
+    has_variable: bool,
+    dimension_id: Option<i64>,
+    coordinate_ids: Vec<i64>,
+}
+
+/// Reads the structure of the root group.
+pub(super) fn read(file: &H5File) -> Result<Structure, Failure> {
+    let mut notes = Vec::new();
+    let mut found = Vec::new();
+    for name in file.names()? {
+        match file.member(&name)? {
+            Member::Array(array) => found.push(Found::of(*array)?),
+            Member::Group => notes.push(format!("group `{name}` is ignored")),
+            Member::Other => {}
+        }
+    }
+    let mut dimensions = Dimensions::of(&found);
+    let mut variables = Vec::new();
+    let mut arrays = Vec::new();
+    for item in found {
+        if !item.has_variable {
+            continue;
+        }
+        let name = item
+            .array
+            .name
+            .strip_prefix(NOT_A_COORDINATE)
+            .unwrap_or(&item.array.name);
+        let Some(dtype) = dtype(item.array.element) else {
+            if let Element::Other(what) = item.array.element {
+                notes.push(format!("variable `{name}` is {what} and is ignored"));
+            }
+            continue;
+        };
+        let attributes = visible(&item.attributes, item.is_scale, name, &mut notes);
+        let dims = dimensions.of_variable(&item)?;
+        variables.push(Variable {
+            name: name.to_owned(),
+            dtype,
+            dims,
+            attributes,
+        });
+        arrays.push(item.array);
+    }
+    let attributes = visible(&file.attributes()?, false, "the file", &mut notes);
+    let dataset = Dataset {
+        dimensions: dimensions.list,
+        variables,
+        attributes,
+    };
+    Ok(Structure {
+        dataset,
+        arrays,
+        notes,
+    })
+}
+
+fn dtype(element: Element) -> Option<DType> {
+    match element {
+        Element::Number { dtype, .. } => Some(dtype),
+        Element::FixedText { size_bytes: 1 } => Some(DType::Char),
+        Element::FixedText { .. } | Element::VarText => Some(DType::Text),
+        Element::Other(_) => None,
+    }
+}
+
+fn visible(
+    raw: &[RawAttribute],
+    is_scale: bool,
+    owner: &str,
+    notes: &mut Vec<String>,
+) -> Attributes {
+    raw.iter()
+        .filter(|attribute| {
+            let name = attribute.name.as_str();
+            !HIDDEN.contains(&name) && !(is_scale && HIDDEN_ON_SCALES.contains(&name))
+        })
+        .filter_map(|attribute| match &attribute.value {
+            Ok(value) => Some((attribute.name.clone(), value.clone())),
+            Err(what) => {
+                let name = &attribute.name;
+                notes.push(format!(
+                    "attribute `{name}` of {owner} is {what} and is ignored"
+                ));
+                None
+            }
+        })
+        .collect()
+}
+
+impl Found {
+    fn of(array: Array) -> Result<Self, Failure> {
+        let attributes = array.attributes()?;
+        let value = |name: &str| {
+            attributes
+                .iter()
+                .find(|attribute| attribute.name == name)
+                .and_then(|attribute| attribute.value.as_ref().ok())
+        };
+        let text = |name: &str| value(name).and_then(AttrValue::as_text);
+        let ids = |name: &str| -> Vec<i64> {
+            let numbers = value(name).and_then(AttrValue::to_f64s).unwrap_or_default();
+            numbers.into_iter().map(|id| id as i64).collect()
+        };
+        let is_scale = text("CLASS") == Some("DIMENSION_SCALE") && !array.extents.is_empty();
+        let is_bare = is_scale && text("NAME").is_some_and(|name| name.starts_with(NO_VARIABLE));
+        let dimension_id = ids("_Netcdf4Dimid").first().copied();
+        let coordinate_ids = ids("_Netcdf4Coordinates");
+        Ok(Self {
+            array,
+            is_scale,
+            has_variable: !is_bare,
+            dimension_id,
+            coordinate_ids,
+            attributes,
+        })
+    }
+}
+
+/// The dimensions found so far, by their ways of being named.
+struct Dimensions {
+    list: Vec<Dimension>,
+    by_address: HashMap<u64, usize>,
+    by_id: HashMap<i64, usize>,
+    /// Those that were made up here.
+    phony: Vec<usize>,
+}
+
+impl Dimensions {
+    fn of(found: &[Found]) -> Self {
+        let mut scales: Vec<&Found> = found.iter().filter(|item| item.is_scale).collect();
+        scales.sort_by_key(|item| item.dimension_id.unwrap_or(i64::MAX));
+        let mut dimensions = Self {
+            list: Vec::new(),
+            by_address: HashMap::new(),
+            by_id: HashMap::new(),
+            phony: Vec::new(),
+        };
+        for (index, item) in scales.into_iter().enumerate() {
+            dimensions.list.push(Dimension {
+                name: item.array.name.clone(),
+                len: item.array.extents[0] as usize,
+                unlimited: item.array.unlimited[0],
+            });
+            dimensions.by_address.insert(item.array.address, index);
+            if let Some(id) = item.dimension_id {
+                dimensions.by_id.insert(id, index);
+            }
+        }
+        dimensions
+    }
+
+    /// The dimensions of one variable; lengths grow to what the variable has.
+    fn of_variable(&mut self, item: &Found) -> Result<Vec<usize>, Failure> {
+        let array = &item.array;
+        let rank = array.extents.len();
+        let mut dims: Vec<Option<usize>> = vec![None; rank];
+        if item.is_scale {
+            dims[0] = self.by_address.get(&array.address).copied();
+        }
+        if item.coordinate_ids.len() == rank {
+            for (dim, id) in dims.iter_mut().zip(&item.coordinate_ids) {
+                *dim = dim.or_else(|| self.by_id.get(id).copied());
+            }
+        }
+        if dims.contains(&None) {
+            for (dim, link) in dims.iter_mut().zip(array.dimension_links()?) {
+                *dim = dim.or_else(|| self.by_address.get(&link?).copied());
+            }
+        }
+        let mut named = Vec::with_capacity(rank);
+        for (position, dim) in dims.into_iter().enumerate() {
+            let (len, unlimited) = (array.extents[position] as usize, array.unlimited[position]);
+            let index = dim.unwrap_or_else(|| self.phony(len, unlimited, &named));
+            self.list[index].len = self.list[index].len.max(len);
+            named.push(index);
+        }
+        Ok(named)
+    }
+
+    fn phony(&mut self, len: usize, unlimited: bool, taken: &[usize]) -> usize {
+        let fits = |index: &&usize| self.list[**index].len == len && !taken.contains(*index);
+        if let Some(&index) = self.phony.iter().find(fits) {
+            return index;
+        }
+        let name = format!("phony_dim_{}", self.phony.len());
+        self.list.push(Dimension {
+            name,
+            len,
+            unlimited,
+        });
+        self.phony.push(self.list.len() - 1);
+        self.list.len() - 1
+    }
+}
