@@ -2,15 +2,18 @@
 //!
 //! Blocking, without threads: the SPANK plugin runs it inside slurmstepd.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket};
 use nix::sys::socket::sockopt::SocketError;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, send, socket,
+};
 
 use crate::{Envelope, ErrorCode, MAX_MESSAGE_BYTES, PROTOCOL_VERSION, Request, Response};
 
@@ -70,7 +73,10 @@ impl Client {
     /// A client of the daemon at `socket` whose every exchange ends within `limit`.
     #[must_use]
     pub fn new(socket: impl Into<PathBuf>, limit: Duration) -> Self {
-        Self { socket: socket.into(), limit }
+        Self {
+            socket: socket.into(),
+            limit,
+        }
     }
 
     /// The socket it speaks to.
@@ -100,9 +106,10 @@ impl Client {
         match serde_json::from_slice(&line) {
             Ok(Response::Error { code, message }) => Err(ClientError::Refused { code, message }),
             Ok(response) => Ok(response),
-            Err(source) => {
-                Err(ClientError::Unreadable { socket: self.socket.clone(), source })
-            }
+            Err(source) => Err(ClientError::Unreadable {
+                socket: self.socket.clone(),
+                source,
+            }),
         }
     }
 
@@ -111,24 +118,30 @@ impl Client {
     /// # Errors
     /// [`ClientError`] if the request could not be handed to the socket within the limit.
     pub fn tell(&self, request: Request) -> Result<(), ClientError> {
-        self.send_until(request, Instant::now() + self.limit).map(drop)
+        self.send_until(request, Instant::now() + self.limit)
+            .map(drop)
     }
 
     fn send_until(&self, request: Request, deadline: Instant) -> Result<UnixStream, ClientError> {
-        let envelope = Envelope { version: PROTOCOL_VERSION, request };
+        let envelope = Envelope {
+            version: PROTOCOL_VERSION,
+            request,
+        };
         let mut line = serde_json::to_vec(&envelope).expect("messages have only string keys");
         line.push(b'\n');
         if line.len() > MAX_MESSAGE_BYTES {
             return Err(ClientError::TooLong { bytes: line.len() });
         }
-        let mut stream = self.connect_until(deadline)?;
+        let stream = self.connect_until(deadline)?;
         let mut sent = 0;
         while sent < line.len() {
             self.wait(&stream, PollFlags::POLLOUT, deadline)?;
-            match stream.write(&line[sent..]) {
+            // Without MSG_NOSIGNAL a daemon that hangs up would kill a host program that, unlike
+            // Rust's own, has not set SIGPIPE aside: slurmstepd.
+            match send(stream.as_raw_fd(), &line[sent..], MsgFlags::MSG_NOSIGNAL) {
                 Ok(count) => sent += count,
-                Err(error) if retry(&error) => {}
-                Err(source) => return Err(self.unreachable(source)),
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                Err(code) => return Err(self.unreachable(code.into())),
             }
         }
         Ok(stream)
@@ -143,7 +156,7 @@ impl Client {
             .map_err(|e| self.unreachable(e.into()))?;
         let stream = UnixStream::from(fd);
         loop {
-            match connect(std::os::fd::AsRawFd::as_raw_fd(&stream), &address) {
+            match connect(stream.as_raw_fd(), &address) {
                 Ok(()) => return Ok(stream),
                 Err(Errno::EAGAIN) if Instant::now() < deadline => {
                     std::thread::sleep(Duration::from_millis(2));
@@ -175,7 +188,8 @@ impl Client {
             if left.is_zero() {
                 return Err(self.late());
             }
-            let timeout = PollTimeout::try_from(left.as_millis().max(1)).unwrap_or(PollTimeout::MAX);
+            let timeout =
+                PollTimeout::try_from(left.as_millis().max(1)).unwrap_or(PollTimeout::MAX);
             match poll(&mut [PollFd::new(stream.as_fd(), events)], timeout) {
                 Ok(0) => return Err(self.late()),
                 Ok(_) => return Ok(()),
@@ -186,20 +200,30 @@ impl Client {
     }
 
     fn late(&self) -> ClientError {
-        ClientError::Late { socket: self.socket.clone(), limit: self.limit }
+        ClientError::Late {
+            socket: self.socket.clone(),
+            limit: self.limit,
+        }
     }
 
     fn unreachable(&self, source: io::Error) -> ClientError {
-        ClientError::Unreachable { socket: self.socket.clone(), source }
+        ClientError::Unreachable {
+            socket: self.socket.clone(),
+            source,
+        }
     }
 }
 
 fn retry(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::os::unix::net::UnixListener;
 
     use super::*;
@@ -218,9 +242,16 @@ mod tests {
         let start = Instant::now();
         // The backlog takes some; past it connect() answers EAGAIN. All must end in time.
         for _ in 0..5 {
-            assert!(matches!(client.ask(Request::Ping), Err(ClientError::Late { .. })));
+            assert!(matches!(
+                client.ask(Request::Ping),
+                Err(ClientError::Late { .. })
+            ));
         }
-        assert!(start.elapsed() < Duration::from_millis(5 * 40 + 200), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_millis(5 * 40 + 200),
+            "{:?}",
+            start.elapsed()
+        );
     }
 
     #[test]
@@ -230,7 +261,10 @@ mod tests {
         for socket in [path, folder.path().join("none.sock")] {
             let start = Instant::now();
             let answer = Client::new(&socket, Duration::from_secs(5)).ask(Request::Ping);
-            assert!(matches!(answer, Err(ClientError::Unreachable { .. })), "{answer:?}");
+            assert!(
+                matches!(answer, Err(ClientError::Unreachable { .. })),
+                "{answer:?}"
+            );
             assert!(start.elapsed() < Duration::from_secs(1));
         }
     }
@@ -246,7 +280,10 @@ mod tests {
                 stream.write_all(garbage.as_bytes()).unwrap();
             });
             let answer = Client::new(&path, Duration::from_secs(5)).ask(Request::Ping);
-            assert!(matches!(answer, Err(ClientError::Unreadable { .. })), "{answer:?}");
+            assert!(
+                matches!(answer, Err(ClientError::Unreadable { .. })),
+                "{answer:?}"
+            );
             serve.join().unwrap();
         }
     }
@@ -259,9 +296,17 @@ mod tests {
             let mut request = [0; 1024];
             let count = stream.read(&mut request).unwrap();
             let envelope: Envelope = serde_json::from_slice(&request[..count]).unwrap();
-            assert_eq!(envelope, Envelope { version: PROTOCOL_VERSION, request: Request::Ping });
-            let refusal =
-                Response::Error { code: ErrorCode::Denied, message: "not yours".to_owned() };
+            assert_eq!(
+                envelope,
+                Envelope {
+                    version: PROTOCOL_VERSION,
+                    request: Request::Ping
+                }
+            );
+            let refusal = Response::Error {
+                code: ErrorCode::Denied,
+                message: "not yours".to_owned(),
+            };
             serde_json::to_writer(&mut stream, &refusal).unwrap();
             stream.write_all(b"\n").unwrap();
         });
