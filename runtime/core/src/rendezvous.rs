@@ -224,14 +224,22 @@ pub fn may_set(name: &str, current: Option<&str>, inherited_mark: Option<&str>) 
     })
 }
 
-/// The value of [`MARK`] for these variables.
+/// The value of [`MARK`] for these variables, and for those of the enclosing step's mark that
+/// stay as they are.
 #[must_use]
-pub fn mark(variables: &[Variable]) -> String {
-    let entries: Vec<String> = variables
+pub fn mark(variables: &[Variable], inherited_mark: Option<&str>) -> String {
+    let ours = |entry: &&str| {
+        let name = entry.split_once('=').map_or(*entry, |(name, _)| name);
+        variables.iter().any(|(ours, _)| *ours == name)
+    };
+    let inherited = inherited_mark.unwrap_or_default().split(',');
+    let kept = inherited
+        .filter(|entry| !entry.is_empty() && !ours(entry))
+        .map(str::to_owned);
+    let entries = variables
         .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    entries.join(",")
+        .map(|(name, value)| format!("{name}={value}"));
+    entries.chain(kept).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -362,10 +370,12 @@ mod tests {
 
     #[test]
     fn the_users_values_win_and_our_own_from_outside_do_not() {
-        let outer = mark(&[
+        let ours = [
             ("MASTER_PORT", "12000".to_owned()),
             ("RANK", "0".to_owned()),
-        ]);
+        ];
+        let outer = mark(&ours, Some("RANK=9,WORLD_SIZE=1,"));
+        assert_eq!(outer, "MASTER_PORT=12000,RANK=0,WORLD_SIZE=1");
         assert!(may_set("MASTER_PORT", None, None));
         assert!(may_set("MASTER_PORT", None, Some(&outer)));
         assert!(may_set("MASTER_PORT", Some("12000"), Some(&outer)));

@@ -1,0 +1,526 @@
+//! What the plugin knows and does about one step on one node, from before its tasks are forked
+//! until it leaves. Pure but for the daemon: what Slurm knows comes in as [`Facts`].
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+
+use mizar_api::{ClientError, Request, SOCKET_VARIABLE, StepRegistration, TaskRegistration};
+use mizar_core::ids::{JobId, Rank, StepId};
+use mizar_core::nodelist;
+use mizar_core::rendezvous::{self, MARK, Step, Task, Variable};
+
+use crate::exchange::Daemon;
+
+/// Programs that start the ranks of an `mpirun` or `mpiexec` inside a Slurm step of their own.
+/// Slurm's ranks are theirs, not those of the MPI program, so they must not inherit them.
+const LAUNCHERS: [&str; 6] = [
+    "orted",
+    "prted",
+    "hydra_pmi_proxy",
+    "hydra_bstrap_proxy",
+    "pmi_proxy",
+    "mpispawn",
+];
+
+/// Variables that go into the record; never the whole environment.
+const RECORDED: [&str; 12] = [
+    "SLURM_JOB_NAME",
+    "SLURM_JOB_PARTITION",
+    "SLURM_JOB_ACCOUNT",
+    "SLURM_JOB_QOS",
+    "SLURM_JOB_USER",
+    "SLURM_CLUSTER_NAME",
+    "SLURM_SUBMIT_DIR",
+    "SLURM_SUBMIT_HOST",
+    "SLURM_CPUS_PER_TASK",
+    "SLURM_JOB_GPUS",
+    "SLURM_STEP_GPUS",
+    "SLURM_STEP_TASKS_PER_NODE",
+];
+
+/// How much of a command line goes into a message: a shell may expand `*` to megabytes, and the
+/// message has a limit ([`mizar_api::MAX_MESSAGE_BYTES`]) beyond which nobody would be watched.
+const MAX_COMMAND_BYTES: usize = 32 * 1024;
+
+/// What Slurm says about a step on this node, before its tasks exist.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub(crate) job: JobId,
+    pub(crate) step: StepId,
+    pub(crate) array: Option<(JobId, u32)>,
+    pub(crate) restart_count: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) hostname: String,
+    pub(crate) node_index: u32,
+    pub(crate) node_count: u32,
+    pub(crate) task_count: u32,
+    /// The global rank of each task on this node.
+    pub(crate) local_ranks: Vec<u32>,
+    pub(crate) cpus: Option<u32>,
+    pub(crate) memory_mib: Option<u64>,
+    pub(crate) command: Vec<String>,
+    pub(crate) cwd: PathBuf,
+}
+
+/// Looks up a variable of the job's environment.
+pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// What a step's tasks get.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Environment {
+    /// All tasks of this node.
+    pub(crate) common: Vec<Variable>,
+    /// Each task, by local rank.
+    pub(crate) tasks: Vec<Vec<Variable>>,
+}
+
+/// How far Slurm's ranks are those of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The tasks are the ranks.
+    Ranks,
+    /// A batch script or an interactive shell, which will start ranks or become one.
+    Script,
+    /// An MPI launcher's daemon on each node.
+    Launcher,
+}
+
+impl Facts {
+    fn kind(&self) -> Kind {
+        let program = self
+            .command
+            .first()
+            .and_then(|path| path.rsplit('/').next());
+        if matches!(self.step, StepId::BATCH | StepId::INTERACTIVE) {
+            Kind::Script
+        } else if program.is_some_and(|name| LAUNCHERS.contains(&name)) {
+            Kind::Launcher
+        } else {
+            Kind::Ranks
+        }
+    }
+
+    /// The step's node list. A batch script has its job's in the environment, but is one task
+    /// on the first node.
+    fn step_nodes(&self, lookup: Lookup<'_>) -> String {
+        let job_nodes = lookup("SLURM_JOB_NODELIST").unwrap_or_default();
+        match self.kind() {
+            Kind::Script => nodelist::first(&job_nodes).unwrap_or(job_nodes),
+            Kind::Ranks | Kind::Launcher => lookup("SLURM_STEP_NODELIST").unwrap_or(job_nodes),
+        }
+    }
+
+    /// Slurm's name of this node; where the list does not tell, the host's.
+    pub(crate) fn node(&self, lookup: Lookup<'_>) -> String {
+        let index = usize::try_from(self.node_index).unwrap_or(usize::MAX);
+        let nodes = nodelist::expand(&self.step_nodes(lookup)).unwrap_or_default();
+        nodes
+            .into_iter()
+            .nth(index)
+            .unwrap_or_else(|| self.hostname.clone())
+    }
+
+    /// The step as all its nodes see it, or what Slurm and the environment disagree on.
+    fn layout(&self, lookup: Lookup<'_>) -> Result<Step, String> {
+        let nodes = self.step_nodes(lookup);
+        let first_node = nodelist::first(&nodes).map_err(|error| error.to_string())?;
+        if self.kind() != Kind::Ranks {
+            let (job, step) = (self.job, self.step);
+            return Ok(Step {
+                job,
+                step,
+                first_node,
+                tasks_per_node: Vec::new(),
+            });
+        }
+        let layout = lookup("SLURM_STEP_TASKS_PER_NODE").unwrap_or_default();
+        let tasks_per_node =
+            rendezvous::parse_tasks_per_node(&layout).map_err(|error| error.to_string())?;
+        let step = Step {
+            job: self.job,
+            step: self.step,
+            first_node,
+            tasks_per_node,
+        };
+        let here = usize::try_from(self.node_index)
+            .ok()
+            .and_then(|i| step.tasks_per_node.get(i));
+        let agrees = nodelist::count(&nodes).ok() == usize::try_from(self.node_count).ok()
+            && step.world_size() == u64::from(self.task_count)
+            && here.and_then(|count| usize::try_from(*count).ok()) == Some(self.local_ranks.len());
+        agrees.then_some(step).ok_or_else(|| {
+            format!(
+                "{nodes} with {layout} tasks per node is not {} tasks on {} nodes, {} of them here",
+                self.task_count,
+                self.node_count,
+                self.local_ranks.len()
+            )
+        })
+    }
+
+    /// What to set for the tasks, where the user has not; and why the rendezvous is missing,
+    /// if it is.
+    pub(crate) fn environment(
+        &self,
+        socket: &std::path::Path,
+        lookup: Lookup<'_>,
+    ) -> (Environment, Option<String>) {
+        let inherited = lookup(MARK);
+        let free = |(name, _): &Variable| {
+            rendezvous::may_set(name, lookup(name).as_deref(), inherited.as_deref())
+        };
+        let mut common = vec![(SOCKET_VARIABLE, socket.display().to_string())];
+        let mut tasks = vec![Vec::new(); self.local_ranks.len()];
+        let mut problem = None;
+        match (self.kind(), self.layout(lookup)) {
+            (Kind::Launcher, _) => {}
+            (Kind::Script, Ok(step)) => common.extend(step.meeting_place()),
+            (Kind::Ranks, Ok(step)) => {
+                common.extend(step.meeting_place());
+                common.extend(step.of_node(self.node_index, &self.node(lookup)));
+                for (variables, task) in tasks.iter_mut().zip(self.tasks()) {
+                    *variables = step.of_task(task);
+                }
+            }
+            (_, Err(reason)) => problem = Some(reason),
+        }
+        common.retain(free);
+        for variables in &mut tasks {
+            variables.retain(free);
+            let ours = [common.as_slice(), variables.as_slice()].concat();
+            variables.push((MARK, rendezvous::mark(&ours, inherited.as_deref())));
+        }
+        common.push(("MIZAR_JOB_ID", self.job.to_string()));
+        common.push(("MIZAR_STEP_ID", self.step.to_string()));
+        (Environment { common, tasks }, problem)
+    }
+
+    fn tasks(&self) -> impl Iterator<Item = Task> + '_ {
+        let node_index = self.node_index;
+        (0..)
+            .zip(&self.local_ranks)
+            .map(move |(local_rank, rank)| Task {
+                rank: Rank(*rank),
+                local_rank,
+                node_index,
+            })
+    }
+
+    fn registration(&self, sample_ms: Option<u32>, lookup: Lookup<'_>) -> StepRegistration {
+        let recorded = |name: &str| Some((name.to_owned(), lookup(name)?));
+        StepRegistration {
+            job: self.job,
+            step: self.step,
+            array: self.array,
+            restart_count: self.restart_count,
+            uid: self.uid,
+            gid: self.gid,
+            node: self.node(lookup),
+            node_index: self.node_index,
+            job_nodes: lookup("SLURM_JOB_NODELIST").unwrap_or_default(),
+            step_nodes: self.step_nodes(lookup),
+            // For a batch script Slurm counts the tasks that its steps will have.
+            task_count: if self.kind() == Kind::Script {
+                1
+            } else {
+                self.task_count
+            },
+            job_cpus: self.cpus,
+            job_memory_mib: self.memory_mib,
+            command: shortened(&self.command),
+            cwd: self.cwd.clone(),
+            variables: RECORDED.into_iter().filter_map(recorded).collect(),
+            sample_ms,
+            stepd_pid: std::process::id().cast_signed(),
+            tasks: Vec::new(),
+        }
+    }
+}
+
+/// The first arguments, as far as [`MAX_COMMAND_BYTES`] reach; `…` stands for the others.
+fn shortened(command: &[String]) -> Vec<String> {
+    let mut left = MAX_COMMAND_BYTES;
+    let fits = |argument: &&String| {
+        let fits = argument.len() <= left;
+        left = left.saturating_sub(argument.len());
+        fits
+    };
+    let mut shortened: Vec<String> = command.iter().take_while(fits).cloned().collect();
+    if shortened.len() < command.len() {
+        shortened.push("…".to_owned());
+    }
+    shortened
+}
+
+/// A step between the fork of its tasks and its end.
+#[derive(Debug)]
+pub(crate) struct RunningStep {
+    registration: StepRegistration,
+    ranks: Vec<u32>,
+    pids: Vec<AtomicI32>,
+    forked: AtomicU32,
+    daemon: Daemon,
+}
+
+impl RunningStep {
+    pub(crate) fn new(
+        facts: &Facts,
+        sample_ms: Option<u32>,
+        lookup: Lookup<'_>,
+        daemon: Daemon,
+    ) -> Self {
+        Self {
+            registration: facts.registration(sample_ms, lookup),
+            ranks: facts.local_ranks.clone(),
+            pids: facts
+                .local_ranks
+                .iter()
+                .map(|_| AtomicI32::new(0))
+                .collect(),
+            forked: AtomicU32::new(0),
+            daemon,
+        }
+    }
+
+    /// Notes a task's first process; with the last of them, tells the daemon of all. `None`
+    /// while tasks are missing.
+    pub(crate) fn forked(
+        &self,
+        local_rank: usize,
+        pid: i32,
+        visible_gpus: Option<String>,
+    ) -> Option<Result<(), ClientError>> {
+        self.pids.get(local_rank)?.store(pid, Ordering::Relaxed);
+        let forked = self.forked.fetch_add(1, Ordering::Relaxed) + 1;
+        if usize::try_from(forked).ok() != Some(self.pids.len()) {
+            return None;
+        }
+        let mut registration = self.registration.clone();
+        registration.tasks = (0..)
+            .zip(self.ranks.iter().zip(&self.pids))
+            .map(|(local_rank, (rank, pid))| TaskRegistration {
+                rank: Rank(*rank),
+                local_rank,
+                pid: pid.load(Ordering::Relaxed),
+                visible_gpus: visible_gpus.clone(),
+            })
+            .collect();
+        self.daemon
+            .ask(Request::RegisterStep(Box::new(registration)))
+    }
+
+    pub(crate) fn task_exited(&self, rank: u32, status: i32) -> Option<Result<(), ClientError>> {
+        let (job, step) = (self.registration.job, self.registration.step);
+        let exit = mizar_api::TaskExit {
+            job,
+            step,
+            rank: Rank(rank),
+            status,
+        };
+        self.daemon.tell(Request::TaskExit(exit))
+    }
+
+    pub(crate) fn ended(&self) -> Option<Result<(), ClientError>> {
+        let (job, step) = (self.registration.job, self.registration.step);
+        self.daemon.tell(Request::StepEnd { job, step })
+    }
+
+    /// One line for the log of slurmd: that and why nobody watches, and what asking cost.
+    pub(crate) fn unwatched(&self, error: &ClientError) -> String {
+        let StepRegistration {
+            job, step, node, ..
+        } = &self.registration;
+        let spent_ms = self.daemon.spent().as_secs_f64() * 1e3;
+        format!(
+            "step {job}.{step} is not watched on {node}, after {spent_ms:.1} ms: {}",
+            chain(error)
+        )
+    }
+}
+
+/// An error and its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn facts(step: StepId, program: &str) -> Facts {
+        Facts {
+            job: JobId(7),
+            step,
+            array: None,
+            restart_count: 0,
+            uid: 1000,
+            gid: 1000,
+            hostname: "login".to_owned(),
+            node_index: 1,
+            node_count: 2,
+            task_count: 3,
+            local_ranks: vec![1],
+            cpus: Some(4),
+            memory_mib: None,
+            command: vec![program.to_owned()],
+            cwd: PathBuf::from("/home/u"),
+        }
+    }
+
+    fn slurm(more: &[(&'static str, &str)]) -> HashMap<&'static str, String> {
+        let mut variables = HashMap::from([
+            ("SLURM_JOB_NODELIST", "n[1-4]".to_owned()),
+            ("SLURM_STEP_NODELIST", "n[2-3]".to_owned()),
+            ("SLURM_STEP_TASKS_PER_NODE", "2,1".to_owned()),
+        ]);
+        variables.extend(
+            more.iter()
+                .map(|(name, value)| (*name, (*value).to_owned())),
+        );
+        variables
+    }
+
+    /// All that the only task here gets, and the problem.
+    fn environment(
+        facts: &Facts,
+        variables: &HashMap<&'static str, String>,
+    ) -> (HashMap<&'static str, String>, Option<String>) {
+        let lookup = |name: &str| variables.get(name).cloned();
+        let (environment, problem) = facts.environment(Path::new("/run/m.sock"), &lookup);
+        let tasks = environment.tasks.into_iter().flatten();
+        (
+            environment.common.into_iter().chain(tasks).collect(),
+            problem,
+        )
+    }
+
+    #[test]
+    fn a_rank_gets_the_whole_rendezvous_of_its_step() {
+        let (set, problem) = environment(&facts(StepId(0), "python"), &slurm(&[]));
+        assert_eq!(problem, None);
+        for (name, value) in [
+            ("MASTER_ADDR", "n2"),
+            ("WORLD_SIZE", "3"),
+            ("RANK", "1"),
+            ("LOCAL_RANK", "0"),
+            ("LOCAL_WORLD_SIZE", "1"),
+            ("HOROVOD_HOSTNAME", "n3"),
+            ("MIZAR_SOCKET", "/run/m.sock"),
+            ("MIZAR_JOB_ID", "7"),
+            ("MIZAR_STEP_ID", "0"),
+        ] {
+            assert_eq!(set[name], value, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_users_variables_stay_and_those_of_an_outer_step_do_not() {
+        let user = [("MASTER_PORT", "29500"), ("RANK", "5")];
+        let (set, _) = environment(&facts(StepId(0), "python"), &slurm(&user));
+        assert!(!set.contains_key("MASTER_PORT") && !set.contains_key("RANK"));
+        assert_eq!(set["MASTER_ADDR"], "n2");
+        assert!(!set[MARK].contains("29500"));
+
+        let outer = [
+            ("MASTER_ADDR", "n1"),
+            ("RANK", "0"),
+            (MARK, "MASTER_ADDR=n1,RANK=0"),
+        ];
+        let (set, _) = environment(&facts(StepId(0), "python"), &slurm(&outer));
+        assert_eq!(
+            (set["MASTER_ADDR"].as_str(), set["RANK"].as_str()),
+            ("n2", "1")
+        );
+    }
+
+    #[test]
+    fn a_batch_script_gets_the_meeting_place_but_no_rank() {
+        let script = Facts {
+            node_index: 0,
+            ..facts(StepId::BATCH, "/spool/slurm_script")
+        };
+        let (set, problem) = environment(&script, &slurm(&[]));
+        assert_eq!(problem, None);
+        assert_eq!(
+            (set["MASTER_ADDR"].as_str(), set["MIZAR_STEP_ID"].as_str()),
+            ("n1", "batch")
+        );
+        for name in ["RANK", "WORLD_SIZE", "LOCAL_RANK", "HOROVOD_RANK"] {
+            assert!(
+                !set.contains_key(name),
+                "{name} would reach the ranks of mpirun"
+            );
+        }
+    }
+
+    #[test]
+    fn the_daemons_of_mpirun_get_no_rendezvous() {
+        for program in LAUNCHERS.map(|name| format!("/opt/mpi/bin/{name}")) {
+            let (set, problem) = environment(&facts(StepId(0), &program), &slurm(&[]));
+            assert_eq!(problem, None);
+            assert!(
+                !set.contains_key("RANK") && !set.contains_key("MASTER_ADDR"),
+                "{program}"
+            );
+            assert_eq!(set["MIZAR_SOCKET"], "/run/m.sock");
+        }
+    }
+
+    #[test]
+    fn a_layout_that_contradicts_slurm_sets_no_rendezvous_and_says_so() {
+        for wrong in [
+            ("SLURM_STEP_NODELIST", "n[1-999999999]"),
+            ("SLURM_STEP_NODELIST", "n2"),
+            ("SLURM_STEP_TASKS_PER_NODE", "1,2"),
+            ("SLURM_STEP_TASKS_PER_NODE", "3"),
+            ("SLURM_STEP_TASKS_PER_NODE", "(null)"),
+        ] {
+            let (set, problem) = environment(&facts(StepId(0), "python"), &slurm(&[wrong]));
+            assert!(problem.is_some() && !set.contains_key("RANK"), "{wrong:?}");
+            assert_eq!(set["MIZAR_JOB_ID"], "7");
+        }
+    }
+
+    #[test]
+    fn a_command_line_of_megabytes_does_not_outgrow_the_message() {
+        let mut facts = facts(StepId(0), "ls");
+        facts
+            .command
+            .extend(std::iter::repeat_n("x".repeat(1024), 4096));
+        let registration = facts.registration(None, &|_| None);
+        assert!(serde_json::to_vec(&registration).unwrap().len() < 2 * MAX_COMMAND_BYTES);
+        assert_eq!(registration.command.first().map(String::as_str), Some("ls"));
+        assert_eq!(registration.command.last().map(String::as_str), Some("…"));
+    }
+
+    #[test]
+    fn the_daemon_hears_of_a_step_once_all_tasks_are_forked() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("none.sock");
+        let two = Facts {
+            local_ranks: vec![0, 1],
+            ..facts(StepId(0), "python")
+        };
+        let daemon = Daemon::new(socket, Duration::from_millis(50));
+        let step = RunningStep::new(&two, None, &|_| None, daemon);
+        assert!(step.forked(1, 101, None).is_none());
+        assert!(step.forked(7, 107, None).is_none());
+        let error = step.forked(0, 100, None).unwrap().unwrap_err();
+        let line = step.unwatched(&error);
+        assert!(
+            line.starts_with("step 7.0 is not watched on login, after "),
+            "{line}"
+        );
+        assert!(
+            line.contains("none.sock: ") && !line.contains('\n'),
+            "{line}"
+        );
+        assert!(step.task_exited(0, 0).is_none() && step.ended().is_none());
+    }
+}
