@@ -64,7 +64,7 @@ const YEAR_MAX: i32 = 200_000;
 const DAYS_BEFORE: [i64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
 
 /// 1582-10-15 as days since 0000-03-01 of the Gregorian calendar.
-const REFORM_GREGORIAN: i64 = 578_027;
+const REFORM_GREGORIAN: i64 = 578_041;
 
 impl Calendar {
     /// Whether the year has a 29 February.
@@ -102,8 +102,26 @@ impl Calendar {
     }
 
     /// Whether the calendar counts 1 BC as year -1.
-    pub(super) fn has_no_year_zero(self) -> bool {
+    fn has_no_year_zero(self) -> bool {
         matches!(self, Self::Standard | Self::Julian)
+    }
+
+    /// A year by a count that has a year 0 in every calendar.
+    pub(super) fn counted_year(self, year: i32) -> i64 {
+        if self.has_no_year_zero() {
+            astronomical(year.into())
+        } else {
+            year.into()
+        }
+    }
+
+    /// The inverse of [`counted_year`](Self::counted_year).
+    pub(super) fn named_year(self, year: i64) -> i64 {
+        if self.has_no_year_zero() && year <= 0 {
+            year - 1
+        } else {
+            year
+        }
     }
 
     /// Days since an origin of the calendar's own.
