@@ -1,0 +1,191 @@
+//! The page: safe, self-contained, with the figures of the JSON; drawn by a real browser.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use mizar_report::synthetic::{Shape, record};
+use mizar_report::{Report, analyse, html};
+
+/// What a browser may take to draw a page on a busy machine.
+const BROWSER_LIMIT: Duration = Duration::from_secs(60);
+
+fn hostile() -> Report {
+    let mut job = record(&Shape {
+        name: "<script>alert('x')</script> & \"more\"",
+        gap: Some((20, 30)),
+        cpus_per_node: 3,
+        watts: Some(180.0),
+        ..Shape::default()
+    });
+    job.job.user = "</title><b>".to_owned();
+    job.nodes[0].files[0].path = "/scratch/\"><img src=x onerror=alert(1)>.nc".into();
+    job.nodes[0].steps[0].command[4] = "<iframe>".to_owned();
+    job.nodes[1].node = "n2'\"<em>".to_owned();
+    analyse(&job)
+}
+
+/// The figures that a page shows with their exact values: name and value.
+fn figures(page: &str) -> Vec<(String, String)> {
+    let attribute = |text: &str, name: &str| {
+        let rest = text.split_once(&format!("{name}=\"")).unwrap().1;
+        rest.split_once('"').unwrap().0.to_owned()
+    };
+    let tags = page.split("<").filter(|tag| tag.contains("data-figure="));
+    tags.map(|tag| (attribute(tag, "data-figure"), attribute(tag, "data-value")))
+        .collect()
+}
+
+fn assert_figures_are_those_of_the_json(page: &str, report: &Report) {
+    let json = serde_json::to_value(report).unwrap();
+    let figures = figures(page);
+    assert!(figures.len() >= 8, "{figures:?}");
+    for (name, shown) in figures {
+        let pointer = format!("/{}", name.replace('.', "/"));
+        let expected = json
+            .pointer(&pointer)
+            .unwrap_or_else(|| panic!("no {name} in the JSON"));
+        match expected.as_f64() {
+            Some(number) => assert_eq!(shown.parse::<f64>().unwrap(), number, "{name}"),
+            None => assert_eq!(shown, "null", "{name}"),
+        }
+    }
+}
+
+#[test]
+fn users_text_cannot_become_markup() {
+    let page = html::render(&hostile()).unwrap();
+    for markup in [
+        "<script",
+        "<img",
+        "<iframe",
+        "<em>",
+        "<b>\n",
+        "onerror=alert(1)>",
+    ] {
+        assert!(!page.contains(markup), "{markup} is in the page");
+    }
+    assert!(
+        page.contains("&lt;script&gt;alert(&#x27;x&#x27;)&lt;&#x2f;script&gt;"),
+        "not escaped"
+    );
+}
+
+#[test]
+fn the_page_refers_to_nothing_outside() {
+    let page = html::render(&analyse(&record(&Shape::default()))).unwrap();
+    for reference in ["http://", "https://", " src=", "@import", "url("] {
+        assert!(!page.contains(reference), "{reference} is in the page");
+    }
+    let links = page
+        .match_indices("href=\"")
+        .map(|(at, _)| &page[at + 6..at + 11]);
+    assert!(links.into_iter().all(|target| target == "data:"));
+}
+
+#[test]
+fn figures_equal_the_json_in_all_states() {
+    let nothing_measured = {
+        let mut job = record(&Shape {
+            running: true,
+            memory_limit_gib: None,
+            ..Shape::default()
+        });
+        for node in &mut job.nodes {
+            node.task_samples.clear();
+            node.node_samples.clear();
+            node.job_cpus = None;
+        }
+        analyse(&job)
+    };
+    let many = analyse(&record(&Shape {
+        ranks_per_node: 40,
+        nodes: 14,
+        ..Shape::default()
+    }));
+    for report in [hostile(), many] {
+        assert_figures_are_those_of_the_json(&html::render(&report).unwrap(), &report);
+    }
+    assert!(
+        html::render(&nothing_measured)
+            .unwrap()
+            .contains("not measured")
+    );
+}
+
+#[test]
+fn a_browser_draws_it_without_a_complaint() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = hostile();
+    let file = folder.path().join("report.html");
+    std::fs::write(&file, html::render(&report).unwrap()).unwrap();
+    let Some((page, complaints)) = drawn(&file, folder.path()) else {
+        return;
+    };
+    assert_figures_are_those_of_the_json(&page, &report);
+    assert!(!complaints.contains("CONSOLE"), "{complaints}");
+    // Two nodes: charts of 3 + 5 quantities; the browser has parsed each as SVG.
+    assert_eq!(page.matches("<path class=\"area\"").count(), 3 * 4 + 5 * 2);
+    assert!(
+        page.contains("<title>Job 1234 · &lt;script&gt;"),
+        "the title was cut"
+    );
+}
+
+/// The document after a browser has read it, and what the browser said.
+fn drawn(file: &Path, folder: &Path) -> Option<(String, String)> {
+    let Some(browser) = ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .find(|name| Command::new(name).arg("--version").output().is_ok())
+    else {
+        println!("SKIP: no chromium");
+        return None;
+    };
+    let out = std::fs::File::create(folder.join("out")).unwrap();
+    let err = std::fs::File::create(folder.join("err")).unwrap();
+    let mut child = Command::new(browser)
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+        ])
+        .args([
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ])
+        .args([
+            "--disable-dev-shm-usage",
+            "--enable-logging=stderr",
+            "--dump-dom",
+        ])
+        .arg(format!(
+            "--user-data-dir={}",
+            folder.join("profile").display()
+        ))
+        .arg(format!("file://{}", file.display()))
+        .env("HOME", folder)
+        .stdout(out)
+        .stderr(err)
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if started.elapsed() > BROWSER_LIMIT {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("the browser did not end within {BROWSER_LIMIT:?}");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let read = |name: &str| {
+        String::from_utf8_lossy(&std::fs::read(folder.join(name)).unwrap()).into_owned()
+    };
+    assert!(status.success(), "{}", read("err"));
+    Some((read("out"), read("err")))
+}
