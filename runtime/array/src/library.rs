@@ -11,6 +11,7 @@ use hdf5_sys::h5i::{H5Idec_ref, hid_t};
 
 mod array;
 mod attribute;
+mod create;
 
 mod element;
 mod file;
@@ -18,6 +19,7 @@ mod file;
 pub(crate) use array::{Array, Filter, Layout, StoredChunk};
 pub(crate) use attribute::RawAttribute;
 
+pub(crate) use create::{ArrayPlan, Kind, NewArray, NewFile, ScaleUse};
 pub(crate) use element::Element;
 pub(crate) use file::{H5File, Member};
 

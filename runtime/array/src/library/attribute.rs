@@ -4,8 +4,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 
 use hdf5_sys::h5::{H5_index_t, H5_iter_order_t, hsize_t};
 use hdf5_sys::h5a::{
-    H5Acreate2, H5Aget_name, H5Aget_num_attrs, H5Aget_space, H5Aget_type, H5Aopen, H5Aopen_by_idx,
-    H5Aread, H5Awrite,
+    H5Acreate2, H5Aget_name, H5Aget_space, H5Aget_type, H5Aopen, H5Aopen_by_idx, H5Aread, H5Awrite,
 };
 use hdf5_sys::h5d::H5Dvlen_reclaim;
 use hdf5_sys::h5i::hid_t;
@@ -69,7 +68,11 @@ pub(super) fn address_of(location: &Handle, name: &CStr) -> Outcome<u64> {
 /// the lock.
 pub(super) fn read_all(object: &Handle) -> Outcome<Vec<RawAttribute>> {
     // SAFETY: the object is open.
-    let count = unsafe { H5Aget_num_attrs(object.0) };
+    #[allow(
+        deprecated,
+        reason = "its successor has another signature in each release"
+    )]
+    let count = unsafe { hdf5_sys::h5a::H5Aget_num_attrs(object.0) };
     if !(0..=ATTRIBUTE_COUNT_MAX).contains(&count) {
         return Err(Failure::of_last_call("count attributes"));
     }
