@@ -1,2 +1,233 @@
-//! (skeleton)
-fn main() {}
+//! `mizard`, the daemon of a compute node: watches jobs, samples them, writes their records.
+//!
+//! One thread serves the socket and the metrics, one samples and writes, a few wait for child
+//! processes that do what concerns the job owner's files. Exit codes: 0 stopped as asked, 1
+//! failed, 2 wrong usage.
+
+mod config;
+mod digest;
+mod engine;
+mod finish;
+mod metrics;
+mod notify;
+mod own_cost;
+mod privileges;
+mod recorder;
+mod registry;
+mod serve;
+mod shared;
+mod socket;
+mod state;
+mod track;
+mod worker;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use mizar_core::clock::unix_ns;
+use mizar_node::process::ProcessTable;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Config, Overrides};
+use crate::engine::Engine;
+use crate::privileges::Owner;
+use crate::serve::Service;
+use crate::shared::Shared;
+use crate::state::State;
+use crate::worker::Work;
+
+/// Work that waits for a worker.
+const MAX_WAITING_WORK: usize = 4096;
+
+/// Watches the jobs of a compute node and writes their records.
+#[derive(Debug, Parser)]
+#[command(name = "mizard", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    /// Configuration file [default: /etc/mizar/mizard.toml, which may be absent]
+    #[arg(long, env = "MIZARD_CONFIG")]
+    config: Option<PathBuf>,
+    /// Print the configuration in effect and stop
+    #[arg(long)]
+    check_config: bool,
+    #[command(flatten)]
+    overrides: Overrides,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  mizard                                      as systemd starts it
+  mizard --config /etc/mizar/mizard.toml --check-config
+  mizard --socket /tmp/%n.sock --record-dir /shared/mizar --state-dir /tmp/state
+  MIZARD_SAMPLE_MS=200 mizard                 five samples a second
+Logging: MIZARD_LOG=debug (or info, warn, error)";
+
+/// What the daemon starts as children.
+#[derive(Debug, clap::Subcommand)]
+enum Part {
+    /// Takes digests of files as their owner
+    #[command(hide = true)]
+    Digest {
+        #[command(flatten)]
+        owner: Owner,
+        #[arg(long)]
+        max_bytes: u64,
+        #[arg(long)]
+        timeout_s: u64,
+    },
+    /// Merges a record as its owner
+    #[command(hide = true)]
+    Finish {
+        #[command(flatten)]
+        owner: Owner,
+        #[arg(long)]
+        folder: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MIZARD_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let by_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let log = log.with_ansi(false).with_target(false);
+    // The journal has its own clock.
+    if by_systemd {
+        log.without_time().init()
+    } else {
+        log.init()
+    }
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mizard: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    match arguments.part {
+        Some(Part::Digest {
+            owner,
+            max_bytes,
+            timeout_s,
+        }) => {
+            privileges::become_owner(&owner)?;
+            return Ok(digest::serve(max_bytes, Duration::from_secs(timeout_s))?);
+        }
+        Some(Part::Finish { owner, folder }) => {
+            privileges::become_owner(&owner)?;
+            return finish::run(&folder);
+        }
+        None => {}
+    }
+    let config = Config::load(arguments.config.as_deref(), arguments.overrides)?;
+    if arguments.check_config {
+        print!("{}", config.to_toml());
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(config))
+}
+
+/// The daemon's life.
+async fn serve(config: Config) -> anyhow::Result<()> {
+    // Records are for their owners, whose folder keeps others out; files in it are readable.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let listener = socket::bind(&config.socket)?;
+    std::fs::create_dir_all(&config.record_dir)
+        .with_context(|| format!("cannot make {}", config.record_dir.display()))?;
+    let state = State::open(&config.state_dir)
+        .with_context(|| format!("cannot use the state folder {}", config.state_dir.display()))?;
+    let mut processes = ProcessTable::new(&config.roots());
+    let registry = state
+        .load(&mut processes, unix_ns())
+        .context("cannot read the state")?;
+    let found = registry.jobs.len();
+    let shared = Arc::new(Shared::new(config, state, registry));
+    let metrics = serve_metrics(&shared).await?;
+    let (sender, receiver) = sync_channel(MAX_WAITING_WORK);
+    start_workers(&shared, receiver)?;
+    let engine = start_engine(&shared, sender, processes)?;
+    let service = Arc::new(Service::new(Arc::clone(&shared)));
+    let socket = tokio::spawn(socket::serve(listener, service, Arc::clone(&shared)));
+    let config = &shared.config;
+    tracing::info!(
+        node = config.node, socket = %config.socket.display(), jobs = found,
+        records = %config.record_dir.display(), "mizard {} is ready", mizar_core::VERSION
+    );
+    notify::systemd("READY=1");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping; running jobs are found again at the next start");
+    notify::systemd("STOPPING=1");
+    socket.abort();
+    metrics.inspect(tokio::task::JoinHandle::abort);
+    let _ = std::fs::remove_file(&shared.config.socket);
+    shared.stop();
+    if tokio::task::spawn_blocking(move || engine.join())
+        .await?
+        .is_err()
+    {
+        anyhow::bail!("the sampler had panicked");
+    }
+    Ok(())
+}
+
+async fn serve_metrics(
+    shared: &Arc<Shared>,
+) -> anyhow::Result<Option<tokio::task::JoinHandle<()>>> {
+    let Some(address) = shared.config.metrics_address() else {
+        return Ok(None);
+    };
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot serve metrics at {address} (`metrics_listen`)"))?;
+    tracing::info!(address = %listener.local_addr()?, "serving metrics");
+    let router = metrics::router(Arc::clone(shared));
+    Ok(Some(tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "metrics are no longer served");
+        }
+    })))
+}
+
+/// Workers end with the process: a child of theirs may be stuck.
+fn start_workers(shared: &Arc<Shared>, receiver: Receiver<Work>) -> anyhow::Result<()> {
+    let queue = Arc::new(Mutex::new(receiver));
+    for index in 0..worker::WORKERS {
+        let (shared, queue) = (Arc::clone(shared), Arc::clone(&queue));
+        std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || worker::run(&shared, &queue))?;
+    }
+    Ok(())
+}
+
+fn start_engine(
+    shared: &Arc<Shared>,
+    work: SyncSender<Work>,
+    processes: ProcessTable,
+) -> anyhow::Result<JoinHandle<()>> {
+    let engine = Engine::new(Arc::clone(shared), work, processes);
+    Ok(std::thread::Builder::new()
+        .name("sampler".to_owned())
+        .spawn(move || engine.run())?)
+}

@@ -30,6 +30,18 @@ struct Part {
 /// [`RecordError::Missing`] if there is none; otherwise what is wrong with a file of it.
 /// Tables that are damaged or not there give what can be read of them and a [`Gap`].
 pub fn read_job(folder: &Path) -> Result<JobRecord, RecordError> {
+    read(folder, true)
+}
+
+/// Like [`read_job`] without the samples: what provenance needs, in little memory.
+///
+/// # Errors
+/// As [`read_job`].
+pub fn read_outline(folder: &Path) -> Result<JobRecord, RecordError> {
+    read(folder, false)
+}
+
+fn read(folder: &Path, with_samples: bool) -> Result<JobRecord, RecordError> {
     let segments = folder::current_segments(folder)?;
     let merged = folder.join(MERGED);
     if segments.is_empty() && !merged.exists() {
@@ -38,11 +50,15 @@ pub fn read_job(folder: &Path) -> Result<JobRecord, RecordError> {
         });
     }
     if merged_is_current(&merged, &segments) {
-        return read_merged(&merged);
+        return read_parts_of(&merged, with_samples);
     }
     let mut parts = BTreeMap::<String, Part>::new();
     for segment in &segments {
-        read_segment(segment, parts.entry(segment.node.clone()).or_default())?;
+        let part = parts.entry(segment.node.clone()).or_default();
+        part.events.extend(read_events(&segment.events())?);
+        if with_samples {
+            read_segment(segment, part)?;
+        }
     }
     join(parts, &merged)
 }
@@ -52,6 +68,10 @@ pub fn read_job(folder: &Path) -> Result<JobRecord, RecordError> {
 /// # Errors
 /// [`RecordError::Newer`], [`RecordError::Damaged`], [`RecordError::Hdf5`].
 pub fn read_merged(path: &Path) -> Result<JobRecord, RecordError> {
+    read_parts_of(path, true)
+}
+
+fn read_parts_of(path: &Path, with_samples: bool) -> Result<JobRecord, RecordError> {
     let failed = || RecordError::hdf5("read", path);
     let file = File::open_as(path, OpenMode::Read).map_err(failed())?;
     let mut parts = BTreeMap::<String, Part>::new();
@@ -66,7 +86,9 @@ pub fn read_merged(path: &Path) -> Result<JobRecord, RecordError> {
         for (index, line) in lines.iter().enumerate() {
             part.events.push(parse(path, index + 1, line.as_bytes())?);
         }
-        read_tables(&group, path, &mut part.record)?;
+        if with_samples {
+            read_tables(&group, path, &mut part.record)?;
+        }
     }
     join(parts, path)
 }
@@ -87,7 +109,6 @@ fn merged_is_current(merged: &Path, segments: &[Segment]) -> bool {
 }
 
 fn read_segment(segment: &Segment, part: &mut Part) -> Result<(), RecordError> {
-    part.events.extend(read_events(&segment.events())?);
     let path = segment.tables();
     let opened = open_segment(&path);
     match opened {

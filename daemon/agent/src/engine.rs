@@ -1,0 +1,438 @@
+//! The one thread that samples and writes records.
+//!
+//! It sleeps until a sample or a flush is due or the bell rings, so an idle daemon costs
+//! nothing. Jobs of one period are due together, and share one pass over /proc.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Duration;
+
+use mizar_core::clock::{monotonic_ns, unix_ns};
+use mizar_core::ids::{JobId, StepId};
+use mizar_node::energy::EnergyMeter;
+use mizar_node::machine::{self, NETWORK_METHOD};
+use mizar_node::process::ProcessTable;
+use mizar_record::model::{Event, Methods};
+
+use crate::own_cost;
+use crate::recorder::{Preamble, Recorder};
+use crate::registry::{Job, Phase};
+use crate::shared::{NodeView, Shared};
+use crate::track::{Stamp, TaskNews, Track};
+use crate::worker::Work;
+
+/// Between readings of the node while no job runs, for the metrics.
+const IDLE_PERIOD_NS: i64 = 15_000_000_000;
+
+/// Tries to write a job's last words before they are given up.
+const MAX_FAILED_ENDS: u32 = 12;
+
+/// The sampler.
+pub(crate) struct Engine {
+    shared: Arc<Shared>,
+    work: SyncSender<Work>,
+    processes: ProcessTable,
+    energy: EnergyMeter,
+    tracks: BTreeMap<JobId, Track>,
+    idle_due_ns: i64,
+    buffer: Vec<u8>,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        work: SyncSender<Work>,
+        processes: ProcessTable,
+    ) -> Self {
+        let energy = EnergyMeter::discover(&shared.config.roots());
+        tracing::info!(method = energy.method(), "energy of the node");
+        Self {
+            shared,
+            work,
+            processes,
+            energy,
+            tracks: BTreeMap::new(),
+            idle_due_ns: 0,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Works until the daemon stops; then leaves every segment closed and readable.
+    pub(crate) fn run(mut self) {
+        self.resume_merges();
+        while !self.shared.is_stopping() {
+            self.take_changes();
+            self.sample();
+            self.flush();
+            self.end_jobs();
+            let wait_ns = (self.next_due_ns() - monotonic_ns()).max(0);
+            self.shared
+                .wait(Duration::from_nanos(wait_ns.unsigned_abs()));
+        }
+        self.take_changes();
+        for track in self.tracks.values_mut() {
+            track.recorder.flush(&self.shared.counters);
+            track.recorder.close();
+        }
+    }
+
+    fn next_due_ns(&self) -> i64 {
+        let due = self
+            .tracks
+            .values()
+            .map(|track| track.due_ns.min(track.flush_due_ns))
+            .min();
+        due.unwrap_or(self.idle_due_ns)
+    }
+
+    /// Merges that the last daemon did not get to.
+    fn resume_merges(&self) {
+        let registry = self.shared.registry();
+        for job in registry
+            .jobs
+            .values()
+            .filter(|job| job.phase == Phase::Merging)
+        {
+            let folder =
+                mizar_record::folder::of_job(&self.shared.config.record_dir, JobId(job.info.id));
+            self.send(Work::Merge {
+                job: job.info.clone(),
+                folder,
+            });
+        }
+    }
+
+    fn send(&self, work: Work) -> bool {
+        match self.work.try_send(work) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) => false,
+            Err(TrySendError::Disconnected(work)) => {
+                tracing::error!(?work, "no worker is left");
+                true
+            }
+        }
+    }
+
+    /// Brings the tracks up to the registry: new jobs, new tasks, events to record.
+    fn take_changes(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let roots = shared.config.roots();
+        let mut registry = shared.registry();
+        for (id, job) in &mut registry.jobs {
+            if job.phase == Phase::Merging {
+                continue;
+            }
+            let is_new = self
+                .tracks
+                .get(id)
+                .is_none_or(|track| track.restart_count != job.info.restart_count);
+            if is_new {
+                if let Some(mut old) = self.tracks.remove(id) {
+                    old.release(&mut self.processes);
+                    old.recorder.post([Event::End { time_ns: unix_ns() }]);
+                    old.recorder.finish(&shared.counters);
+                }
+                self.tracks.insert(*id, self.begin(job));
+            }
+            let Some(track) = self.tracks.get_mut(id) else {
+                continue;
+            };
+            let events = std::mem::take(&mut job.outbox);
+            if is_new || events.iter().any(|event| matches!(event, Event::Task(_))) {
+                track.adopt(job, &mut self.processes, &roots);
+                // The first reading of a new task is taken at once.
+                track.due_ns = monotonic_ns();
+            }
+            if !events.is_empty() {
+                track.recorder.post(events);
+                track.flush_due_ns = monotonic_ns();
+            }
+        }
+        drop(registry);
+        self.ask_for_scripts();
+    }
+
+    fn begin(&self, job: &mut Job) -> Track {
+        let roots = self.shared.config.roots();
+        let pid = job
+            .steps
+            .iter()
+            .flat_map(|step| &step.tasks)
+            .find(|task| task.present);
+        let cgroup = pid
+            .and_then(|task| mizar_node::cgroup::StepCgroup::of_process(&roots, task.info.pid))
+            .map_or(String::new(), |cgroup| {
+                format!("; steps from {}", cgroup.method())
+            });
+        let methods = Methods {
+            cpu: format!("process tree from /proc, ended children included{cgroup}"),
+            memory: format!("resident memory of the process tree, shared pages in each{cgroup}"),
+            io: "/proc/<pid>/io of the process tree".to_owned(),
+            energy: self.energy.method(),
+            network: NETWORK_METHOD.to_owned(),
+        };
+        let preamble = Preamble {
+            job: job.info.clone(),
+            node: job.node.clone(),
+            job_cpus: job.job_cpus,
+            memory_limit_bytes: job.memory_limit_bytes,
+            methods,
+        };
+        let mut recorder = Recorder::new(preamble, self.shared.config.record_dir.clone());
+        if std::mem::take(&mut job.resumed) {
+            let to_ns = unix_ns();
+            let from_ns = recorder
+                .last_written_ns()
+                .unwrap_or(job.info.start_ns)
+                .min(to_ns);
+            let reason = "daemon restarted".to_owned();
+            recorder.post([Event::Gap {
+                from_ns,
+                to_ns,
+                reason,
+            }]);
+            recorder.post(job.retell());
+        }
+        Track::new(job, recorder, monotonic_ns())
+    }
+
+    /// The batch script exists as long as the job runs.
+    fn ask_for_scripts(&mut self) {
+        let registry = self.shared.registry();
+        let mut asked = Vec::new();
+        for (id, track) in self
+            .tracks
+            .iter_mut()
+            .filter(|(_, track)| !track.script_asked)
+        {
+            let Some(job) = registry.jobs.get(id) else {
+                continue;
+            };
+            let batch = job
+                .steps
+                .iter()
+                .find(|step| step.info.step == StepId::BATCH);
+            let Some(source) = batch.and_then(|step| step.info.command.first()) else {
+                continue;
+            };
+            let (job, source, folder) = (job.info.clone(), source.into(), track.recorder.folder());
+            asked.push((
+                *id,
+                Work::Script {
+                    job,
+                    source,
+                    folder,
+                },
+            ));
+        }
+        drop(registry);
+        for (id, work) in asked {
+            let Some(track) = self.tracks.get_mut(&id) else {
+                continue;
+            };
+            // The flush makes the folder that the copy goes into.
+            if track.recorder.flush(&self.shared.counters) {
+                track.script_asked = self.work.try_send(work).is_ok();
+            }
+        }
+    }
+
+    /// Samples the jobs that are due, all from one pass.
+    fn sample(&mut self) {
+        let begin_ns = monotonic_ns();
+        let due: Vec<JobId> = self
+            .tracks
+            .iter()
+            .filter(|(_, track)| track.due_ns <= begin_ns)
+            .map(|(id, _)| *id)
+            .collect();
+        if due.is_empty() && (begin_ns < self.idle_due_ns || !self.tracks.is_empty()) {
+            return;
+        }
+        self.idle_due_ns = begin_ns + IDLE_PERIOD_NS;
+        if !due.is_empty()
+            && let Err(error) = self.processes.pass()
+        {
+            tracing::error!(%error, "cannot list processes");
+        }
+        let uses = if due.is_empty() {
+            Default::default()
+        } else {
+            self.processes.read()
+        };
+        let usage = machine::read(&self.shared.config.roots(), &mut self.buffer);
+        let energy = self.energy.read(monotonic_ns());
+        let stamp = Stamp {
+            unix_ns: unix_ns(),
+            monotonic_ns: monotonic_ns(),
+        };
+        self.show_node(NodeView {
+            usage,
+            energy,
+            energy_method: self.energy.method(),
+        });
+        let own = own_cost::read(stamp.unix_ns);
+        let mut news = Vec::new();
+        for id in due {
+            let Some(track) = self.tracks.get_mut(&id) else {
+                continue;
+            };
+            news.push((id, track.sample_tasks(&uses, stamp, &mut self.processes)));
+            track.sample_steps(stamp, &mut self.buffer);
+            track.sample_node(&usage, energy, stamp);
+            track.recorder.rows.own_cost.extend(own);
+            let late = begin_ns - track.due_ns > track.period_ns / 2;
+            self.shared.counters.samples.fetch_add(1, Ordering::Relaxed);
+            self.shared
+                .counters
+                .late_samples
+                .fetch_add(u64::from(late), Ordering::Relaxed);
+            // On the clock's grid, so that jobs of one period stay together.
+            track.due_ns = (begin_ns / track.period_ns + 1) * track.period_ns;
+        }
+        self.tell(news, stamp.unix_ns);
+        let spent_ns = (monotonic_ns() - begin_ns).unsigned_abs();
+        self.shared
+            .counters
+            .sampling_ns
+            .fetch_add(spent_ns, Ordering::Relaxed);
+    }
+
+    fn show_node(&self, view: NodeView) {
+        *self
+            .shared
+            .node
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(view);
+    }
+
+    /// Puts what the sample found into the registry; tasks that are gone end now, unless the
+    /// plugin has said so already.
+    fn tell(&self, news: Vec<(JobId, Vec<TaskNews>)>, now_ns: i64) {
+        let mut registry = self.shared.registry();
+        for (id, news) in news {
+            let Ok(job) = registry.job_mut(id) else {
+                continue;
+            };
+            let mut changed = false;
+            for item in news {
+                let Ok(step) = job.step_mut(item.step) else {
+                    continue;
+                };
+                let Some(task) = step
+                    .tasks
+                    .iter_mut()
+                    .find(|task| task.info.rank == item.rank)
+                else {
+                    continue;
+                };
+                task.live = item.live;
+                changed |= task.present != item.present;
+                task.present = item.present;
+                if !item.first_runs && task.info.end_ns.is_none() {
+                    changed |= job.end_task(item.step, item.rank, None, now_ns).is_ok();
+                }
+            }
+            if changed {
+                self.shared.save(job);
+                self.shared.ring();
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let now_ns = monotonic_ns();
+        let period_ns = i64::from(self.shared.config.flush_ms) * 1_000_000;
+        for track in self
+            .tracks
+            .values_mut()
+            .filter(|track| track.flush_due_ns <= now_ns)
+        {
+            track.recorder.flush(&self.shared.counters);
+            track.flush_due_ns = (now_ns / period_ns + 1) * period_ns;
+        }
+    }
+
+    /// Moves jobs that have left through their last phases.
+    fn end_jobs(&mut self) {
+        let limit_ns = i64::from(self.shared.config.job_idle_end_s) * 1_000_000_000;
+        let shared = Arc::clone(&self.shared);
+        let mut ended = Vec::new();
+        let mut registry = shared.registry();
+        for (id, track) in &mut self.tracks {
+            let Some(job) = registry.jobs.get_mut(id) else {
+                continue;
+            };
+            let idle_ns = track
+                .idle_since_ns
+                .map_or(0, |since_ns| monotonic_ns() - since_ns);
+            if job.phase == Phase::Running && idle_ns > limit_ns {
+                tracing::info!(job = %id, "no process is left and no epilog came: the job has ended");
+                job.end(unix_ns());
+                shared.save(job);
+                shared.ring();
+            }
+            if job.phase == Phase::Ending && job.outbox.is_empty() {
+                track.release(&mut self.processes);
+                track.due_ns = i64::MAX;
+                if self.shared.config.digest && !job.files.is_empty() {
+                    let work = Work::Digest {
+                        job: job.info.clone(),
+                        files: job.files.clone(),
+                    };
+                    if self.work.try_send(work).is_ok() {
+                        job.phase = Phase::Digesting;
+                    }
+                } else {
+                    job.phase = Phase::Digested;
+                }
+            }
+            if job.phase == Phase::Digested && job.outbox.is_empty() {
+                ended.push(*id);
+            }
+        }
+        drop(registry);
+        for id in ended {
+            self.close_job(id);
+        }
+    }
+
+    fn close_job(&mut self, id: JobId) {
+        let Some(track) = self.tracks.get_mut(&id) else {
+            return;
+        };
+        if track.failed_ends == 0 {
+            track.recorder.post([Event::End { time_ns: unix_ns() }]);
+        }
+        if !track.recorder.finish(&self.shared.counters) && track.failed_ends < MAX_FAILED_ENDS {
+            track.failed_ends += 1;
+            return;
+        }
+        let folder = track.recorder.folder();
+        let job = track.recorder.job().clone();
+        let Some(mut track) = self.tracks.remove(&id) else {
+            return;
+        };
+        if track.failed_ends >= MAX_FAILED_ENDS {
+            tracing::error!(job = %id, "the end of the record could not be written and is given up");
+        }
+        track.recorder.close();
+        let mut registry = self.shared.registry();
+        if let Some(known) = registry
+            .jobs
+            .get_mut(&id)
+            .filter(|job| job.phase == Phase::Digested)
+        {
+            known.phase = Phase::Merging;
+            self.shared.save(known);
+            drop(registry);
+            if !self.send(Work::Merge { job, folder }) {
+                tracing::warn!(job = %id, "too much is being merged; the record stays in parts");
+                self.shared.registry().jobs.remove(&id);
+                self.shared.state.remove(id);
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The record of one job on this node, as the engine fills it: rows and events wait here until
+//! the next flush, and longer while the disk refuses them.
+//!
+//! Invariant: nothing here ever fails the job or the daemon. Trouble is logged once, counted,
+//! and becomes a gap in the record when there is room again.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mizar_core::clock::unix_ns;
+use mizar_core::ids::JobId;
+use mizar_record::model::{Event, JobInfo, Methods, SCHEMA};
+use mizar_record::writer::{Rows, SegmentWriter};
+use mizar_record::{RecordError, folder};
+
+use crate::registry::MAX_OUTBOX;
+use crate::shared::Counters;
+
+/// Rows of one job that wait in memory: 72 bytes each.
+const MAX_WAITING_ROWS: usize = 20_000;
+
+/// What a segment begins with.
+#[derive(Clone, Debug)]
+pub(crate) struct Preamble {
+    pub(crate) job: JobInfo,
+    pub(crate) node: String,
+    pub(crate) job_cpus: Option<u32>,
+    pub(crate) memory_limit_bytes: Option<u64>,
+    pub(crate) methods: Methods,
+}
+
+/// One job's record.
+pub(crate) struct Recorder {
+    preamble: Preamble,
+    record_dir: PathBuf,
+    writer: Option<SegmentWriter>,
+    pub(crate) rows: Rows,
+    events: Vec<Event>,
+    /// Rows lost since: (from, reason).
+    lost: Option<(i64, String)>,
+    trouble: bool,
+}
+
+impl Recorder {
+    pub(crate) fn new(preamble: Preamble, record_dir: PathBuf) -> Self {
+        Self {
+            preamble,
+            record_dir,
+            writer: None,
+            rows: Rows::default(),
+            events: Vec::new(),
+            lost: None,
+            trouble: false,
+        }
+    }
+
+    pub(crate) fn job(&self) -> &JobInfo {
+        &self.preamble.job
+    }
+
+    /// The folder of the record, whether it exists or not.
+    pub(crate) fn folder(&self) -> PathBuf {
+        folder::of_job(&self.record_dir, JobId(self.preamble.job.id))
+    }
+
+    /// When the node's last segment was written to, Unix nanoseconds: since then a restarted
+    /// daemon has not sampled.
+    pub(crate) fn last_written_ns(&self) -> Option<i64> {
+        let segments = folder::segments(&self.folder()).ok()?;
+        let last = segments
+            .iter()
+            .rfind(|segment| segment.node == self.preamble.node)?;
+        let modified = std::fs::metadata(last.tables()).ok()?.modified().ok()?;
+        let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_nanos()).ok()
+    }
+
+    /// Waits for the next flush.
+    pub(crate) fn post(&mut self, events: impl IntoIterator<Item = Event>) {
+        self.events.extend(events);
+        let excess = self.events.len().saturating_sub(MAX_OUTBOX);
+        self.events.drain(..excess);
+    }
+
+    /// Writes what waits; true if all of it is written.
+    pub(crate) fn flush(&mut self, counters: &Counters) -> bool {
+        match self.try_flush() {
+            Ok(()) => {
+                if self.trouble {
+                    tracing::info!(
+                        job = self.preamble.job.id,
+                        "the record is being written again"
+                    );
+                }
+                self.trouble = false;
+                true
+            }
+            Err(error) => {
+                counters.record_errors.fetch_add(1, Ordering::Relaxed);
+                self.suffer(&error, &counters.dropped_rows);
+                false
+            }
+        }
+    }
+
+    fn try_flush(&mut self) -> Result<(), RecordError> {
+        if self.writer.is_none() {
+            self.writer = Some(self.begin_segment()?);
+        }
+        let Some(writer) = &mut self.writer else {
+            return Ok(());
+        };
+        if let Some((from_ns, reason)) = self.lost.take() {
+            self.events.push(Event::Gap {
+                from_ns,
+                to_ns: unix_ns(),
+                reason,
+            });
+        }
+        writer.append_events(&self.events)?;
+        self.events.clear();
+        writer.append(&self.rows)?;
+        self.rows.clear();
+        Ok(())
+    }
+
+    fn begin_segment(&self) -> Result<SegmentWriter, RecordError> {
+        let Preamble {
+            job,
+            node,
+            job_cpus,
+            memory_limit_bytes,
+            methods,
+        } = self.preamble.clone();
+        let folder = folder::create(&self.record_dir, JobId(job.id), job.uid, job.gid)?;
+        let begin = Event::Begin {
+            time_ns: unix_ns(),
+            schema: SCHEMA.to_owned(),
+            job: Box::new(job),
+            node: node.clone(),
+            job_cpus,
+            memory_limit_bytes,
+            methods,
+            mizar: mizar_core::VERSION.to_owned(),
+        };
+        SegmentWriter::create(&folder, &node, &begin)
+    }
+
+    /// Keeps what waits within bounds and says once what is wrong.
+    fn suffer(&mut self, error: &RecordError, dropped_rows: &AtomicU64) {
+        let source = std::error::Error::source(error)
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        if !self.trouble {
+            tracing::error!(
+                job = self.preamble.job.id, %error, source,
+                "the record cannot be written; the job is not affected, samples may be lost"
+            );
+        }
+        self.trouble = true;
+        let reason = if error.is_disk_full() {
+            "disk full"
+        } else {
+            "record not writable"
+        };
+        let hdf5_failed = matches!(error, RecordError::Hdf5 { .. });
+        if hdf5_failed {
+            // Part of the rows may be in the file: they are not written twice.
+            self.writer = None;
+        }
+        if (hdf5_failed && self.writer.is_none()) || self.rows.count() > MAX_WAITING_ROWS {
+            dropped_rows.fetch_add(self.rows.count() as u64, Ordering::Relaxed);
+            let oldest = self.rows.node_samples.first().map(|row| row.time_ns);
+            self.lost
+                .get_or_insert((oldest.unwrap_or_else(unix_ns), reason.to_owned()));
+            self.rows.clear();
+        }
+    }
+
+    /// Writes the last word and closes the segment; false if the record could not take it.
+    pub(crate) fn finish(&mut self, counters: &Counters) -> bool {
+        if !self.flush(counters) {
+            return false;
+        }
+        self.close();
+        true
+    }
+
+    /// Closes the segment as it is.
+    pub(crate) fn close(&mut self) {
+        if let Some(writer) = self.writer.take()
+            && let Err(error) = writer.close()
+        {
+            tracing::warn!(job = self.preamble.job.id, %error, "the segment did not close cleanly");
+        }
+    }
+}

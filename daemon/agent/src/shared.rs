@@ -1,0 +1,95 @@
+//! What the threads of the daemon share: the registry behind one lock, the bell that wakes
+//! the engine, and the counters of the daemon's own behaviour.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::registry::{Job, Registry};
+use crate::state::State;
+
+/// Shared by socket, metrics, engine and workers.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) state: State,
+    registry: Mutex<Registry>,
+    bell: Mutex<bool>,
+    rung: Condvar,
+    stopping: AtomicBool,
+    pub(crate) counters: Counters,
+    /// The last reading of the node, for metrics.
+    pub(crate) node: Mutex<Option<NodeView>>,
+}
+
+/// Counts of what happened since the daemon began.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) requests: AtomicU64,
+    pub(crate) refused_requests: AtomicU64,
+    pub(crate) refused_connections: AtomicU64,
+    pub(crate) samples: AtomicU64,
+    pub(crate) late_samples: AtomicU64,
+    pub(crate) record_errors: AtomicU64,
+    pub(crate) dropped_rows: AtomicU64,
+    pub(crate) sampling_ns: AtomicU64,
+}
+
+/// The node as the metrics show it.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeView {
+    pub(crate) usage: mizar_node::machine::NodeUse,
+    pub(crate) energy: mizar_node::energy::Energy,
+    pub(crate) energy_method: String,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, state: State, registry: Registry) -> Self {
+        Self {
+            config,
+            state,
+            registry: Mutex::new(registry),
+            bell: Mutex::new(true),
+            rung: Condvar::new(),
+            stopping: AtomicBool::new(false),
+            counters: Counters::default(),
+            node: Mutex::new(None),
+        }
+    }
+
+    /// The registry. Held for moments only: never across record, network or pipe I/O.
+    pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
+        // A panic elsewhere must not end the daemon: every change leaves the registry whole.
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the engine.
+    pub(crate) fn ring(&self) {
+        *self.bell.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.rung.notify_one();
+    }
+
+    /// Waits for the bell, at most this long.
+    pub(crate) fn wait(&self, limit: Duration) {
+        let bell = self.bell.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.rung.wait_timeout_while(bell, limit, |rung| !*rung);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+
+    /// Asks all threads to finish.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.ring();
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Keeps a job on disk; a failure is logged and costs only the memory over a restart.
+    pub(crate) fn save(&self, job: &Job) {
+        if let Err(error) = self.state.save(job) {
+            tracing::warn!(job = job.info.id, %error, "cannot keep the job's state");
+        }
+    }
+}
