@@ -2,9 +2,20 @@
 //!
 //! [`storage`] opens files and decodes them on all cores, [`write`] makes them; between the two
 //! stand a [`dataset`] (what a file holds and what it means) and a [`time_axis`].
+//!
+//! [`command`] understands CDO's command line, [`plan`] applies the operators of [`ops`] to the
+//! structure of the inputs, and [`engine`] computes the data over ranks and threads.
 
+pub mod command;
+mod cube;
 pub mod dataset;
+pub mod engine;
+mod error;
 mod library;
+pub mod ops;
+pub mod plan;
 pub mod storage;
 pub mod time_axis;
 pub mod write;
+
+pub use error::CubeError;

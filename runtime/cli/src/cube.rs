@@ -1,19 +1,243 @@
-//! `mizar cube`: the edge over `mizar_array`'s command line.
+//! `mizar cube`: the edge over `mizar_array`. Parses CDO's command line, opens the world of
+//! ranks, shows progress, and tells mizard what was read and written.
+//!
+//! Only rank 0 prints. A failure on any rank ends all with exit code 1 and one message.
 
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use mizar_api::{Client, FileRole, FileUse, Request, SOCKET_VARIABLE};
+use mizar_array::command::{self, Command, CommandError};
+use mizar_array::engine::{self, Progress};
+use mizar_array::{CubeError, plan};
+use mizar_comm::Communicator;
+
+/// The command line is wrong.
+const EXIT_USAGE: u8 = 2;
+/// It could not be done.
+const EXIT_FAILED: u8 = 1;
+
+/// Shorter runs show no progress.
+const PROGRESS_AFTER: Duration = Duration::from_secs(2);
+
+/// All that telling mizard may cost.
+const DAEMON_LIMIT: Duration = Duration::from_millis(50);
 
 /// Arguments of `mizar cube`: CDO's own command line, which the array engine parses.
 #[derive(clap::Args)]
 #[command(disable_help_flag = true, disable_version_flag = true)]
 pub(crate) struct Args {
     /// CDO's command line: options, operators, inputs and the output
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CDO ARGUMENTS")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "CDO ARGUMENTS"
+    )]
     arguments: Vec<OsString>,
 }
 
 /// Runs `mizar cube`.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    drop(args.arguments);
-    anyhow::bail!("not here yet")
+    let words = match texts(args.arguments) {
+        Ok(words) => words,
+        Err(error) => return Ok(usage(&error)),
+    };
+    match command::parse(&words) {
+        Ok(command::Request::Run(command)) => {
+            let world = mizar_comm::world().context("cannot join the other ranks")?;
+            Ok(compute(&command, &words, world.as_ref()))
+        }
+        Ok(command::Request::Overview) => Ok(print(command::overview())),
+        Ok(command::Request::Operators) => Ok(print(&command::operator_list())),
+        Ok(command::Request::Operator(operator)) => Ok(print(&command::operator_help(operator))),
+        Err(error) => Ok(usage(&error)),
+    }
+}
+
+fn texts(arguments: Vec<OsString>) -> Result<Vec<String>, CommandError> {
+    let text = |argument: OsString| {
+        argument.into_string().map_err(|a| CommandError::NotText {
+            found: format!("{a:?}"),
+        })
+    };
+    arguments.into_iter().map(text).collect()
+}
+
+/// A closed pipe (`| head`) is no failure.
+fn print(text: &str) -> ExitCode {
+    use std::io::Write as _;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+/// Every rank parses the same line: those that know their number let the first speak.
+fn usage(error: &CommandError) -> ExitCode {
+    let rank = ["PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok());
+    if rank.is_none_or(|rank| rank == "0") {
+        eprintln!("mizar cube: {error}");
+    }
+    ExitCode::from(EXIT_USAGE)
+}
+
+fn compute(command: &Command, words: &[String], comm: &dyn Communicator) -> ExitCode {
+    let is_first = comm.rank() == 0;
+    let failed = |error: CubeError| {
+        if is_first {
+            eprintln!("mizar cube: {}", error.chain());
+        }
+        ExitCode::from(if error.is_usage() {
+            EXIT_USAGE
+        } else {
+            EXIT_FAILED
+        })
+    };
+    let compiled = plan::compile(command, &history(words));
+    let plan = match engine::agree(comm, compiled) {
+        Ok(plan) => plan,
+        Err(error) => return failed(error),
+    };
+    if is_first && !command.options.silent {
+        plan.warnings
+            .iter()
+            .for_each(|warning| eprintln!("mizar cube: warning: {warning}"));
+    }
+    let meter = Meter::new(is_first && !command.options.silent);
+    let threads = command.options.threads.unwrap_or_else(default_threads);
+    let outcome = engine::execute(&plan, comm, threads, &|progress| meter.show(progress));
+    meter.clear();
+    match outcome {
+        Ok(()) => {
+            if is_first {
+                tell_daemon(plan.inputs(), plan.output());
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(error),
+    }
+}
+
+/// `<date> mizar cube <arguments>`, as CDO and NCO write theirs.
+fn history(words: &[String]) -> String {
+    format!("{} mizar cube {}", date_now(), words.join(" "))
+}
+
+/// The date in UTC, as `ctime` writes it.
+fn date_now() -> String {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let seconds = since_1970.unwrap_or_default().as_secs();
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Years that begin in March have their leap day last (Hinnant's civil_from_days).
+    let shifted = days + 719_468;
+    let (cycle, day) = (shifted / 146_097, shifted % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let year = cycle * 400 + year + u64::from(month >= 10);
+    let (weekday, name) = (
+        DAYS[(days % 7) as usize],
+        MONTHS[((month + 2) % 12) as usize],
+    );
+    let (hour, minute) = (second / 3600, second / 60 % 60);
+    format!(
+        "{weekday} {name} {day:02} {hour:02}:{minute:02}:{:02} {year}",
+        second % 60
+    )
+}
+
+/// What Slurm gave this task, else all CPUs that this process may use.
+fn default_threads() -> usize {
+    let of_slurm = std::env::var("SLURM_CPUS_PER_TASK")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let of_machine = || std::thread::available_parallelism().map_or(1, usize::from);
+    of_slurm
+        .filter(|&threads| threads > 0)
+        .unwrap_or_else(of_machine)
+}
+
+/// Progress on a terminal, once a run has taken a while.
+struct Meter {
+    started: Instant,
+    bar: Option<Mutex<Option<ProgressBar>>>,
+}
+
+impl Meter {
+    fn new(wanted: bool) -> Self {
+        let wanted = wanted && std::io::stderr().is_terminal();
+        Self {
+            started: Instant::now(),
+            bar: wanted.then(|| Mutex::new(None)),
+        }
+    }
+
+    fn show(&self, progress: Progress<'_>) {
+        let Some(bar) = &self.bar else { return };
+        if self.started.elapsed() < PROGRESS_AFTER {
+            return;
+        }
+        let Ok(mut bar) = bar.lock() else { return };
+        let bar = bar.get_or_insert_with(|| {
+            let style = ProgressStyle::with_template("{msg} {wide_bar} {percent} % {eta}");
+            ProgressBar::no_length()
+                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
+        bar.set_message(progress.variable.to_owned());
+    }
+
+    fn clear(&self) {
+        if let Some(Ok(bar)) = self.bar.as_ref().map(Mutex::lock)
+            && let Some(bar) = bar.as_ref()
+        {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Best effort: provenance must neither fail nor delay a run.
+fn tell_daemon<'a>(inputs: impl Iterator<Item = &'a Path>, output: &Path) {
+    let Some(socket) = std::env::var_os(SOCKET_VARIABLE) else {
+        return;
+    };
+    let id = |name: &str| std::env::var(name).ok();
+    let Some(job) = id("SLURM_JOB_ID").and_then(|text| text.parse().ok()) else {
+        return;
+    };
+    let step = id("SLURM_STEP_ID").and_then(|text| text.parse().ok());
+    let step = step.unwrap_or(mizar_core::ids::StepId::BATCH);
+    let started = Instant::now();
+    let used = inputs.map(|path| (FileRole::Used, path.to_owned()));
+    let uses: Vec<(FileRole, PathBuf)> = used
+        .chain(std::iter::once((FileRole::Generated, output.to_owned())))
+        .collect();
+    for (role, path) in uses {
+        let Ok(path) = std::path::absolute(path) else {
+            continue;
+        };
+        let left = DAEMON_LIMIT.saturating_sub(started.elapsed());
+        let file = FileUse {
+            job,
+            step,
+            rank: None,
+            role,
+            path,
+        };
+        if left.is_zero() || Client::new(&socket, left).ask(Request::File(file)).is_err() {
+            return;
+        }
+    }
 }

@@ -1,0 +1,115 @@
+//! CDO's command line, parsed: options, one tree of operators, one output.
+//!
+//! `mizar cube` calls [`parse`] and hands the [`Command`] to [`crate::plan`]. Chains run right
+//! to left: `-timmean -sellonlatbox,0,90,0,45 in.nc out.nc` selects first. No file is touched
+//! here.
+
+mod error;
+mod help;
+mod parse;
+
+use std::path::PathBuf;
+
+pub use error::CommandError;
+pub use help::{operator_help, operator_list, overview};
+pub use parse::parse;
+
+use crate::ops::Operator;
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// Run operators.
+    Run(Box<Command>),
+    /// Print how to use it all.
+    Overview,
+    /// Print one line per operator.
+    Operators,
+    /// Print what one operator does.
+    Operator(&'static Operator),
+}
+
+/// Operators to run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Command {
+    /// How to run and to write.
+    pub options: Options,
+    /// What to compute.
+    pub tree: Node,
+    /// Where the result goes; an existing file is replaced.
+    pub output: PathBuf,
+}
+
+/// One operator with what it works on, or a file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Node {
+    /// An input file.
+    Input(PathBuf),
+    /// An operator.
+    Operator {
+        /// Which.
+        operator: &'static Operator,
+        /// Its parameters, as typed.
+        arguments: Vec<String>,
+        /// Where its data comes from, in CDO's order.
+        inputs: Vec<Node>,
+    },
+}
+
+impl Node {
+    /// The files that the tree reads, each once, in the order of the command line.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        self.collect_files(&mut files);
+        files
+    }
+
+    fn collect_files(&self, files: &mut Vec<PathBuf>) {
+        match self {
+            Self::Input(path) if files.contains(path) => {}
+            Self::Input(path) => files.push(path.clone()),
+            Self::Operator { inputs, .. } => {
+                inputs.iter().for_each(|input| input.collect_files(files));
+            }
+        }
+    }
+}
+
+/// The options before the first operator.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `-s`: no progress and no warnings.
+    pub silent: bool,
+    /// `-z zip_N`: 0 stores data as it is; without the option the writer decides.
+    pub deflate_level: Option<u8>,
+    /// `-b`: the type of data variables.
+    pub precision: Option<Precision>,
+    /// `-P`: threads of each rank.
+    pub threads: Option<usize>,
+    /// `--timestat_date`: which moment of a group of steps its time is.
+    pub time_stamp: TimeStamp,
+}
+
+/// The type that data variables are stored in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// 32 bits.
+    Single,
+    /// 64 bits.
+    Double,
+}
+
+/// Which moment of a group of steps its time is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimeStamp {
+    /// The middle of its bounds.
+    #[default]
+    Default,
+    /// The time of its first step.
+    First,
+    /// The time of its middle step.
+    Middle,
+    /// The time of its last step.
+    Last,
+}

@@ -1,0 +1,77 @@
+//! What `mizar cube` prints about itself.
+
+use std::fmt::Write as _;
+
+use crate::ops::{OPERATORS, Operator};
+
+const OVERVIEW: &str = "\
+Run CDO operators on NetCDF files, over any number of MPI ranks and threads.
+
+Usage: mizar cube [options] -operator[,parameter...] infile... outfile
+
+Operators chain from right to left; the first dash is optional; [ ] groups inputs.
+
+Examples:
+  mizar cube -timmean in.nc out.nc
+  mizar cube -timmean -sellonlatbox,0,90,0,45 in.nc out.nc
+  mizar cube -ymonsub in.nc -ymonmean -seldate,1981-01-01,2010-12-31 in.nc anomaly.nc
+  mizar cube -z zip_5 -b F64 -fldmean -selname,tas in.nc out.nc
+  srun -n 4 mizar cube -yearmean in.nc out.nc
+
+Options:
+  -b F32|F64                          type of the data written (as read)
+  -f nc4                              format of the output: NetCDF-4
+  -h, --help [operator]               this text, or that of an operator
+  -O                                  accepted: an existing output is always replaced
+  -P N                                threads (SLURM_CPUS_PER_TASK, else all CPUs)
+  -s                                  no progress and no warnings
+  -z zip_N                            deflate level of the output, 0 to 9 (1)
+  --operators                         list the operators
+  --timestat_date first|middle|last   which step gives a group its time (middle of its bounds)
+
+Environment:
+  MIZAR_COMM=auto|single|mpi          whether ranks of an MPI launcher work together (auto)
+  MIZAR_SOCKET                        mizard's socket, told of inputs and outputs for provenance
+
+Results have the same bits for any number of ranks and threads. Missing values are skipped by
+statistics and spread by arithmetic. An output appears whole or not at all.
+
+Exit codes: 0 done, 1 failed, 2 wrong command line.
+";
+
+/// The text of `mizar cube --help`.
+#[must_use]
+pub fn overview() -> &'static str {
+    OVERVIEW
+}
+
+/// One line per operator.
+#[must_use]
+pub fn operator_list() -> String {
+    let width = OPERATORS
+        .iter()
+        .map(|operator| operator.name.len())
+        .max()
+        .unwrap_or(0);
+    let mut text = String::new();
+    for operator in OPERATORS {
+        let _ = writeln!(text, "{:width$}  {}", operator.name, operator.summary);
+    }
+    text
+}
+
+/// What one operator does.
+#[must_use]
+pub fn operator_help(operator: &Operator) -> String {
+    let Operator {
+        name,
+        summary,
+        details,
+        example,
+        ..
+    } = operator;
+    let usage = operator.usage();
+    format!(
+        "{name}: {summary}\n\nUsage: mizar cube -{usage}\n\n{details}\n\nExample:\n  mizar cube {example}\n"
+    )
+}

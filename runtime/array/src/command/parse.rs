@@ -1,0 +1,403 @@
+//! Words to a [`Command`].
+
+use std::path::PathBuf;
+
+use super::{Command, CommandError, Node, Options, Precision, Request, TimeStamp};
+use crate::ops::{self, Inputs, Operator};
+
+/// Understands the words after `mizar cube`.
+///
+/// # Errors
+/// [`CommandError`] with what was expected.
+pub fn parse(words: &[String]) -> Result<Request, CommandError> {
+    let mut rest = words.iter().map(String::as_str).peekable();
+    let mut options = Options::default();
+    while let Some(option) = rest.next_if(|word| is_option(word)) {
+        if let Some(request) = parse_option(option, &mut rest, &mut options)? {
+            return Ok(request);
+        }
+    }
+    let words: Vec<&str> = rest.collect();
+    match words.as_slice() {
+        [] => return Err(CommandError::Empty),
+        ["help"] => return Ok(Request::Overview),
+        ["help", name, ..] => return find(name).map(Request::Operator),
+        _ => {}
+    }
+    let mut cursor = Cursor {
+        words: &words,
+        next: 0,
+    };
+    let (operator, arguments) = split_operator(words[0].trim_start_matches('-'))?;
+    cursor.next += 1;
+    let tree = cursor.operator(operator, arguments, true)?;
+    let output = *words.last().ok_or(CommandError::Empty)?;
+    if output.starts_with('-') || output == "]" || output == "[" {
+        return Err(CommandError::Output {
+            found: output.to_owned(),
+        });
+    }
+    if cursor.next < cursor.end() {
+        let found = words[cursor.next].to_owned();
+        let needed = operator.inputs.to_string();
+        return Err(CommandError::TooManyFiles {
+            found,
+            operator: operator.name,
+            needed,
+        });
+    }
+    let output = PathBuf::from(output);
+    Ok(Request::Run(Box::new(Command {
+        options,
+        tree,
+        output,
+    })))
+}
+
+/// One dash and one letter, or two dashes: no operator is written so.
+fn is_option(word: &str) -> bool {
+    word.starts_with("--") || (word.len() == 2 && word.starts_with('-'))
+}
+
+fn parse_option<'a>(
+    option: &'a str,
+    rest: &mut impl Iterator<Item = &'a str>,
+    options: &mut Options,
+) -> Result<Option<Request>, CommandError> {
+    let (name, inline) = match option.split_once('=') {
+        Some((name, value)) if name.starts_with("--") => (name, Some(value)),
+        _ => (option, None),
+    };
+    let mut value = |expected| match inline.or_else(|| rest.next()) {
+        Some(value) => Ok((value, expected)),
+        None => Err(wrong(name, expected, "nothing")),
+    };
+    match name {
+        "-O" | "--overwrite" | "-L" | "-r" => {}
+        "-s" | "--silent" => options.silent = true,
+        "-f" | "--format" => match value("nc4 or nc4c (the only formats that are written)")? {
+            ("nc4" | "nc4c", _) => {}
+            (found, expected) => return Err(wrong(name, expected, found)),
+        },
+        "-z" | "--compress" => {
+            let (found, expected) = value("zip, or zip_0 to zip_9")?;
+            let level = deflate_level(found).ok_or_else(|| wrong(name, expected, found))?;
+            options.deflate_level = Some(level);
+        }
+        "-b" | "--bits" => match value("F32 or F64")? {
+            ("F32" | "f32" | "32", _) => options.precision = Some(Precision::Single),
+            ("F64" | "f64" | "64", _) => options.precision = Some(Precision::Double),
+            (found, expected) => return Err(wrong(name, expected, found)),
+        },
+        "-P" | "--num_threads" => {
+            let (found, expected) = value("a number of threads, at least 1")?;
+            let threads = found.parse().ok().filter(|&threads| threads > 0);
+            options.threads = Some(threads.ok_or_else(|| wrong(name, expected, found))?);
+        }
+        "--timestat_date" => {
+            options.time_stamp = match value("first, middle, midhigh or last")? {
+                ("first", _) => TimeStamp::First,
+                ("middle" | "midhigh", _) => TimeStamp::Middle,
+                ("last", _) => TimeStamp::Last,
+                (found, expected) => return Err(wrong(name, expected, found)),
+            }
+        }
+        "--percentile" => drop(value("a method")?),
+        "--operators" => return Ok(Some(Request::Operators)),
+        "-h" | "--help" => {
+            return Ok(Some(match inline.or_else(|| rest.next()) {
+                Some(operator) => Request::Operator(find(operator)?),
+                None => Request::Overview,
+            }));
+        }
+        found => {
+            return Err(CommandError::UnknownOption {
+                found: found.to_owned(),
+            });
+        }
+    }
+    Ok(None)
+}
+
+fn wrong(option: &str, expected: &'static str, found: &str) -> CommandError {
+    CommandError::OptionValue {
+        option: option.to_owned(),
+        expected,
+        found: found.to_owned(),
+    }
+}
+
+fn deflate_level(text: &str) -> Option<u8> {
+    match text {
+        "zip" => Some(1),
+        "none" => Some(0),
+        _ => text
+            .strip_prefix("zip_")?
+            .parse()
+            .ok()
+            .filter(|level| *level <= 9),
+    }
+}
+
+fn find(name: &str) -> Result<&'static Operator, CommandError> {
+    let name = name.trim_start_matches('-');
+    ops::find(name).ok_or_else(|| CommandError::UnknownOperator {
+        found: name.to_owned(),
+        nearest: ops::nearest(name),
+    })
+}
+
+/// `name,argument,argument` without its dash.
+fn split_operator(word: &str) -> Result<(&'static Operator, Vec<String>), CommandError> {
+    let mut parts = word.split(',');
+    let operator = find(parts.next().unwrap_or_default())?;
+    let arguments: Vec<String> = parts.map(str::to_owned).collect();
+    if !operator.arguments.counts.contains(&arguments.len()) {
+        return Err(CommandError::ArgumentCount {
+            operator: operator.name,
+            expected: operator.arguments.count_in_words(),
+            found: arguments.len(),
+            usage: operator.usage(),
+        });
+    }
+    Ok((operator, arguments))
+}
+
+/// The words between the options and the output.
+struct Cursor<'a> {
+    words: &'a [&'a str],
+    next: usize,
+}
+
+impl Cursor<'_> {
+    /// Where the output stands.
+    fn end(&self) -> usize {
+        self.words.len() - 1
+    }
+
+    fn at_end(&self) -> bool {
+        self.next >= self.end()
+    }
+
+    /// The inputs of an operator whose own word is taken. The outermost may leave none over.
+    fn operator(
+        &mut self,
+        operator: &'static Operator,
+        arguments: Vec<String>,
+        outermost: bool,
+    ) -> Result<Node, CommandError> {
+        let bracketed = !self.at_end() && self.words[self.next] == "[";
+        if bracketed {
+            self.next += 1;
+        }
+        let mut inputs = Vec::new();
+        while operator
+            .inputs
+            .wants_more(inputs.len(), bracketed || outermost)
+        {
+            if bracketed && !self.at_end() && self.words[self.next] == "]" {
+                break;
+            }
+            if self.at_end() {
+                break;
+            }
+            inputs.push(self.input()?);
+        }
+        let needed = operator.inputs.to_string();
+        if !operator.inputs.is_satisfied_by(inputs.len()) {
+            return Err(CommandError::TooFewFiles {
+                operator: operator.name,
+                needed,
+            });
+        }
+        if bracketed {
+            match self.words.get(self.next) {
+                Some(&"]") => self.next += 1,
+                Some(found) if !self.at_end() => {
+                    let found = (*found).to_owned();
+                    return Err(CommandError::TooManyFiles {
+                        found,
+                        operator: operator.name,
+                        needed,
+                    });
+                }
+                _ => return Err(CommandError::Bracket { found: "[" }),
+            }
+        }
+        Ok(Node::Operator {
+            operator,
+            arguments,
+            inputs,
+        })
+    }
+
+    fn input(&mut self) -> Result<Node, CommandError> {
+        let word = self.words[self.next];
+        self.next += 1;
+        match word.strip_prefix('-') {
+            Some(word) => {
+                let (operator, arguments) = split_operator(word)?;
+                self.operator(operator, arguments, false)
+            }
+            None if word == "[" => Err(CommandError::Bracket { found: "[" }),
+            None if word == "]" => Err(CommandError::Bracket { found: "]" }),
+            None => Ok(Node::Input(PathBuf::from(word))),
+        }
+    }
+}
+
+impl Inputs {
+    /// Whether an operator that has `count` inputs takes another. `open` tells that words up
+    /// to a bracket or the end are its own: an inner operator of any number takes one.
+    fn wants_more(self, count: usize, open: bool) -> bool {
+        match self {
+            Self::Exactly(wanted) => count < wanted,
+            Self::AtLeastOne => open || count == 0,
+        }
+    }
+
+    fn is_satisfied_by(self, count: usize) -> bool {
+        match self {
+            Self::Exactly(wanted) => count == wanted,
+            Self::AtLeastOne => count > 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// The tree as nested calls.
+    fn show(node: &Node) -> String {
+        match node {
+            Node::Input(path) => path.display().to_string(),
+            Node::Operator {
+                operator,
+                arguments,
+                inputs,
+            } => {
+                let inputs: Vec<String> = inputs.iter().map(show).collect();
+                let name = [&[operator.name.to_owned()], arguments.as_slice()]
+                    .concat()
+                    .join(",");
+                format!("{name}({})", inputs.join(" "))
+            }
+        }
+    }
+
+    fn check(line: &str, tree: &str, output: &str) {
+        match parse(&words(line)) {
+            Ok(Request::Run(command)) => {
+                assert_eq!(show(&command.tree), tree, "{line}");
+                assert_eq!(command.output, PathBuf::from(output), "{line}");
+            }
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn chains_run_right_to_left() {
+        check("-timmean in out", "timmean(in)", "out");
+        check("timmean in out", "timmean(in)", "out");
+        check(
+            "-timmean -sellonlatbox,0,90,0,45 in out",
+            "timmean(sellonlatbox,0,90,0,45(in))",
+            "out",
+        );
+        check(
+            "-sub -timmean a -timmean b out",
+            "sub(timmean(a) timmean(b))",
+            "out",
+        );
+        check("sub a -timmean b o", "sub(a timmean(b))", "o");
+        check(
+            "-ymonsub [ a -ymonmean a ] out",
+            "ymonsub(a ymonmean(a))",
+            "out",
+        );
+        check(
+            "-O -s -f nc4 -z zip_2 -b F64 -P 3 -L timmin in o",
+            "timmin(in)",
+            "o",
+        );
+    }
+
+    #[test]
+    fn options_are_kept() {
+        let Ok(Request::Run(command)) = parse(&words(
+            "-s -z zip_5 -b F64 -P 3 --timestat_date last timmin in o",
+        )) else {
+            panic!("does not parse");
+        };
+        let expected = Options {
+            silent: true,
+            deflate_level: Some(5),
+            precision: Some(Precision::Double),
+            threads: Some(3),
+            time_stamp: TimeStamp::Last,
+        };
+        assert_eq!(command.options, expected);
+    }
+
+    fn check_error(line: &str, message: &str) {
+        match parse(&words(line)) {
+            Err(error) => assert_eq!(error.to_string(), message, "{line}"),
+            Ok(request) => panic!("{line}: {request:?}"),
+        }
+    }
+
+    #[test]
+    fn errors_say_what_was_expected() {
+        check_error("", "no operator given: `mizar cube --help` shows examples");
+        check_error(
+            "-timmaen in out",
+            "operator `timmaen` is not known, did you mean `timmean`?: \
+             `mizar cube --operators` lists them",
+        );
+        check_error(
+            "-sellonlatbox,1,2 in out",
+            "operator `sellonlatbox` takes 4 parameters, found 2: \
+             sellonlatbox,west,east,south,north infile outfile",
+        );
+        check_error(
+            "-timmean in",
+            "operator `timmean` needs 1 input and an output file after them",
+        );
+        check_error(
+            "-sub a out",
+            "operator `sub` needs 2 inputs and an output file after them",
+        );
+        check_error(
+            "-timmean a b out",
+            "`b` is one file or operator too many: `timmean` takes 1 input",
+        );
+        check_error(
+            "-P none timmean in out",
+            "option -P: expected a number of threads, at least 1, found none",
+        );
+        check_error(
+            "-f grb timmean in out",
+            "option -f: expected nc4 or nc4c (the only formats that are written), found grb",
+        );
+        check_error(
+            "--fast timmean in out",
+            "option --fast is not known: `mizar cube --help` lists them",
+        );
+        check_error(
+            "-sub [ a b out",
+            "`[` does not match: inputs are grouped as [ in1 in2 ]",
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_line_panics(words in proptest::collection::vec("(-|\\[|\\]|a|sub|timmean|,|-P|--help)*", 0..6)) {
+            let _ = parse(&words);
+        }
+    }
+}

@@ -1,0 +1,472 @@
+//! Reductions over time: every chunk is decoded once, partial results merge by a fixed tree.
+//!
+//! Memory of a rank: the partial results of one batch ([`BATCH_BYTES_MAX`]) a few times over,
+//! and one unit a thread.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::prelude::*;
+
+use super::tree::{Merge, Place, Tree};
+use super::{Progress, Run, agree, units};
+use crate::error::CubeError;
+use crate::ops::statistic::{Partial, Statistic};
+use crate::plan::expr::{Expr, Readable, TimeReduction};
+use crate::plan::region::{self, Region};
+
+/// Partial results that are computed together. Groups and columns beyond it come in a later
+/// batch; a chunk that spans two batches is decoded in both.
+const BATCH_BYTES_MAX: usize = 48 << 20;
+
+/// Cells that are decoded before they are added up, so that they are still in the cache.
+const PIECE_CELLS_MAX: usize = 1 << 17;
+
+/// What is kept of some groups of one column, by group.
+#[derive(Debug, Default)]
+struct Segment(BTreeMap<usize, Partial>);
+
+impl Merge for Segment {
+    fn merge(&mut self, right: Self) {
+        for (group, partial) in right.0 {
+            match self.0.get_mut(&group) {
+                Some(left) => left.merge(&partial),
+                None => drop(self.0.insert(group, partial)),
+            }
+        }
+    }
+}
+
+/// Some steps of one column.
+struct Unit {
+    /// Index into the batch's columns.
+    column: usize,
+    /// Its place among the column's units.
+    leaf: usize,
+    steps: Range<usize>,
+}
+
+/// Groups and columns that are computed together.
+struct Batch {
+    groups: Range<usize>,
+    columns: Vec<Region>,
+    /// Column by column, in the order of time.
+    units: Vec<Unit>,
+    /// How many units each column has.
+    units_per_column: usize,
+}
+
+/// Where the result of a batch goes: groups, column, values as (group, cell of the column).
+type Sink<'a> = dyn FnMut(&Range<usize>, &Region, Vec<f64>) -> Result<(), CubeError> + 'a;
+
+impl Run<'_> {
+    /// Reduces; rank 0 writes.
+    pub(super) fn reduce_to_file(
+        &mut self,
+        reduction: &TimeReduction,
+        variable: usize,
+        name: &str,
+    ) -> Result<(), CubeError> {
+        let mut writer = self.writer.take();
+        let result = self.reduce(reduction, name, &mut |groups, column, values| {
+            let Some(writer) = &mut writer else {
+                return Ok(());
+            };
+            let values = in_file_order(reduction.axis, groups.len(), column, values);
+            let mut region = column.clone();
+            region[reduction.axis] = groups.clone();
+            Ok(writer.write_f64(variable, &region, &values)?)
+        });
+        self.writer = writer;
+        result
+    }
+
+    /// Reduces into memory, on every rank.
+    pub(super) fn reduce_to_memory(
+        &self,
+        reduction: &TimeReduction,
+        name: &str,
+    ) -> Result<Vec<f64>, CubeError> {
+        let mut shape = reduction.child.shape();
+        shape[reduction.axis] = reduction.groups.len();
+        let strides = region::strides(&shape);
+        let mut result = vec![f64::NAN; shape.iter().product()];
+        self.reduce(reduction, name, &mut |groups, column, values| {
+            let values = in_file_order(reduction.axis, groups.len(), column, values);
+            let mut region = column.clone();
+            region[reduction.axis] = groups.clone();
+            let origin: Vec<usize> = region.iter().map(|range| range.start).collect();
+            let start = region::place(&origin, &strides);
+            let lens = region::lens(&region);
+            let row = lens.last().copied().unwrap_or(1);
+            let mut rows = values.chunks(row.max(1));
+            region::for_each_index(&lens[..lens.len() - 1], |index| {
+                let to = start + region::place(index, &strides);
+                if let Some(values) = rows.next() {
+                    result[to..to + row].copy_from_slice(values);
+                }
+                Ok(())
+            })
+        })?;
+        if self.comm.size() > 1 {
+            let mut bytes: Vec<u8> = result
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect();
+            self.comm.broadcast(0, &mut bytes)?;
+            let values = bytes
+                .as_chunks::<8>()
+                .0
+                .iter()
+                .map(|bytes| f64::from_le_bytes(*bytes));
+            result = values.collect();
+        }
+        Ok(result)
+    }
+
+    /// Computes batch after batch; on rank 0 each goes to `sink`.
+    fn reduce(
+        &self,
+        reduction: &TimeReduction,
+        name: &str,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), CubeError> {
+        let cutting = units::cut(&reduction.child, reduction.axis);
+        let step_groups = groups_of_steps(reduction);
+        let batches = batches(reduction, &cutting);
+        let total: usize = batches.iter().map(|batch| batch.units.len()).sum();
+        let total = (total / self.comm.size()).max(1) as u64;
+        let done = AtomicU64::new(0);
+        for batch in batches {
+            let weights: Vec<u64> = batch
+                .units
+                .iter()
+                .map(|unit| {
+                    reduction
+                        .child
+                        .stored_bytes(&batch.region(unit, reduction.axis))
+                })
+                .collect();
+            let dealt = units::deal(&weights, self.comm.size());
+            let own = &batch.units[dealt[self.comm.rank()].clone()];
+            let trees: Vec<Tree<Segment>> = batch
+                .columns
+                .iter()
+                .map(|_| Tree::new(batch.units_per_column))
+                .collect();
+            let computed = self.pool.install(|| {
+                own.par_iter().try_for_each(|unit| {
+                    let segment = accumulate(reduction, &step_groups, &batch, unit)?;
+                    trees[unit.column].insert(Place::leaf(unit.leaf), segment);
+                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    (self.progress)(Progress {
+                        variable: name,
+                        done,
+                        total,
+                    });
+                    Ok(())
+                })
+            });
+            agree(self.comm, computed)?;
+            let finished = self.finish_batch(reduction, &batch, trees, sink);
+            agree(self.comm, finished)?;
+        }
+        Ok(())
+    }
+
+    /// Brings what is left of the trees to rank 0, which merges and finishes.
+    fn finish_batch(
+        &self,
+        reduction: &TimeReduction,
+        batch: &Batch,
+        trees: Vec<Tree<Segment>>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), CubeError> {
+        let trees = if self.comm.size() == 1 {
+            trees
+        } else {
+            let mut bytes = Vec::new();
+            for (column, tree) in trees.into_iter().enumerate() {
+                tree.into_nodes().iter().for_each(|(place, node)| {
+                    wire::encode(column, *place, node.0.iter(), &mut bytes);
+                });
+            }
+            let Some(parts) = self.comm.gather(0, &bytes)? else {
+                return Ok(());
+            };
+            let count = batch.units_per_column;
+            let trees: Vec<Tree<Segment>> =
+                batch.columns.iter().map(|_| Tree::new(count)).collect();
+            for (rank, part) in parts.into_iter().enumerate() {
+                let mut rest = part.as_slice();
+                while !rest.is_empty() {
+                    let (column, place, partials) = wire::decode(reduction.statistic, &mut rest)
+                        .filter(|(column, ..)| *column < trees.len())
+                        .ok_or(CubeError::Protocol { rank })?;
+                    trees[column].insert(place, Segment(partials));
+                }
+            }
+            trees
+        };
+        for (tree, column) in trees.into_iter().zip(&batch.columns) {
+            let mut partials = tree
+                .into_nodes()
+                .pop()
+                .map(|(_, node)| node.0)
+                .unwrap_or_default();
+            let cells = column_cells(column, reduction.axis);
+            let mut values = Vec::with_capacity(cells * batch.groups.len());
+            for group in batch.groups.clone() {
+                let empty = || Partial::new(reduction.statistic, cells);
+                values.extend(partials.remove(&group).unwrap_or_else(empty).finish());
+            }
+            sink(&batch.groups, column, values)?;
+        }
+        Ok(())
+    }
+}
+
+impl Batch {
+    fn region(&self, unit: &Unit, axis: usize) -> Region {
+        let mut region = self.columns[unit.column].clone();
+        region[axis] = unit.steps.clone();
+        region
+    }
+}
+
+fn column_cells(column: &Region, axis: usize) -> usize {
+    let others = column.iter().enumerate().filter(|(dim, _)| *dim != axis);
+    others.map(|(_, range)| range.len()).product()
+}
+
+/// For each step of the child, its group.
+fn groups_of_steps(reduction: &TimeReduction) -> Vec<Option<usize>> {
+    let mut groups = vec![None; reduction.child.shape()[reduction.axis]];
+    for (group, runs) in reduction.groups.iter().enumerate() {
+        runs.iter()
+            .cloned()
+            .flatten()
+            .for_each(|step| groups[step] = Some(group));
+    }
+    groups
+}
+
+/// Cuts the work so that the partial results of a batch fit [`BATCH_BYTES_MAX`], if a single
+/// group of a single column does.
+fn batches(reduction: &TimeReduction, cutting: &units::Cutting) -> Vec<Batch> {
+    let widest = cutting
+        .columns
+        .iter()
+        .map(|column| column_cells(column, reduction.axis))
+        .max()
+        .unwrap_or(0);
+    let bytes_per_group = (widest * reduction.statistic.bytes_per_cell()).max(1);
+    let group_count = reduction.groups.len();
+    // Groups that take turns, as months of the year do, need all steps each.
+    let is_contiguous = reduction.groups.iter().all(|runs| runs.len() == 1);
+    let groups_at_once = match is_contiguous {
+        true => (BATCH_BYTES_MAX / bytes_per_group).clamp(1, group_count.max(1)),
+        false => group_count.max(1),
+    };
+    let columns_at_once = (BATCH_BYTES_MAX / (bytes_per_group * groups_at_once)).max(1);
+    let mut batches = Vec::new();
+    for first in (0..group_count).step_by(groups_at_once) {
+        let groups = first..(first + groups_at_once).min(group_count);
+        let runs = || reduction.groups[groups.clone()].iter().flatten();
+        let from = runs().map(|run| run.start).min().unwrap_or(0);
+        let to = runs().map(|run| run.end).max().unwrap_or(0);
+        let within = |block: &Range<usize>| block.start.max(from)..block.end.min(to);
+        let steps: Vec<Range<usize>> = cutting
+            .blocks
+            .iter()
+            .map(within)
+            .filter(|s| !s.is_empty())
+            .collect();
+        for columns in cutting.columns.chunks(columns_at_once) {
+            let unit = |column: usize| {
+                let unit = move |(leaf, steps): (usize, &Range<usize>)| Unit {
+                    column,
+                    leaf,
+                    steps: steps.clone(),
+                };
+                steps.iter().enumerate().map(unit)
+            };
+            batches.push(Batch {
+                groups: groups.clone(),
+                columns: columns.to_vec(),
+                units: (0..columns.len()).flat_map(unit).collect(),
+                units_per_column: steps.len(),
+            });
+        }
+    }
+    batches
+}
+
+/// Reads one unit and adds it up.
+fn accumulate(
+    reduction: &TimeReduction,
+    step_groups: &[Option<usize>],
+    batch: &Batch,
+    unit: &Unit,
+) -> Result<Segment, CubeError> {
+    if reduction.child.is_single() {
+        accumulate_as::<f32>(reduction, step_groups, batch, unit)
+    } else {
+        accumulate_as::<f64>(reduction, step_groups, batch, unit)
+    }
+}
+
+fn accumulate_as<T: Readable>(
+    reduction: &TimeReduction,
+    step_groups: &[Option<usize>],
+    batch: &Batch,
+    unit: &Unit,
+) -> Result<Segment, CubeError> {
+    let TimeReduction {
+        child,
+        axis,
+        statistic,
+        ..
+    } = reduction;
+    let mut region = batch.region(unit, *axis);
+    let outer: usize = region[..*axis].iter().map(Range::len).product();
+    let inner: usize = region[*axis + 1..].iter().map(Range::len).product();
+    let mut segment = Segment::default();
+    let mut values: Vec<T> = Vec::new();
+    for steps in pieces(child, *axis, &unit.steps, outer * inner) {
+        region[*axis] = steps.clone();
+        values.resize(region::cells(&region), T::default());
+        child.fill(&region, &mut values)?;
+        for (index, step) in steps.clone().enumerate() {
+            let Some(group) = step_groups[step].filter(|group| batch.groups.contains(group)) else {
+                continue;
+            };
+            let new = || Partial::new(*statistic, outer * inner);
+            let partial = segment.0.entry(group).or_insert_with(new);
+            for row in 0..outer {
+                let start = (row * steps.len() + index) * inner;
+                partial.add(row * inner, &values[start..start + inner]);
+            }
+        }
+    }
+    Ok(segment)
+}
+
+/// Steps that are decoded together: whole chunks of few cells.
+fn pieces(
+    child: &Expr,
+    axis: usize,
+    steps: &Range<usize>,
+    cells_per_step: usize,
+) -> Vec<Range<usize>> {
+    let mut cuts: Vec<usize> = vec![steps.start];
+    cuts.extend(
+        child
+            .cuts(axis)
+            .into_iter()
+            .filter(|cut| steps.start < *cut && *cut < steps.end),
+    );
+    cuts.push(steps.end);
+    region::blocks(&cuts, (PIECE_CELLS_MAX / cells_per_step.max(1)).max(1))
+}
+
+/// From (group, cells before time, cells after) to (cells before time, group, cells after).
+fn in_file_order(axis: usize, groups: usize, column: &Region, values: Vec<f64>) -> Vec<f64> {
+    let outer: usize = column[..axis].iter().map(Range::len).product();
+    if outer <= 1 || groups <= 1 {
+        return values;
+    }
+    let inner: usize = column[axis + 1..].iter().map(Range::len).product();
+    let mut ordered = Vec::with_capacity(values.len());
+    for row in 0..outer {
+        for group in 0..groups {
+            let start = (group * outer + row) * inner;
+            ordered.extend_from_slice(&values[start..start + inner]);
+        }
+    }
+    ordered
+}
+
+/// Partial results as bytes, between ranks of one program.
+mod wire {
+    use super::{BTreeMap, Partial, Place, Statistic};
+
+    pub(super) fn encode<'a>(
+        column: usize,
+        place: Place,
+        partials: impl ExactSizeIterator<Item = (&'a usize, &'a Partial)>,
+        bytes: &mut Vec<u8>,
+    ) {
+        for number in [column, place.level as usize, place.index, partials.len()] {
+            bytes.extend_from_slice(&(number as u64).to_le_bytes());
+        }
+        for (group, partial) in partials {
+            for number in [
+                *group,
+                partial.counts.len(),
+                partial.first.len(),
+                partial.second.len(),
+            ] {
+                bytes.extend_from_slice(&(number as u64).to_le_bytes());
+            }
+            bytes.extend(partial.counts.iter().flat_map(|count| count.to_le_bytes()));
+            let numbers = partial.first.iter().chain(&partial.second);
+            bytes.extend(numbers.flat_map(|number| number.to_le_bytes()));
+        }
+    }
+
+    /// Takes one node off the front; `None` if the bytes are not one.
+    pub(super) fn decode(
+        statistic: Statistic,
+        rest: &mut &[u8],
+    ) -> Option<(usize, Place, BTreeMap<usize, Partial>)> {
+        let column = number(rest)?;
+        let place = Place {
+            level: u32::try_from(number(rest)?).ok()?,
+            index: number(rest)?,
+        };
+        let mut partials = BTreeMap::new();
+        for _ in 0..number(rest)? {
+            let group = number(rest)?;
+            let (counts, first, second) = (number(rest)?, number(rest)?, number(rest)?);
+            let counts = take(rest, counts.checked_mul(4)?)?.as_chunks::<4>().0;
+            let counts = counts
+                .iter()
+                .map(|bytes| u32::from_le_bytes(*bytes))
+                .collect();
+            let (first, second) = (doubles(rest, first)?, doubles(rest, second)?);
+            partials.insert(
+                group,
+                Partial {
+                    statistic,
+                    counts,
+                    first,
+                    second,
+                },
+            );
+        }
+        Some((column, place, partials))
+    }
+
+    fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
+        let (taken, tail) = rest.split_at_checked(count)?;
+        *rest = tail;
+        Some(taken)
+    }
+
+    fn number(rest: &mut &[u8]) -> Option<usize> {
+        let bytes = take(rest, 8)?.try_into().ok()?;
+        usize::try_from(u64::from_le_bytes(bytes)).ok()
+    }
+
+    fn doubles(rest: &mut &[u8], count: usize) -> Option<Vec<f64>> {
+        let bytes = take(rest, count.checked_mul(8)?)?.as_chunks::<8>().0;
+        Some(
+            bytes
+                .iter()
+                .map(|bytes| f64::from_le_bytes(*bytes))
+                .collect(),
+        )
+    }
+}

@@ -1,0 +1,111 @@
+//! Why a command could not be run.
+
+use crate::command::CommandError;
+use crate::dataset::Axis;
+use crate::storage::StorageError;
+use crate::time_axis::TimeError;
+use crate::write::WriteError;
+
+/// Why a command could not be run. No output exists then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CubeError {
+    /// The command line is wrong.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// An input cannot be read.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The output cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// Ranks cannot speak to each other.
+    #[error("the ranks lost each other")]
+    Communication(#[from] mizar_comm::CommError),
+    /// The time axis is not one that can be computed with.
+    #[error("operator `{operator}`: the time axis cannot be understood")]
+    Time {
+        /// Who needs it.
+        operator: &'static str,
+        /// Why.
+        #[source]
+        source: TimeError,
+    },
+    /// Nothing is left.
+    #[error("operator `{operator}` selects nothing: {found}")]
+    NothingSelected {
+        /// Who selects.
+        operator: &'static str,
+        /// What there was.
+        found: String,
+    },
+    /// The input has no such axis.
+    #[error("operator `{operator}` needs {}, which the input does not have", axis_name(*axis))]
+    NoAxis {
+        /// Who needs it.
+        operator: &'static str,
+        /// What is missing.
+        axis: Axis,
+    },
+    /// The inputs do not fit together.
+    #[error("operator `{operator}`: the inputs do not match: {problem}")]
+    Mismatch {
+        /// Who combines them.
+        operator: &'static str,
+        /// Where they differ.
+        problem: String,
+    },
+    /// The threads could not be started.
+    #[error("cannot start {count} threads")]
+    Threads {
+        /// How many.
+        count: usize,
+        /// Why.
+        #[source]
+        source: rayon::ThreadPoolBuildError,
+    },
+    /// Another rank failed.
+    #[error("rank {rank}: {message}")]
+    Peer {
+        /// Which.
+        rank: usize,
+        /// Its message, with all causes.
+        message: String,
+    },
+    /// What another rank sent is not what was agreed on.
+    #[error("rank {rank} sent a message that makes no sense here")]
+    Protocol {
+        /// Which.
+        rank: usize,
+    },
+}
+
+fn axis_name(axis: Axis) -> &'static str {
+    match axis {
+        Axis::Time => "a time axis",
+        Axis::Level => "a vertical axis",
+        Axis::Latitude => "latitudes",
+        Axis::Longitude => "longitudes",
+    }
+}
+
+impl CubeError {
+    /// Whether the command line itself is wrong: exit code 2.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Command(_))
+    }
+
+    /// The message and its causes on one line.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}
