@@ -5,7 +5,9 @@
 
 mod cube;
 mod ps;
+mod record_dir;
 mod report;
+mod stdout;
 
 use std::process::ExitCode;
 
@@ -58,4 +60,14 @@ fn main() -> ExitCode {
         eprintln!("mizar: {error:#}");
         ExitCode::from(EXIT_FAILED)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
 }

@@ -1,12 +1,51 @@
-//! `mizar report`.
+//! `mizar report`: finds a job's record and shows it as text, JSON or a page.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use anyhow::Context as _;
+use mizar_report::{analyse, html, text};
+
+use crate::record_dir::{self, RecordDir};
+use crate::stdout;
 
 /// Arguments of `mizar report`.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+#[command(
+    after_help = "The record folder is, in this order: --record-dir, MIZAR_RECORD_DIR, \
+what the mizard of this machine says, /var/lib/mizar/records."
+)]
+pub(crate) struct Args {
+    /// A job's number, or the folder of its record
+    #[arg(value_name = "JOB")]
+    job: String,
+    /// Write the report as one self-contained page
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Print JSON (schema mizar-report/1)
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    records: RecordDir,
+}
 
 /// Runs `mizar report`.
-pub(crate) fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not here yet")
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let folder = record_dir::folder_of(&args.job, &args.records)?;
+    let record = mizar_record::reader::read_job(&folder).context("the record cannot be read")?;
+    let report = analyse(&record);
+    if let Some(file) = &args.html {
+        let page = html::render(&report)?;
+        mizar_core::durable::write(file, page.as_bytes())
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        if !args.json {
+            stdout::print(&format!("{}\n", file.display()))?;
+        }
+    }
+    if args.json {
+        stdout::print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+    } else if args.html.is_none() {
+        stdout::print(&text::render(&report))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }

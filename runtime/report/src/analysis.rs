@@ -96,6 +96,7 @@ fn frame(record: &JobRecord, interval_s: Option<f64>) -> Frame {
         grid: Grid::new(start_ns, end_ns, interval_ns),
         start_ns,
         end_ns,
+        running: record.job.end_ns.is_none(),
         longest_ns: (interval_ns as f64 * GAP_INTERVALS) as i64,
     }
 }
@@ -136,8 +137,8 @@ fn completeness(record: &JobRecord, measured: &[MeasuredRank], frame: Frame) -> 
     let gaps = record.nodes.iter().flat_map(|node| {
         node.gaps.iter().map(|gap| Gap {
             node: node.node.clone(),
-            from_s: frame.after_start_s(gap.from_ns),
-            to_s: frame.after_start_s(gap.to_ns),
+            from_s: frame.after_start_s(gap.from_ns).max(0.0),
+            to_s: frame.after_start_s(gap.to_ns).max(0.0),
             reason: gap.reason.clone(),
         })
     });
@@ -270,7 +271,12 @@ fn one_step(
     let ends: Option<Vec<i64>> = infos.iter().map(|info| info.end_ns).collect();
     let end_ns = ends.as_ref().and_then(|ends| ends.iter().copied().max());
     let shown = ranks.iter().map(|rank| &rank.shown);
-    let failed = |rank: &&Rank| !matches!(rank.status.as_str(), "exit 0" | "running" | "ended");
+    let failed = |rank: &&Rank| {
+        !matches!(
+            rank.status.as_str(),
+            "exit 0" | "running" | "ended" | "not known"
+        )
+    };
     Some(Step {
         step: step.to_string(),
         command: mizar_prov::job::command_line(&first.command),
@@ -296,7 +302,7 @@ fn provenance(record: &JobRecord) -> Provenance {
     let files = || record.nodes.iter().flat_map(|node| &node.files);
     let script = record.nodes.iter().find_map(|node| node.script.as_ref());
     Provenance {
-        script: script.map(|script| file(script)),
+        script: script.map(file),
         inputs: merged(files().filter(|file| !file.generated)),
         outputs: merged(files().filter(|file| file.generated)),
         document: mizar_prov::job_document(&plain).to_json(),

@@ -49,8 +49,12 @@ impl Scale {
             Self::Diverging => &DIVERGING,
         };
         let last = anchors.len() - 1;
-        // Unlike `clamp`, `max` makes a number of NaN.
-        let scaled = place.max(0.0).min(1.0) * last as f64;
+        let place = if place.is_nan() {
+            0.0
+        } else {
+            place.clamp(0.0, 1.0)
+        };
+        let scaled = place * last as f64;
         let low = (scaled.floor() as usize).min(last - 1);
         let share = scaled - low as f64;
         let mix = |channel: usize| {

@@ -25,6 +25,8 @@ pub(crate) struct Frame {
     pub(crate) start_ns: i64,
     /// The end, or the last reading of a running job.
     pub(crate) end_ns: i64,
+    /// Does the job still run?
+    pub(crate) running: bool,
     /// Readings further apart leave a gap.
     pub(crate) longest_ns: i64,
 }
@@ -99,7 +101,8 @@ fn measure_rank(
     let status = match (task.status, task.end_ns) {
         (Some(status), _) => mizar_prov::job::exit_text(status),
         (None, Some(_)) => "ended".to_owned(),
-        (None, None) => "running".to_owned(),
+        (None, None) if frame.running => "running".to_owned(),
+        (None, None) => "not known".to_owned(),
     };
     let threads = samples
         .iter()

@@ -270,7 +270,8 @@ pub struct Rank {
     pub start_s: f64,
     /// Its duration so far.
     pub elapsed_s: f64,
-    /// `running`, `exit 0`, `signal 9` or `ended`.
+    /// `running`, `exit 0`, `signal 9`, `ended` (status not told) or `not known` (the record
+    /// broke off).
     pub status: String,
     /// CPU seconds used.
     pub cpu_s: Option<f64>,
