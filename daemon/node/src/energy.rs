@@ -92,7 +92,7 @@ impl EnergyMeter {
     #[must_use]
     pub fn method(&self) -> String {
         match &self.source {
-            Source::None { why } if why.is_empty() => "none".to_owned(),
+            Source::None { why: "" } => "none".to_owned(),
             Source::None { why } => format!("none: {why}"),
             Source::Cray { .. } => "Cray pm_counters, node energy counter".to_owned(),
             Source::Power { method, .. } => method.clone(),

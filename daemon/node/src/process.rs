@@ -118,16 +118,17 @@ struct Tree {
 impl Tree {
     /// Adds what vanished since the last reading to the carry, and the carry to the counters.
     fn carry(&mut self, counters: &mut Counters) {
-        for index in 0..counters.len() {
-            if counters[index] == UNKNOWN {
+        let kept = self.last.iter_mut().zip(&mut self.carry);
+        for (counter, (last, carry)) in counters.iter_mut().zip(kept) {
+            if *counter == UNKNOWN {
                 continue;
             }
-            let raw = counters[index];
-            if self.last[index] != UNKNOWN && raw < self.last[index] {
-                self.carry[index] += self.last[index] - raw;
+            let raw = *counter;
+            if *last != UNKNOWN && raw < *last {
+                *carry += *last - raw;
             }
-            self.last[index] = raw;
-            counters[index] = add(raw, self.carry[index]);
+            *last = raw;
+            *counter = add(raw, *carry);
         }
     }
 }

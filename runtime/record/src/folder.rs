@@ -161,10 +161,9 @@ pub fn segments(folder: &Path) -> Result<Vec<Segment>, RecordError> {
 pub fn current_segments(folder: &Path) -> Result<Vec<Segment>, RecordError> {
     let mut found: Vec<(u32, Segment)> = Vec::new();
     for segment in segments(folder)? {
-        match crate::events::first_event(&segment.events())? {
-            Some(Event::Begin { job, .. }) => found.push((job.restart_count, segment)),
-            // Killed before its first line was whole: it holds nothing.
-            _ => {}
+        // Killed before its first line was whole, a segment holds nothing.
+        if let Some(Event::Begin { job, .. }) = crate::events::first_event(&segment.events())? {
+            found.push((job.restart_count, segment));
         }
     }
     let latest = found.iter().map(|(count, _)| *count).max();

@@ -1,0 +1,591 @@
+//! The real binary in a temporary folder, with processes of the test as tasks.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use mizar_api::{ErrorCode, FileRole, FileUse, Request, Response, TaskExit};
+use mizar_core::ids::{JobId, Rank, StepId};
+use mizar_record::reader::read_job;
+use support::{Daemon, SmallDisk, Task, is_root, refused, until};
+
+const JOB: JobId = JobId(7);
+const STEP: StepId = StepId(0);
+
+#[test]
+fn a_job_leaves_samples_digests_and_provenance() {
+    let daemon = Daemon::start("sample_ms = 100\nflush_ms = 200\n");
+    let (busy, quiet) = (Task::busy(), Task::sleeping());
+    daemon.register(JOB, STEP, &[&busy, &quiet]);
+    let live = until("one rank is seen to be busy and one to be idle", || {
+        let tasks = daemon.job(JOB)?.steps.pop()?.tasks;
+        let busy = [tasks[0].cpus_busy?, tasks[1].cpus_busy?];
+        (busy[0] > 0.05 && busy[1] < 0.05).then_some(tasks)
+    });
+    assert!(live[1].memory_bytes > 0 && live[1].threads == 1, "{live:?}");
+    let made = daemon.folder().join("made.txt");
+    std::fs::write(&made, "abc").unwrap();
+    for (role, path) in [
+        (FileRole::Generated, made.clone()),
+        (FileRole::Used, "/nonexistent".into()),
+    ] {
+        let file = FileUse {
+            job: JOB,
+            step: STEP,
+            rank: Some(Rank(0)),
+            role,
+            path,
+        };
+        daemon.ask(Request::File(file)).unwrap();
+    }
+    // While it runs, what was flushed is there.
+    until("samples are in the open record", || {
+        let record = read_job(&daemon.record(JOB)).ok()?;
+        let used = record.nodes[0]
+            .task_samples
+            .iter()
+            .map(|row| row.cpu_ns)
+            .max()?;
+        (record.nodes[0].task_samples.len() > 6 && used > 50_000_000).then_some(())
+    });
+    drop(busy);
+    let exit = TaskExit {
+        job: JOB,
+        step: STEP,
+        rank: Rank(0),
+        status: 9,
+    };
+    daemon.ask(Request::TaskExit(exit)).unwrap();
+    daemon
+        .ask(Request::StepEnd {
+            job: JOB,
+            step: STEP,
+        })
+        .unwrap();
+    daemon.ask(Request::JobEnd { job: JOB }).unwrap();
+    let prov = until("the record is finished", || {
+        std::fs::read_to_string(daemon.record(JOB).join("prov.json")).ok()
+    });
+    assert!(prov.contains("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"));
+    let record = read_job(&daemon.record(JOB)).unwrap();
+    assert!(record.complete && record.job.end_ns.is_some());
+    let node = &record.nodes[0];
+    assert_eq!(
+        (node.tasks[0].status, node.tasks.len(), node.steps.len()),
+        (Some(9), 2, 1)
+    );
+    assert!(node.steps[0].end_ns.is_some());
+    assert!(
+        node.files[1]
+            .note
+            .as_ref()
+            .unwrap()
+            .contains("No such file"),
+        "{:?}",
+        node.files
+    );
+    let used = |rank: u32| {
+        let rows = node.task_samples.iter().filter(|row| row.rank == rank);
+        rows.map(|row| row.cpu_ns).max().unwrap()
+    };
+    let ranks = [used(0), used(1)];
+    assert!(ranks[0] > 50_000_000 && ranks[1] < 50_000_000, "{ranks:?}");
+    // Intervals are as measured: near the period and never exactly it every time.
+    let intervals: Vec<i64> = node
+        .node_samples
+        .iter()
+        .map(|row| row.interval_ns)
+        .collect();
+    assert_eq!(intervals[0], 0);
+    assert!(
+        intervals[1..]
+            .iter()
+            .any(|interval| *interval != 100_000_000),
+        "{intervals:?}"
+    );
+    assert!(node.own_cost.last().unwrap().rss_bytes > 1 << 20);
+    until("the registry forgets the job", || {
+        (std::fs::read_dir(daemon.folder().join("state"))
+            .unwrap()
+            .count()
+            == 0)
+            .then_some(())
+    });
+}
+
+#[test]
+fn a_task_that_ends_unannounced_is_noticed_and_a_silent_job_ends_by_itself() {
+    let daemon = Daemon::start("sample_ms = 100\nflush_ms = 200\njob_idle_end_s = 1\n");
+    let task = Task::sleeping();
+    daemon.register(JOB, STEP, &[&task]);
+    until("it is seen", || daemon.job(JOB));
+    drop(task);
+    until("it is seen to be gone", || {
+        let job = daemon.job(JOB)?;
+        (!job.steps[0].tasks[0].running).then_some(())
+    });
+    until("the record is finished", || {
+        std::fs::exists(daemon.record(JOB).join("job.h5"))
+            .unwrap()
+            .then_some(())
+    });
+    let record = read_job(&daemon.record(JOB)).unwrap();
+    assert!(record.complete);
+    assert!(record.nodes[0].tasks[0].end_ns.is_some());
+    assert_eq!(record.nodes[0].tasks[0].status, None);
+}
+
+#[test]
+fn after_kill_9_running_jobs_are_found_again_and_reused_pids_are_not() {
+    let mut daemon = Daemon::start("sample_ms = 100\nflush_ms = 100\n");
+    let (kept, lost) = (Task::sleeping(), Task::sleeping());
+    daemon.register(JOB, STEP, &[&kept, &lost]);
+    until("samples are on disk", || {
+        let record = read_job(&daemon.record(JOB)).ok()?;
+        (record.nodes[0].task_samples.len() > 4).then_some(())
+    });
+    daemon.kill();
+    // As if the pid of a task that ended meanwhile belonged to somebody else now.
+    let state = daemon.folder().join("state/7.json");
+    let mut saved: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&state).unwrap()).unwrap();
+    let ticks = &mut saved["steps"][0]["tasks"][1]["start_ticks"];
+    *ticks = (ticks.as_u64().unwrap() - 1).into();
+    std::fs::write(&state, saved.to_string()).unwrap();
+    std::fs::write(daemon.folder().join("state/8.json"), "half a fi").unwrap();
+    daemon.restart();
+    let tasks = until("the first task is sampled again", || {
+        let tasks = daemon.job(JOB)?.steps.pop()?.tasks;
+        tasks[0].cpus_busy.is_some().then_some(tasks)
+    });
+    assert!(tasks[0].running && !tasks[1].running, "{tasks:?}");
+    daemon.ask(Request::JobEnd { job: JOB }).unwrap();
+    until("the record is finished", || {
+        std::fs::exists(daemon.record(JOB).join("job.h5"))
+            .unwrap()
+            .then_some(())
+    });
+    let record = read_job(&daemon.record(JOB)).unwrap();
+    let node = &record.nodes[0];
+    assert_eq!(node.gaps.len(), 1, "{:?}", node.gaps);
+    assert_eq!(node.gaps[0].reason, "daemon restarted");
+    assert!(node.gaps[0].from_ns < node.gaps[0].to_ns);
+    assert_eq!((node.tasks.len(), node.steps.len()), (2, 1));
+    let after = node
+        .task_samples
+        .iter()
+        .filter(|row| row.time_ns > node.gaps[0].to_ns)
+        .count();
+    assert!(after > 0 && after < node.task_samples.len());
+}
+
+#[test]
+fn a_graceful_stop_keeps_what_was_measured_and_the_job() {
+    let mut daemon = Daemon::start("sample_ms = 100\nflush_ms = 60000\n");
+    let task = Task::sleeping();
+    daemon.register(JOB, STEP, &[&task]);
+    until("it is sampled", || {
+        daemon.job(JOB)?.steps[0].tasks[0].cpus_busy
+    });
+    let status = daemon.terminate();
+    assert!(status.success(), "{status}");
+    assert!(!daemon.socket().exists());
+    let record = read_job(&daemon.record(JOB)).unwrap();
+    assert!(record.nodes[0].task_samples.len() >= 2 && !record.complete);
+    daemon.restart();
+    until("it is found again", || daemon.job(JOB));
+}
+
+#[test]
+fn a_live_socket_is_refused_and_a_stale_one_replaced() {
+    let mut daemon = Daemon::start("");
+    let second = daemon.command().output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(message.contains("another mizard answers at"), "{message}");
+    daemon.kill();
+    assert!(daemon.socket().exists(), "kill -9 leaves the socket");
+    daemon.restart();
+    daemon.ask(Request::Ping).unwrap();
+    daemon.terminate();
+    std::fs::write(daemon.socket(), "precious").unwrap();
+    let third = daemon.command().output().unwrap();
+    assert!(String::from_utf8_lossy(&third.stderr).contains("is no socket"));
+    assert_eq!(std::fs::read(daemon.socket()).unwrap(), b"precious");
+}
+
+#[test]
+fn another_users_process_is_refused() {
+    if !is_root() {
+        println!("SKIP: becoming another user needs root");
+        return;
+    }
+    let daemon = Daemon::start("");
+    let task = Task::sleeping();
+    daemon.register(JOB, STEP, &[&task]);
+    let file = FileUse {
+        job: JOB,
+        step: STEP,
+        rank: None,
+        role: FileRole::Used,
+        path: "/etc/passwd".into(),
+    };
+    let registration = support::registration(JobId(8), STEP, &[]);
+    for request in [
+        Request::RegisterStep(Box::new(registration)),
+        Request::TaskExit(TaskExit {
+            job: JOB,
+            step: STEP,
+            rank: Rank(0),
+            status: 0,
+        }),
+        Request::StepEnd {
+            job: JOB,
+            step: STEP,
+        },
+        Request::JobEnd { job: JOB },
+        Request::File(file),
+        Request::Jobs { job: Some(JOB) },
+    ] {
+        let answer = daemon.ask_as_nobody(&request);
+        assert!(
+            answer.contains("\"code\":\"denied\""),
+            "{request:?}: {answer}"
+        );
+    }
+    assert!(daemon.ask_as_nobody(&Request::Ping).contains("pong"));
+    assert!(
+        daemon
+            .ask_as_nobody(&Request::Jobs { job: None })
+            .contains("\"jobs\":[]")
+    );
+    assert!(daemon.job(JOB).unwrap().steps[0].tasks[0].running);
+}
+
+#[test]
+fn files_are_digested_with_the_owners_rights_only() {
+    if !is_root() {
+        println!("SKIP: jobs of another user need root");
+        return;
+    }
+    let daemon = Daemon::start("sample_ms = 100\nflush_ms = 100\n");
+    let task = Task::sleeping();
+    let mut registration = support::registration(JOB, STEP, &[&task]);
+    (registration.uid, registration.gid) = (65534, 65534);
+    daemon
+        .ask(Request::RegisterStep(Box::new(registration)))
+        .unwrap();
+    let secret = daemon.folder().join("secret");
+    std::fs::write(&secret, "root's").unwrap();
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let role = FileRole::Used;
+    let file = FileUse {
+        job: JOB,
+        step: STEP,
+        rank: None,
+        role,
+        path: secret,
+    };
+    assert!(
+        daemon
+            .ask_as_nobody(&Request::File(file))
+            .contains("\"ok\"")
+    );
+    daemon.ask(Request::JobEnd { job: JOB }).unwrap();
+    until("the record is finished", || {
+        std::fs::exists(daemon.record(JOB).join("prov.json"))
+            .unwrap()
+            .then_some(())
+    });
+    let record = read_job(&daemon.record(JOB)).unwrap();
+    let file = &record.nodes[0].files[0];
+    assert!(
+        file.sha256.is_none() && file.note.as_ref().unwrap().contains("ermission"),
+        "{file:?}"
+    );
+    for name in ["job.h5", "prov.json"] {
+        let status = std::fs::metadata(daemon.record(JOB).join(name)).unwrap();
+        assert_eq!(
+            std::os::unix::fs::MetadataExt::uid(&status),
+            65534,
+            "{name}"
+        );
+    }
+    let status = std::fs::metadata(daemon.record(JOB)).unwrap();
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&status.permissions()) & 0o777,
+        0o750
+    );
+}
+
+#[test]
+fn the_batch_script_is_kept_unless_it_is_somebody_elses() {
+    let daemon = Daemon::start("sample_ms = 100\nflush_ms = 100\n");
+    let task = Task::sleeping();
+    let script = daemon.folder().join("slurm_script");
+    std::fs::write(&script, "#!/bin/sh\ntrue\n").unwrap();
+    let mut registration = support::registration(JOB, StepId::BATCH, &[&task]);
+    registration.command = vec![script.display().to_string()];
+    daemon
+        .ask(Request::RegisterStep(Box::new(registration)))
+        .unwrap();
+    let copy = daemon.record(JOB).join("script.sh");
+    until("it is copied", || {
+        std::fs::read(&copy)
+            .ok()
+            .filter(|text| text.ends_with(b"true\n"))
+    });
+    let kept = until("its digest is recorded", || {
+        read_job(&daemon.record(JOB)).ok()?.nodes.remove(0).script
+    });
+    assert_eq!(
+        (kept.size_bytes, kept.sha256.unwrap().len()),
+        (Some(15), 64)
+    );
+    if is_root() {
+        let mut registration = support::registration(JobId(9), StepId::BATCH, &[&task]);
+        registration.command = vec!["/etc/shadow".to_owned()];
+        (registration.uid, registration.gid) = (65534, 65534);
+        daemon
+            .ask(Request::RegisterStep(Box::new(registration)))
+            .unwrap();
+        let record = daemon.record(JobId(9));
+        let refused = until("it is refused", || {
+            read_job(&record).ok()?.nodes.remove(0).script
+        });
+        assert!(refused.sha256.is_none() && refused.note.unwrap().contains("not the job owner's"));
+        assert!(!record.join("script.sh").exists());
+    }
+}
+
+#[test]
+fn garbage_and_long_and_slow_clients_get_an_answer_or_are_dropped() {
+    let daemon = Daemon::start("max_connections = 8\n");
+    let long = vec![b'x'; mizar_api::MAX_MESSAGE_BYTES + 10];
+    for (request, expected) in [
+        (&b"not json\n"[..], "malformed"),
+        (b"\n", "malformed"),
+        (b"\xff\xfe\x00\n", "malformed"),
+        (
+            b"{\"version\":1,\"request\":{\"op\":\"dance\"}}\n",
+            "malformed",
+        ),
+        (
+            b"{\"version\":99,\"request\":{\"op\":\"dance\"}}\n",
+            "version",
+        ),
+        (&long, "limit"),
+    ] {
+        let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+        // The daemon may hang up before the last byte of too much.
+        let _ = stream.write_all(request);
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        assert!(
+            answer.contains(&format!("\"code\":\"{expected}\"")),
+            "{expected}: {answer}"
+        );
+    }
+    // Clients that say nothing: the daemon serves others and drops them in time.
+    let silent: Vec<UnixStream> = (0..7)
+        .map(|_| UnixStream::connect(daemon.socket()).unwrap())
+        .collect();
+    daemon.ask(Request::Ping).unwrap();
+    let more: Vec<UnixStream> = (0..3)
+        .map(|_| UnixStream::connect(daemon.socket()).unwrap())
+        .collect();
+    let start = Instant::now();
+    for mut stream in silent.into_iter().chain(more) {
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+    }
+    assert!(
+        start.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        start.elapsed()
+    );
+    daemon.ask(Request::Ping).unwrap();
+    assert!(daemon.memory_bytes() < 50 << 20);
+}
+
+#[test]
+fn limits_on_jobs_and_tasks_are_refusals() {
+    let daemon = Daemon::start("max_jobs = 2\nmax_tasks = 3\n");
+    let tasks = [Task::sleeping(), Task::sleeping()];
+    daemon.register(JobId(1), STEP, &[&tasks[0], &tasks[1]]);
+    let too_many = support::registration(JobId(2), STEP, &[&tasks[0], &tasks[1]]);
+    let answer = daemon.ask(Request::RegisterStep(Box::new(too_many)));
+    assert!(refused(&answer, ErrorCode::Limit), "{answer:?}");
+    daemon.register(JobId(2), STEP, &[]);
+    let third = support::registration(JobId(3), STEP, &[]);
+    assert!(refused(
+        &daemon.ask(Request::RegisterStep(Box::new(third))),
+        ErrorCode::Limit
+    ));
+    let answer = daemon.ask(Request::JobEnd { job: JobId(99) });
+    assert!(refused(&answer, ErrorCode::Unknown), "{answer:?}");
+    let mut forged = support::registration(JobId(2), STEP, &[]);
+    forged.node = "../../etc".to_owned();
+    assert!(refused(
+        &daemon.ask(Request::RegisterStep(Box::new(forged))),
+        ErrorCode::Malformed
+    ));
+}
+
+#[test]
+fn a_full_disk_hurts_neither_job_nor_daemon_and_leaves_a_gap() {
+    let Some(disk) = SmallDisk::mount(1536 << 10) else {
+        return;
+    };
+    let config = format!(
+        "sample_ms = 100\nflush_ms = 100\nrecord_dir = {:?}\n",
+        disk.path()
+    );
+    let daemon = Daemon::start(&config);
+    let task = Task::sleeping();
+    daemon.register(JOB, STEP, &[&task]);
+    let folder = disk.path().join("7");
+    until("samples are on disk", || {
+        (read_job(&folder).ok()?.nodes[0].task_samples.len() > 2).then_some(())
+    });
+    let filler = disk.path().join("filler");
+    let _ = std::fs::write(&filler, vec![1; 4 << 20]);
+    until("the daemon says so", || {
+        daemon.log().contains("cannot be written").then_some(())
+    });
+    let before = read_job(&folder).unwrap().nodes[0].task_samples.len();
+    let second = Task::sleeping();
+    daemon.register(JobId(8), STEP, &[&second]);
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(daemon.job(JOB).unwrap().steps[0].tasks[0].running);
+    assert!(!folder.with_file_name("8").join("vm.0.h5").exists());
+    assert_eq!(
+        daemon.log().matches("cannot be written").count(),
+        2,
+        "once a job:\n{}",
+        daemon.log()
+    );
+    assert!(!daemon.log().contains("HDF5-DIAG"), "{}", daemon.log());
+    std::fs::remove_file(&filler).unwrap();
+    until("it is written again", || {
+        (read_job(&folder).ok()?.nodes[0].task_samples.len() > before + 8).then_some(())
+    });
+    until("the second job too", || {
+        (read_job(&disk.path().join("8")).ok()?.nodes[0]
+            .task_samples
+            .len()
+            > 2)
+        .then_some(())
+    });
+}
+
+#[test]
+fn metrics_tell_of_node_jobs_and_the_daemon_itself() {
+    let daemon = Daemon::start("sample_ms = 100\nmetrics_listen = \"127.0.0.1:0\"\n");
+    let task = Task::busy();
+    daemon.register(JOB, STEP, &[&task]);
+    until("it is sampled", || {
+        daemon.job(JOB)?.steps[0].tasks[0].cpus_busy
+    });
+    let log = daemon.log();
+    let address = log
+        .split("address=")
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap();
+    let page = ureq::get(&format!("http://{address}/metrics"))
+        .call()
+        .unwrap();
+    let page = page.into_body().read_to_string().unwrap();
+    for name in [
+        "mizar_node_cpu_busy_seconds_total",
+        "mizar_node_memory_used_bytes",
+        "mizar_node_tasks 1",
+        "mizar_job_cpu_busy_ratio{job=\"7\",uid=",
+        "mizar_job_memory_resident_bytes{",
+        "mizar_agent_cpu_seconds_total",
+        "mizar_agent_memory_resident_bytes",
+        "mizar_agent_samples_total",
+        "mizar_agent_late_samples_total",
+    ] {
+        assert!(
+            page.lines().any(|line| line.starts_with(name)),
+            "{name} is not in\n{page}"
+        );
+    }
+}
+
+#[test]
+fn fifty_tasks_cost_little() {
+    let daemon = Daemon::start("");
+    let tasks: Vec<Task> = (0..50).map(|_| Task::sleeping()).collect();
+    daemon.register(JOB, STEP, &tasks.iter().collect::<Vec<_>>());
+    until("they are sampled", || {
+        daemon.job(JOB)?.steps[0].tasks[0].cpus_busy
+    });
+    let before = daemon.cpu_seconds();
+    let start = Instant::now();
+    std::thread::sleep(Duration::from_secs(6));
+    let share = (daemon.cpu_seconds() - before) / start.elapsed().as_secs_f64();
+    let memory_mib = daemon.memory_bytes() as f64 / f64::from(1 << 20);
+    println!(
+        "50 tasks at 1 Hz, debug build: {:.2} % of a core, {memory_mib:.1} MiB",
+        share * 100.0
+    );
+    // Loose: the target of 0.5 % is for a release build on a quiet machine (`make bench-mizard`).
+    assert!(share < 0.05, "{share}");
+    assert!(memory_mib < 50.0, "{memory_mib}");
+}
+
+#[test]
+fn the_configuration_in_effect_is_printed_and_wrong_keys_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mizard.toml");
+    std::fs::write(&file, "node = \"n9\"\nsocket = \"/run/%n/s\"\n").unwrap();
+    let run = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mizard"));
+        command.arg("--check-config").arg("--config").arg(&file);
+        command
+            .env("MIZARD_SAMPLE_MS", "250")
+            .env_remove("MIZARD_SOCKET")
+            .output()
+            .unwrap()
+    };
+    let printed = String::from_utf8(run().stdout).unwrap();
+    for line in ["node = \"n9\"", "socket = \"/run/n9/s\"", "sample_ms = 250"] {
+        assert!(
+            printed.lines().any(|printed| printed == line),
+            "{line} is not in\n{printed}"
+        );
+    }
+    std::fs::write(&file, "smaple_ms = 5\n").unwrap();
+    let output = run();
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        message.contains("smaple_ms") && message.contains("mizard.toml"),
+        "{message}"
+    );
+}
+
+#[test]
+fn answers_know_the_daemon() {
+    let daemon = Daemon::start("");
+    match daemon.ask(Request::Ping).unwrap() {
+        Response::Pong {
+            node,
+            jobs,
+            record_dir,
+            ..
+        } => {
+            assert_eq!((node.as_str(), jobs), (support::NODE, 0));
+            assert_eq!(record_dir, daemon.record(JOB).parent().unwrap());
+        }
+        other => panic!("{other:?}"),
+    }
+}
