@@ -132,23 +132,31 @@ impl Array {
         let operation = format!("find the chunks of `{}`", self.name);
         locked(|| {
             let mut count = 0;
-            // SAFETY: the array is open; `count` is written before it is read.
-            let code = unsafe { H5Dget_num_chunks(self.handle.0, H5S_ALL, &raw mut count) };
-            status(code, &operation)?;
+            // SAFETY: the array is open and gives a space of its own; `count` is written
+            // before it is read.
+            let space = unsafe {
+                // Releases before 1.10.10 do not know `H5S_ALL` here.
+                let space = Handle::of(H5Dget_space(self.handle.0), &operation)?;
+                status(
+                    H5Dget_num_chunks(self.handle.0, space.0, &raw mut count),
+                    &operation,
+                )?;
+                space
+            };
             (0..count)
-                .map(|index| self.chunk(index, &operation))
+                .map(|index| self.chunk(&space, index, &operation))
                 .collect()
         })
     }
 
-    fn chunk(&self, index: hsize_t, operation: &str) -> Outcome<StoredChunk> {
+    fn chunk(&self, space: &Handle, index: hsize_t, operation: &str) -> Outcome<StoredChunk> {
         let mut offset = vec![0; self.extents.len()];
         let (mut filter_mask, mut address, mut size_bytes) = (0, 0, 0);
         // SAFETY: the array is open and chunked; `offset` has one place per dimension.
         let code = unsafe {
             H5Dget_chunk_info(
                 self.handle.0,
-                H5S_ALL,
+                space.0,
                 index,
                 offset.as_mut_ptr(),
                 &raw mut filter_mask,

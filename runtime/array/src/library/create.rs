@@ -7,13 +7,14 @@ use std::path::Path;
 
 use hdf5_sys::h5::hsize_t;
 use hdf5_sys::h5d::{H5Dcreate2, H5Dwrite, H5Dwrite_chunk};
-use hdf5_sys::h5f::{H5F_ACC_TRUNC, H5F_scope_t, H5Fcreate, H5Fflush};
+use hdf5_sys::h5f::{H5F_ACC_TRUNC, H5F_libver_t, H5F_scope_t, H5Fcreate, H5Fflush};
 use hdf5_sys::h5i::hid_t;
 use hdf5_sys::h5o::H5Oopen;
 use hdf5_sys::h5p::{
-    H5P_CLS_DATASET_CREATE, H5P_CLS_FILE_CREATE, H5P_CRT_ORDER_INDEXED, H5P_CRT_ORDER_TRACKED,
-    H5P_DEFAULT, H5Pcreate, H5Pset_attr_creation_order, H5Pset_chunk, H5Pset_deflate,
-    H5Pset_fill_value, H5Pset_link_creation_order, H5Pset_shuffle,
+    H5P_CLS_DATASET_CREATE, H5P_CLS_FILE_ACCESS, H5P_CLS_FILE_CREATE, H5P_CRT_ORDER_INDEXED,
+    H5P_CRT_ORDER_TRACKED, H5P_DEFAULT, H5Pcreate, H5Pset_attr_creation_order, H5Pset_chunk,
+    H5Pset_deflate, H5Pset_fill_value, H5Pset_libver_bounds, H5Pset_link_creation_order,
+    H5Pset_shuffle,
 };
 use hdf5_sys::h5s::{H5S_ALL, H5S_UNLIMITED, H5S_class_t, H5Screate, H5Screate_simple};
 use hdf5_sys::h5t::{
@@ -86,7 +87,12 @@ impl NewFile {
             let plist = Handle::of(H5Pcreate(*H5P_CLS_FILE_CREATE), operation)?;
             status(H5Pset_link_creation_order(plist.0, IN_ORDER), operation)?;
             status(H5Pset_attr_creation_order(plist.0, IN_ORDER), operation)?;
-            let id = H5Fcreate(name.as_ptr(), H5F_ACC_TRUNC, plist.0, H5P_DEFAULT);
+            // Older formats cannot hold an attribute above 64 KiB, which a long history is;
+            // newer ones many programs cannot read.
+            let access = Handle::of(H5Pcreate(*H5P_CLS_FILE_ACCESS), operation)?;
+            let version = H5F_libver_t::H5F_LIBVER_V18;
+            status(H5Pset_libver_bounds(access.0, version, version), operation)?;
+            let id = H5Fcreate(name.as_ptr(), H5F_ACC_TRUNC, plist.0, access.0);
             Ok(Self {
                 handle: Handle::of(id, operation)?,
             })
