@@ -101,7 +101,8 @@ $(benches:%=bench-%): bench-%: packages venv
 
 # ---- Installation
 
-module_dir = $(DESTDIR)$(PREFIX)/share/modulefiles/mizar
+share      = $(DESTDIR)$(PREFIX)/share
+module_dir = $(share)/modulefiles/mizar
 
 .PHONY: install
 install: ## build in release and install under PREFIX=/usr/local, DESTDIR= (PLUGIN=no: without Slurm)
@@ -109,10 +110,9 @@ install: ## build in release and install under PREFIX=/usr/local, DESTDIR= (PLUG
 	@$(CARGO) build --release -p mizar-cli -p mizar-agent -p mizar-gateway $(if $(filter yes,$(PLUGIN)),-p spank-mizar)
 	$(say) 'installing to $(DESTDIR)$(PREFIX)'
 	@install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/slurm $(module_dir) \
-	  $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/man/man1 \
-	  $(DESTDIR)$(PREFIX)/share/doc/mizar/examples \
-	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
-	  $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	  $(DESTDIR)$(PREFIX)/lib/systemd/system $(share)/man/man1 $(share)/doc/mizar/examples \
+	  $(share)/bash-completion/completions $(share)/zsh/site-functions \
+	  $(share)/fish/vendor_completions.d
 	@install -m 755 $(release)/mizar $(release)/mizard $(release)/mizar-gateway $(DESTDIR)$(PREFIX)/bin/
 ifeq ($(PLUGIN),yes)
 	@# A rename swaps the plugin whole: a half-written one would be loaded by a running slurmd.
@@ -122,11 +122,15 @@ endif
 	@install -m 644 modulefiles/mizar/$(version) modulefiles/mizar/$(version).lua $(module_dir)/
 	@for unit in $(wildcard daemon/*/*.service daemon/*/systemd/*.service); do \
 	  sed 's|/usr/local|$(PREFIX)|g' $$unit > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; done
-	@install -m 644 examples/*.sbatch $(DESTDIR)$(PREFIX)/share/doc/mizar/examples/
-	@$(release)/mizar man > $(DESTDIR)$(PREFIX)/share/man/man1/mizar.1
-	@$(release)/mizar completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/mizar
-	@$(release)/mizar completions zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_mizar
-	@$(release)/mizar completions fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/mizar.fish
+	@install -m 644 examples/*.sbatch $(wildcard daemon/*/*.example.*) $(share)/doc/mizar/examples/
+	@$(release)/mizar man > $(share)/man/man1/mizar.1
+	@$(release)/mizar completions bash > $(share)/bash-completion/completions/mizar
+	@$(release)/mizar completions zsh > $(share)/zsh/site-functions/_mizar
+	@$(release)/mizar completions fish > $(share)/fish/vendor_completions.d/mizar.fish
+	@$(release)/mizar-gateway generate man > $(share)/man/man1/mizar-gateway.1
+	@$(release)/mizar-gateway generate bash > $(share)/bash-completion/completions/mizar-gateway
+	@$(release)/mizar-gateway generate zsh > $(share)/zsh/site-functions/_mizar-gateway
+	@$(release)/mizar-gateway generate fish > $(share)/fish/vendor_completions.d/mizar-gateway.fish
 	@echo 'Next, on every node: README.md, "How a site installs it".'
 
 # ---- What the commands above need
