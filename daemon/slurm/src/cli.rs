@@ -292,11 +292,9 @@ fn read_submission(done: &Finished) -> SubmitOutcome {
 
 /// sbatch never reached the controller. Source: slurm_errno.c and the client's connect path,
 /// 20.11 to 24.11; a *receive* failure is deliberately absent, the request was sent by then.
-const NOT_SENT: [&str; 4] = [
+const NOT_SENT: [&str; 2] = [
     "(connect failure)",
     "Could not establish a configuration source",
-    "Unable to contact slurm controller (shutdown",
-    "If munged is up, restart with",
 ];
 
 /// The request can never succeed as it is. Source: slurm_errno.c and sbatch's own checks.

@@ -1,0 +1,202 @@
+//! The command line of `mizar-gateway`.
+//!
+//! Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the configuration is refused; 4 no such job,
+//! or its state does not allow what was asked.
+
+mod show;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
+use crate::ledger::{self, Reader, Selection, State};
+
+/// Where the configuration is unless told.
+const DEFAULT_CONFIG: &str = "/etc/mizar/gateway.toml";
+
+const EXAMPLES: &str = "\
+Examples:
+  mizar-gateway --check-config --config gateway.toml   say what the configuration means
+  mizar-gateway serve --config gateway.toml            take events until stopped
+  mizar-gateway status                                 how many jobs are where
+  mizar-gateway jobs --state failed --json             jobs, newest first
+  mizar-gateway job 42                                 one job with its event
+  mizar-gateway dead-letters                           events that never became a job
+  mizar-gateway retry 42                               another job for the same event
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration refused, 4 no such job or not now.";
+
+/// Turns cloud events into Slurm jobs, exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "mizar-gateway", version, after_help = EXAMPLES)]
+pub struct Cli {
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_CONFIG, env = "MIZAR_GATEWAY_CONFIG")]
+    config: PathBuf,
+    /// Check the configuration, print it as it is understood, and end.
+    #[arg(long)]
+    check_config: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take events until SIGTERM.
+    Serve,
+    /// Show how many jobs are in each state.
+    Status {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List jobs, newest first.
+    Jobs {
+        /// Only of this service.
+        #[arg(long)]
+        service: Option<String>,
+        /// Only in this state.
+        #[arg(long, value_parser = parse_state)]
+        state: Option<State>,
+        /// At most so many.
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one job and its event.
+    Job {
+        /// The job's number in the ledger.
+        id: i64,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List events that never became a job.
+    DeadLetters {
+        /// At most so many.
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have another job made for an event whose job ended badly.
+    Retry {
+        /// The job's number in the ledger.
+        id: i64,
+    },
+    /// Print a shell's completions or the manual page.
+    #[command(hide = true)]
+    Generate {
+        /// `man`, or a shell: bash, zsh, fish.
+        what: String,
+    },
+}
+
+fn parse_state(word: &str) -> Result<State, String> {
+    State::from_word(word).ok_or_else(|| {
+        let known: Vec<_> = State::ALL.iter().map(|state| state.word()).collect();
+        format!("known are {}", known.join(", "))
+    })
+}
+
+/// Runs the command line and returns the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("mizar-gateway: {error:#}");
+            let refused = error.chain().any(|cause| cause.is::<ConfigError>());
+            ExitCode::from(if refused { 3 } else { 1 })
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<ExitCode> {
+    if cli.check_config {
+        return check_config(&cli.config);
+    }
+    match &cli.command {
+        None => {
+            Cli::command().print_help()?;
+            Ok(ExitCode::from(2))
+        }
+        Some(Command::Serve) => crate::serve::run(&cli.config).map(|()| ExitCode::SUCCESS),
+        Some(Command::Generate { what }) => generate(what),
+        Some(Command::Retry { id }) => retry(&cli.config, *id),
+        Some(command) => show::run(&open(&cli.config)?, command),
+    }
+}
+
+fn open(config: &Path) -> Result<Reader> {
+    Ok(Reader::open(&Config::load(config)?.ledger_path())?)
+}
+
+fn check_config(path: &Path) -> Result<ExitCode> {
+    let config = Config::load(path)?;
+    let services = config.load_services()?;
+    let tokens = config.load_tokens()?;
+    println!("{}", toml::to_string(&config)?);
+    for service in &services {
+        println!("# service {}: {}", service.name, service.script.display());
+    }
+    println!(
+        "# tokens: {}",
+        tokens.map_or("none, everybody is let in".to_owned(), |t| format!("{t:?}"))
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn retry(config: &Path, id: i64) -> Result<ExitCode> {
+    let mut connection = ledger::open_existing(&Config::load(config)?.ledger_path())?;
+    let transaction =
+        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let result = ledger::retry(&transaction, ledger::now_ms(), id)?;
+    transaction.commit()?;
+    match result {
+        None => {
+            eprintln!("mizar-gateway: there is no job {id}");
+            Ok(ExitCode::from(4))
+        }
+        Some((state, false)) => {
+            eprintln!(
+                "mizar-gateway: job {id} is {}: only what ended badly is tried again",
+                state.word()
+            );
+            Ok(ExitCode::from(4))
+        }
+        Some((state, true)) => {
+            println!("job {id} was {}; it is submitted again", state.word());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn generate(what: &str) -> Result<ExitCode> {
+    let mut command = Cli::command();
+    if what == "man" {
+        clap_mangen::Man::new(command).render(&mut std::io::stdout())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let shell: clap_complete::Shell = what
+        .parse()
+        .map_err(|_| anyhow::anyhow!("`{what}` is neither `man` nor a shell"))?;
+    clap_complete::generate(shell, &mut command, "mizar-gateway", &mut std::io::stdout());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Which jobs the dead letters are.
+fn dead_letters(limit: u32) -> Selection {
+    Selection {
+        state: Some(State::Dead),
+        limit,
+        ..Selection::default()
+    }
+}

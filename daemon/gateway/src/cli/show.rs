@@ -1,0 +1,159 @@
+//! What the reading commands print: tables for people, JSON for programs.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use super::{Command, dead_letters};
+use crate::ledger::{self, JobRow, Reader, Selection, State};
+
+/// Longest event name in a table.
+const SUBJECT_CHARS: usize = 48;
+
+pub(super) fn run(reader: &Reader, command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Status { json } => status(reader, *json),
+        Command::Jobs {
+            service,
+            state,
+            limit,
+            json,
+        } => {
+            let selection = Selection {
+                service: service.clone(),
+                state: *state,
+                limit: *limit,
+                ..Selection::default()
+            };
+            list(reader, &selection, *json)
+        }
+        Command::DeadLetters { limit, json } => list(reader, &dead_letters(*limit), *json),
+        Command::Job { id, json } => job(reader, *id, *json),
+        Command::Serve | Command::Retry { .. } | Command::Generate { .. } => {
+            unreachable!("these do not read")
+        }
+    }
+}
+
+fn status(reader: &Reader, as_json: bool) -> Result<ExitCode> {
+    let counts = reader.read(ledger::counts)?;
+    let unmatched = reader.read(ledger::unmatched)?;
+    let of = |state| {
+        counts
+            .iter()
+            .find(|(other, _)| *other == state)
+            .map_or(0, |(_, n)| *n)
+    };
+    if as_json {
+        let states: serde_json::Map<String, Value> = State::ALL
+            .iter()
+            .map(|&state| (state.word().to_owned(), json!(of(state))))
+            .collect();
+        println!("{}", json!({"jobs": states, "unmatched": unmatched}));
+    } else {
+        let mut table = table(&["STATE", "JOBS"]);
+        for &state in State::ALL {
+            table.add_row([state.word().to_owned(), of(state).to_string()]);
+        }
+        table.add_row(["(no service)".to_owned(), unmatched.to_string()]);
+        println!("{table}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(reader: &Reader, selection: &Selection, as_json: bool) -> Result<ExitCode> {
+    let jobs = reader.read(|connection| ledger::jobs(connection, selection))?;
+    if as_json {
+        println!("{}", serde_json::to_string(&json!({ "jobs": jobs }))?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = table(&[
+        "ID", "RECEIVED", "SERVICE", "STATE", "SLURM", "EXIT", "EVENT", "REASON",
+    ]);
+    for job in &jobs {
+        table.add_row(row(job));
+    }
+    println!("{table}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(job: &JobRow) -> [String; 8] {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    [
+        job.id.to_string(),
+        moment(job.received_ms),
+        job.service.clone(),
+        job.state.word().to_owned(),
+        or_dash(job.slurm_job.map(|id| id.to_string())),
+        or_dash(job.exit_code.map(|code| code.to_string())),
+        printable(job.subject.as_deref().unwrap_or(&job.event_id)),
+        printable(job.reason.as_deref().unwrap_or("")),
+    ]
+}
+
+fn job(reader: &Reader, id: i64, as_json: bool) -> Result<ExitCode> {
+    let selection = Selection {
+        job: Some(id),
+        limit: 1,
+        ..Selection::default()
+    };
+    let Some(job) = reader
+        .read(|connection| ledger::jobs(connection, &selection))?
+        .pop()
+    else {
+        eprintln!("mizar-gateway: there is no job {id}");
+        return Ok(ExitCode::from(4));
+    };
+    let document = reader.read(|connection| ledger::document(connection, id))?;
+    let event: Value = serde_json::from_str(document.as_deref().unwrap_or("null"))?;
+    if as_json {
+        println!("{}", json!({"job": job, "event": event}));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = table(&["FIELD", "VALUE"]);
+    let fields = serde_json::to_value(&job)?;
+    for (name, value) in fields.as_object().into_iter().flatten() {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Null => "-".to_owned(),
+            Value::Number(number) if name.ends_with("_ms") => {
+                moment(number.as_i64().unwrap_or_default())
+            }
+            other => other.to_string(),
+        };
+        table.add_row([name.strip_suffix("_ms").unwrap_or(name), &text]);
+    }
+    println!("{table}\n{}", serde_json::to_string_pretty(&event)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header.iter().copied());
+    table
+}
+
+/// A time in UTC, to the second.
+fn moment(ms: i64) -> String {
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+    OffsetDateTime::from_unix_timestamp(ms.div_euclid(1000))
+        .ok()
+        .and_then(|moment| moment.format(format).ok())
+        .unwrap_or_else(|| "-".to_owned())
+}
+
+/// Text from outside, cut and without control characters, for a terminal.
+fn printable(text: &str) -> String {
+    let clean: String = text.chars().filter(|c| !c.is_control()).collect();
+    match clean.char_indices().nth(SUBJECT_CHARS) {
+        Some((end, _)) => format!("{}…", &clean[..end]),
+        None => clean,
+    }
+}

@@ -1,0 +1,302 @@
+//! The gateway's configuration: one TOML file, checked as a whole before anything starts.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mizar_slurm::{Accounting, CliSettings};
+use serde::{Deserialize, Serialize};
+
+use crate::auth::Tokens;
+use crate::service::{Service, ServiceError};
+
+/// The file, as it is written. Paths may be relative to its folder.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Address to listen at.
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    /// Folder of the ledger, on a local disk.
+    pub state_dir: PathBuf,
+    /// Folder of the jobs' event files and outputs, shared with the compute nodes.
+    pub work_dir: PathBuf,
+    /// Files of services, TOML or YAML.
+    pub services: Vec<PathBuf>,
+    /// File with the accepted bearer tokens, one per line, readable by its owner only. Without
+    /// it everybody is let in, which is accepted on a loopback address only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// What bounds intake.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How Slurm is driven.
+    #[serde(default)]
+    pub slurm: Slurm,
+}
+
+fn default_listen() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8742))
+}
+
+/// What bounds intake.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Largest body.
+    pub body_bytes: usize,
+    /// Most events in one request.
+    pub batch_events: usize,
+    /// Deepest nesting of JSON.
+    pub nesting: usize,
+    /// Most events that wait for submission; beyond it senders are told to come again.
+    pub queue_events: u64,
+    /// Most connections at once.
+    pub connections: usize,
+    /// Time for the headers of a request.
+    pub header_ms: u64,
+    /// Time for a whole request.
+    pub request_ms: u64,
+    /// Days that finished jobs, and the memory of their events' keys, are kept.
+    pub keep_days: u32,
+    /// Most events without a service that are kept for a look.
+    pub unmatched_events: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 1 << 20,
+            batch_events: 1000,
+            nesting: 64,
+            queue_events: 100_000,
+            connections: 512,
+            header_ms: 10_000,
+            request_ms: 30_000,
+            keep_days: 90,
+            unmatched_events: 10_000,
+        }
+    }
+}
+
+/// How Slurm is driven.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Slurm {
+    /// Folder of sbatch, squeue, sacct and scancel; none means PATH.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bin_dir: Option<PathBuf>,
+    /// slurm.conf; none means Slurm's own choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conf: Option<PathBuf>,
+    /// `auto`, `on` or `off`.
+    pub accounting: Accounting,
+    /// sbatch commands at the same time.
+    pub submit_parallel: usize,
+    /// Limit of one sbatch.
+    pub submit_ms: u64,
+    /// Limit of one squeue or sacct.
+    pub query_ms: u64,
+    /// Interval of the shared look at all jobs.
+    pub poll_ms: u64,
+    /// Time between the two looks for a job that may have been queued, or may be lost.
+    pub grace_ms: u64,
+    /// First wait after a failed submission; it doubles with each.
+    pub backoff_ms: u64,
+    /// Longest such wait.
+    pub backoff_max_ms: u64,
+    /// Failed submissions until an event goes to the dead letters. Times when Slurm could not
+    /// be reached do not count.
+    pub max_attempts: u32,
+}
+
+impl Default for Slurm {
+    fn default() -> Self {
+        Self {
+            bin_dir: None,
+            conf: None,
+            accounting: Accounting::Auto,
+            submit_parallel: 4,
+            submit_ms: 40_000,
+            query_ms: 40_000,
+            poll_ms: 2_000,
+            grace_ms: 15_000,
+            backoff_ms: 2_000,
+            backoff_max_ms: 300_000,
+            max_attempts: 8,
+        }
+    }
+}
+
+impl Slurm {
+    /// Settings of the command-line client.
+    #[must_use]
+    pub fn cli(&self) -> CliSettings {
+        CliSettings {
+            bin_dir: self.bin_dir.clone(),
+            conf: self.conf.clone(),
+            submit_limit: Duration::from_millis(self.submit_ms),
+            query_limit: Duration::from_millis(self.query_ms),
+            accounting: self.accounting,
+        }
+    }
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("cannot read {}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is not TOML of the right shape.
+    #[error("{}: {message}", .path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said, with the place.
+        message: String,
+    },
+    /// A value contradicts a rule.
+    #[error("`{key}` {problem}")]
+    Invalid {
+        /// The key.
+        key: &'static str,
+        /// The rule.
+        problem: String,
+    },
+    /// A file of services is refused.
+    #[error(transparent)]
+    Services(#[from] ServiceError),
+}
+
+fn invalid(key: &'static str, problem: impl Into<String>) -> ConfigError {
+    ConfigError::Invalid {
+        key,
+        problem: problem.into(),
+    }
+}
+
+impl Config {
+    /// Reads the file and resolves its paths; services and tokens are read by their own calls.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| ConfigError::Parse {
+            path: path.to_owned(),
+            message: error.to_string(),
+        })?;
+        let folder = std::path::absolute(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        config.resolve(folder.parent().unwrap_or(Path::new("/")));
+        config.check()?;
+        Ok(config)
+    }
+
+    fn resolve(&mut self, folder: &Path) {
+        let paths = [&mut self.state_dir, &mut self.work_dir].into_iter();
+        for path in paths.chain(&mut self.services).chain(&mut self.token_file) {
+            *path = folder.join(&path);
+        }
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let work_dir = self.work_dir.to_str().unwrap_or_default();
+        // Slurm expands `%` and `\` in the name of an output file.
+        if work_dir.is_empty()
+            || work_dir.contains(['%', '\\'])
+            || work_dir.chars().any(char::is_control)
+        {
+            return Err(invalid(
+                "work_dir",
+                "must be plain text without `%` and `\\`",
+            ));
+        }
+        if self.token_file.is_none() && !self.listen.ip().is_loopback() {
+            return Err(invalid(
+                "token_file",
+                "is needed to listen on other than a loopback address",
+            ));
+        }
+        let positive = [
+            ("limits.body_bytes", self.limits.body_bytes as u64),
+            ("limits.batch_events", self.limits.batch_events as u64),
+            ("limits.nesting", self.limits.nesting as u64),
+            ("limits.queue_events", self.limits.queue_events),
+            ("limits.connections", self.limits.connections as u64),
+            ("limits.header_ms", self.limits.header_ms),
+            ("limits.request_ms", self.limits.request_ms),
+            ("slurm.submit_parallel", self.slurm.submit_parallel as u64),
+            ("slurm.submit_ms", self.slurm.submit_ms),
+            ("slurm.query_ms", self.slurm.query_ms),
+            ("slurm.poll_ms", self.slurm.poll_ms),
+            ("slurm.backoff_ms", self.slurm.backoff_ms),
+            ("slurm.max_attempts", u64::from(self.slurm.max_attempts)),
+        ];
+        if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(invalid(key, "must be at least 1"));
+        }
+        // serde_json stops at 128 by itself.
+        if self.limits.nesting > 120 {
+            return Err(invalid("limits.nesting", "must be at most 120"));
+        }
+        if self.slurm.submit_parallel > 64 {
+            return Err(invalid("slurm.submit_parallel", "must be at most 64"));
+        }
+        Ok(())
+    }
+
+    /// Where the ledger lies.
+    #[must_use]
+    pub fn ledger_path(&self) -> PathBuf {
+        self.state_dir.join("ledger.sqlite")
+    }
+
+    /// Reads the services.
+    ///
+    /// # Errors
+    /// [`ConfigError::Services`].
+    pub fn load_services(&self) -> Result<Vec<Service>, ConfigError> {
+        Ok(crate::service::load(&self.services)?)
+    }
+
+    /// Reads the tokens; None where everybody is let in.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if others may read the file, or it holds no usable token.
+    pub fn load_tokens(&self) -> Result<Option<Tokens>, ConfigError> {
+        let Some(path) = &self.token_file else {
+            return Ok(None);
+        };
+        let read = |source| ConfigError::Read {
+            path: path.clone(),
+            source,
+        };
+        let mode = std::fs::metadata(path).map_err(read)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            let problem = format!(
+                "{} has mode {:o}; make it 600",
+                path.display(),
+                mode & 0o777
+            );
+            return Err(invalid("token_file", problem));
+        }
+        let text = std::fs::read_to_string(path).map_err(read)?;
+        Tokens::parse(&text)
+            .map(Some)
+            .map_err(|problem| invalid("token_file", problem))
+    }
+}

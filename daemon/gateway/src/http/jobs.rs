@@ -1,0 +1,160 @@
+//! Questions about jobs and services, and the one thing an operator may ask for: a retry.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Front, refuse};
+use crate::ledger::{self, LedgerError, Selection};
+
+/// Jobs in one answer, unless fewer are asked for.
+const PAGE: u32 = 100;
+
+/// Most jobs in one answer.
+const PAGE_MAX: u32 = 1000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    service: Option<String>,
+    state: Option<String>,
+    before: Option<i64>,
+    limit: Option<u32>,
+    /// The token, where the webhook specification puts it; checked before, unused here.
+    #[serde(rename = "access_token")]
+    _access_token: Option<String>,
+}
+
+pub(super) async fn list(
+    State(front): State<Arc<Front>>,
+    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let Ok(Query(query)) = query else {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "known are service, state, before and limit",
+        );
+    };
+    let state = match query
+        .state
+        .as_deref()
+        .map(|word| (word, ledger::State::from_word(word)))
+    {
+        None => None,
+        Some((_, Some(state))) => Some(state),
+        Some((word, None)) => {
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                format!("there is no state `{word}`"),
+            );
+        }
+    };
+    let selection = Selection {
+        service: query.service,
+        state,
+        job: None,
+        before: query.before,
+        limit: query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX),
+    };
+    let limit = selection.limit as usize;
+    let found = ask(&front, move |connection| {
+        ledger::jobs(connection, &selection)
+    })
+    .await;
+    answer(found.map(|jobs| {
+        let next = if jobs.len() == limit {
+            jobs.last().map(|job| job.id)
+        } else {
+            None
+        };
+        json!({"jobs": jobs, "next_before": next})
+    }))
+}
+
+pub(super) async fn show(State(front): State<Arc<Front>>, Path(job): Path<i64>) -> Response {
+    let found = ask(&front, move |connection| {
+        let selection = Selection {
+            job: Some(job),
+            limit: 1,
+            ..Selection::default()
+        };
+        let row = ledger::jobs(connection, &selection)?.pop();
+        Ok((row, ledger::document(connection, job)?))
+    })
+    .await;
+    match found {
+        Ok((Some(row), document)) => {
+            let event: Option<Value> =
+                document.and_then(|document| serde_json::from_str(&document).ok());
+            Json(json!({"job": row, "event": event})).into_response()
+        }
+        Ok((None, _)) => refuse(StatusCode::NOT_FOUND, format!("there is no job {job}")),
+        Err(error) => answer(Err(error)),
+    }
+}
+
+pub(super) async fn retry(State(front): State<Arc<Front>>, Path(job): Path<i64>) -> Response {
+    let asked = front
+        .shared
+        .writer
+        .submit(move |connection| ledger::retry(connection, ledger::now_ms(), job));
+    let done = match asked {
+        Ok(pending) => pending.done().await,
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(None) => refuse(StatusCode::NOT_FOUND, format!("there is no job {job}")),
+        Ok(Some((state, false))) => refuse(
+            StatusCode::CONFLICT,
+            format!(
+                "job {job} is {}: only what ended badly is tried again",
+                state.word()
+            ),
+        ),
+        Ok(Some((_, true))) => {
+            front.shared.work.ring();
+            (
+                StatusCode::ACCEPTED,
+                Json(json!({"job": job, "state": "received"})),
+            )
+                .into_response()
+        }
+        Err(error) => answer(Err(error)),
+    }
+}
+
+pub(super) async fn services(State(front): State<Arc<Front>>) -> Response {
+    Json(json!({"services": front.shared.services})).into_response()
+}
+
+async fn ask<T: Send + 'static>(
+    front: &Arc<Front>,
+    query: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+) -> Result<T, LedgerError> {
+    let shared = Arc::clone(&front.shared);
+    tokio::task::spawn_blocking(move || shared.reader.read(query))
+        .await
+        .unwrap_or(Err(LedgerError::Closed))
+}
+
+fn answer(result: Result<Value, LedgerError>) -> Response {
+    match result {
+        Ok(value) => Json(value).into_response(),
+        Err(LedgerError::Full) => refuse(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "the disk of the ledger is full",
+        ),
+        Err(error) => {
+            tracing::error!(%error, "cannot use the ledger");
+            refuse(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the ledger does not answer",
+            )
+        }
+    }
+}

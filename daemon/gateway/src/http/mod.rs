@@ -1,0 +1,196 @@
+//! The HTTP front: connections, time-outs, tokens, routes. Events are read in [`intake`],
+//! questions about jobs in [`jobs`].
+
+mod intake;
+mod jobs;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tracing::{debug, warn};
+
+use crate::auth::Tokens;
+use crate::shared::Shared;
+
+/// How long open requests may take to end once the gateway was told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Pause after a failed accept, which means that the process is out of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What every handler gets.
+pub struct Front {
+    /// The gateway.
+    pub shared: Arc<Shared>,
+    /// Accepted tokens; None lets everybody in.
+    pub tokens: Option<Tokens>,
+}
+
+/// The routes.
+pub fn router(front: Arc<Front>) -> Router {
+    Router::new()
+        .route("/events", post(intake::events).options(intake::handshake))
+        .route(
+            "/events/s3",
+            post(intake::notifications).options(intake::handshake),
+        )
+        .route("/metrics", get(metrics))
+        .route("/v1/jobs", get(jobs::list))
+        .route("/v1/jobs/{id}", get(jobs::show))
+        .route("/v1/jobs/{id}/retry", post(jobs::retry))
+        .route("/v1/services", get(jobs::services))
+        .route("/health", get(health))
+        .fallback(|| async { refuse(StatusCode::NOT_FOUND, "there is nothing here") })
+        .method_not_allowed_fallback(|| async {
+            refuse(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this method is not for this path",
+            )
+        })
+        .layer(middleware::from_fn_with_state(Arc::clone(&front), admit))
+        .with_state(front)
+}
+
+/// Lets a request in, or not, and counts it.
+async fn admit(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
+    let open = request.uri().path() == "/health" || request.method() == axum::http::Method::OPTIONS;
+    let response = if open || is_known(&front, &request) {
+        let limit = Duration::from_millis(front.shared.config.limits.request_ms);
+        match tokio::time::timeout(limit, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => refuse(StatusCode::REQUEST_TIMEOUT, "the request took too long"),
+        }
+    } else {
+        let mut response = refuse(StatusCode::UNAUTHORIZED, "a valid bearer token is needed");
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        response
+    };
+    front
+        .shared
+        .metrics
+        .count_request(response.status().as_u16());
+    response
+}
+
+fn is_known(front: &Front, request: &Request) -> bool {
+    let Some(tokens) = &front.tokens else {
+        return true;
+    };
+    let authorization = request.headers().get(header::AUTHORIZATION);
+    let authorization = authorization.and_then(|value| value.to_str().ok());
+    tokens.accept_request(authorization, request.uri().query())
+}
+
+async fn health(State(front): State<Arc<Front>>) -> Response {
+    let away = front.shared.away.load(std::sync::atomic::Ordering::SeqCst);
+    Json(json!({"status": "ok", "version": mizar_core::VERSION, "slurm_answers": !away}))
+        .into_response()
+}
+
+async fn metrics(State(front): State<Arc<Front>>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], front.shared.metrics.text()).into_response()
+}
+
+/// An answer that says no.
+pub(crate) fn refuse(status: StatusCode, message: impl Into<String>) -> Response {
+    (status, Json(json!({"error": message.into()}))).into_response()
+}
+
+/// An answer that says no for now.
+pub(crate) fn refuse_for(status: StatusCode, message: &str, seconds: u64) -> Response {
+    let mut response = refuse(status, message);
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+/// An error and its causes as one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Header names and values as bytes; names are lower-case.
+pub(crate) fn plain_headers(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+        .collect()
+}
+
+/// Serves until `stop` says so, then lets open requests end.
+pub async fn serve(listener: TcpListener, front: Arc<Front>, mut stop: watch::Receiver<bool>) {
+    let limits = front.shared.config.limits;
+    let connections = Arc::new(Semaphore::new(limits.connections));
+    let router = router(front);
+    loop {
+        let permit = tokio::select! {
+            permit = Arc::clone(&connections).acquire_owned() => permit,
+            _ = stop.changed() => break,
+        };
+        let stream = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.changed() => break,
+        };
+        let stream = match stream {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        let mut stop = stop.clone();
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(Duration::from_millis(limits.header_ms))
+            .max_buf_size(64 << 10);
+        tokio::spawn(async move {
+            let _permit = permit;
+            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            tokio::pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                _ = stop.changed() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
+                debug!(%error, "a connection ended early");
+            }
+        });
+    }
+    drop(listener);
+    let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+    if tokio::time::timeout(DRAIN, connections.acquire_many(all))
+        .await
+        .is_err()
+    {
+        warn!("some requests did not end in time");
+    }
+}

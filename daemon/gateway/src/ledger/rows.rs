@@ -1,0 +1,572 @@
+//! What is written and read: one function per operation, each on a plain connection.
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
+
+use mizar_slurm::{JobId, Marker};
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$item:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name { $($(#[$item])* $variant,)+ }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The word in the ledger, in answers and on the command line.
+            #[must_use]
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+
+            /// The value of a word.
+            #[must_use]
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)+ _ => None }
+            }
+        }
+
+        impl ToSql for $name {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(ToSqlOutput::from(self.word()))
+            }
+        }
+
+        impl FromSql for $name {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                Self::from_word(value.as_str()?).ok_or(FromSqlError::InvalidType)
+            }
+        }
+    };
+}
+
+words! {
+    /// Where an event stands for one service.
+    State {
+        /// Accepted; waits for submission.
+        Received = "received",
+        /// sbatch may run at any moment from the time this was on disk.
+        Submitting = "submitting",
+        /// sbatch gave no certain answer: a look by marker decides.
+        Unsure = "unsure",
+        /// In Slurm, not started.
+        Submitted = "submitted",
+        /// Started.
+        Running = "running",
+        /// Ended well.
+        Completed = "completed",
+        /// Ended badly.
+        Failed = "failed",
+        /// Cancelled or preempted.
+        Cancelled = "cancelled",
+        /// Started, and Slurm no longer knows how it ended.
+        Vanished = "vanished",
+        /// A dead letter: it never became a job.
+        Dead = "dead",
+    }
+}
+
+words! {
+    /// What sbatch's failure means if the look finds no job.
+    Verdict {
+        /// Nothing was sent: again, without counting.
+        Unavailable = "unavailable",
+        /// Slurm said never: a dead letter.
+        Refused = "refused",
+        /// It may still arrive: look twice, then again.
+        Unknown = "unknown",
+    }
+}
+
+impl State {
+    /// Whether an operator may ask for another job.
+    #[must_use]
+    pub fn can_retry(self) -> bool {
+        matches!(
+            self,
+            Self::Failed | Self::Cancelled | Self::Vanished | Self::Dead
+        )
+    }
+}
+
+/// An event that was matched, ready to be stored.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// CloudEvents id.
+    pub id: String,
+    /// CloudEvents source.
+    pub source: String,
+    /// CloudEvents type.
+    pub kind: String,
+    /// CloudEvents subject.
+    pub subject: Option<String>,
+    /// The event in structured JSON.
+    pub document: String,
+    /// Service and key hash of each match.
+    pub matched: Vec<(String, String)>,
+}
+
+/// What became of one (event, service) at intake.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Receipt {
+    /// The service.
+    pub service: String,
+    /// The job in the ledger.
+    pub job: i64,
+    /// Whether it was there already.
+    pub duplicate: bool,
+}
+
+/// Stores events; one list of receipts for each. Keeps `unmatched_limit` without a service.
+pub fn accept(
+    connection: &Connection,
+    now_ms: i64,
+    events: &[NewEvent],
+    unmatched_limit: u32,
+) -> rusqlite::Result<Vec<Vec<Receipt>>> {
+    events
+        .iter()
+        .map(|event| accept_one(connection, now_ms, event, unmatched_limit))
+        .collect()
+}
+
+fn accept_one(
+    connection: &Connection,
+    now_ms: i64,
+    event: &NewEvent,
+    unmatched_limit: u32,
+) -> rusqlite::Result<Vec<Receipt>> {
+    if event.matched.is_empty() {
+        connection
+            .prepare_cached(
+                "INSERT INTO unmatched (event_id, source, type, subject, received_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![
+                event.id,
+                event.source,
+                event.kind,
+                event.subject,
+                now_ms
+            ])?;
+        let newest = connection.last_insert_rowid();
+        connection
+            .prepare_cached("DELETE FROM unmatched WHERE id <= ?1")?
+            .execute([newest - i64::from(unmatched_limit)])?;
+        return Ok(Vec::new());
+    }
+    let mut find =
+        connection.prepare_cached("SELECT id FROM jobs WHERE service = ?1 AND key_hash = ?2")?;
+    let mut stored: Option<i64> = None;
+    let mut receipts = Vec::with_capacity(event.matched.len());
+    for (service, hash) in &event.matched {
+        let known: Option<i64> = find
+            .query_row([service, hash], |row| row.get(0))
+            .optional()?;
+        if let Some(job) = known {
+            receipts.push(Receipt {
+                service: service.clone(),
+                job,
+                duplicate: true,
+            });
+            continue;
+        }
+        let event_row = match stored {
+            Some(id) => id,
+            None => *stored.insert(store_event(connection, now_ms, event)?),
+        };
+        connection
+            .prepare_cached(
+                "INSERT INTO jobs (event, service, key_hash, state, changed_ms)
+                 VALUES (?1, ?2, ?3, 'received', ?4)",
+            )?
+            .execute(params![event_row, service, hash, now_ms])?;
+        let job = connection.last_insert_rowid();
+        receipts.push(Receipt {
+            service: service.clone(),
+            job,
+            duplicate: false,
+        });
+    }
+    Ok(receipts)
+}
+
+fn store_event(connection: &Connection, now_ms: i64, event: &NewEvent) -> rusqlite::Result<i64> {
+    connection
+        .prepare_cached(
+            "INSERT INTO events (event_id, source, type, subject, document, received_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            event.id,
+            event.source,
+            event.kind,
+            event.subject,
+            event.document,
+            now_ms
+        ])?;
+    Ok(connection.last_insert_rowid())
+}
+
+/// A job that a submitter has claimed.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The job in the ledger.
+    pub job: i64,
+    /// Its marker.
+    pub marker: Marker,
+    /// The event in structured JSON.
+    pub document: String,
+    /// Failed submissions before this one.
+    pub failures: u32,
+}
+
+/// Claims jobs for submission: from the moment this is on disk sbatch may be run for them.
+pub fn claim(connection: &Connection, now_ms: i64, limit: usize) -> rusqlite::Result<Vec<Claim>> {
+    let mut claim = connection.prepare_cached(
+        "UPDATE jobs SET state = 'submitting', attempts = attempts + 1, attempt_ms = ?1,
+                         changed_ms = ?1, verdict = NULL, looks = 0
+         WHERE id IN (SELECT id FROM jobs WHERE state = 'received' AND next_ms <= ?1
+                      ORDER BY next_ms, id LIMIT ?2)
+         RETURNING id, service, key_hash, generation, failures,
+                   (SELECT document FROM events WHERE events.id = jobs.event)",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = claim.query_map(params![now_ms, limit], |row| {
+        Ok(Claim {
+            job: row.get(0)?,
+            marker: marker(row, 1)?,
+            failures: row.get(4)?,
+            document: row.get(5)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// Reads service, hash and generation from three columns.
+fn marker(row: &Row<'_>, first: usize) -> rusqlite::Result<Marker> {
+    let (service, hash): (String, String) = (row.get(first)?, row.get(first + 1)?);
+    Marker::new(&service, &hash, row.get(first + 2)?).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(
+            first,
+            rusqlite::types::Type::Text,
+            Box::new(error),
+        )
+    })
+}
+
+/// A change of one job; every field that is None stays or, for `reason`, is cleared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The job in the ledger.
+    pub job: i64,
+    /// The generation that it was decided for.
+    pub generation: u32,
+    /// The state that it was decided from.
+    pub from: State,
+    /// The new state.
+    pub to: State,
+    /// What the failure of sbatch means.
+    pub verdict: Option<Verdict>,
+    /// Slurm's id.
+    pub slurm_job: Option<JobId>,
+    /// Slurm's state.
+    pub slurm_state: Option<&'static str>,
+    /// The script's exit code.
+    pub exit_code: Option<i32>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Looks that found nothing.
+    pub looks: u32,
+    /// Whether this counts as a failed submission.
+    pub failed: bool,
+    /// Whether Slurm lost the job: the next one is of a new generation.
+    pub lost: bool,
+    /// Earliest time of the next step.
+    pub next_ms: i64,
+}
+
+impl Change {
+    /// A change to `to` and nothing else.
+    #[must_use]
+    pub fn new(job: i64, generation: u32, from: State, to: State) -> Self {
+        Self {
+            job,
+            generation,
+            from,
+            to,
+            verdict: None,
+            slurm_job: None,
+            slurm_state: None,
+            exit_code: None,
+            reason: None,
+            looks: 0,
+            failed: false,
+            lost: false,
+            next_ms: 0,
+        }
+    }
+}
+
+/// Applies changes; one whose job has moved on meanwhile does nothing. Returns how many took.
+pub fn apply(connection: &Connection, now_ms: i64, changes: &[Change]) -> rusqlite::Result<usize> {
+    let mut update = connection.prepare_cached(
+        "UPDATE jobs SET state = ?4, verdict = ?5, slurm_job = coalesce(?6, slurm_job),
+             slurm_state = coalesce(?7, slurm_state), exit_code = coalesce(?8, exit_code),
+             reason = ?9, looks = ?10, failures = failures + ?11, generation = generation + ?12,
+             next_ms = ?13, changed_ms = ?14
+         WHERE id = ?1 AND generation = ?2 AND state = ?3",
+    )?;
+    let mut took = 0;
+    for change in changes {
+        took += update.execute(params![
+            change.job,
+            change.generation,
+            change.from,
+            change.to,
+            change.verdict,
+            change.slurm_job.map(|job| job.0),
+            change.slurm_state,
+            change.exit_code,
+            change.reason,
+            change.looks,
+            u32::from(change.failed),
+            u32::from(change.lost),
+            change.next_ms,
+            now_ms,
+        ])?;
+    }
+    Ok(took)
+}
+
+/// Makes every claim of a gateway that is gone doubtful: its sbatch may have succeeded.
+pub fn doubt_claims(connection: &Connection, now_ms: i64) -> rusqlite::Result<usize> {
+    connection.execute(
+        "UPDATE jobs SET state = 'unsure', verdict = 'unknown', looks = 0, next_ms = 0,
+                reason = 'the gateway stopped during submission', changed_ms = ?1
+         WHERE state = 'submitting'",
+        [now_ms],
+    )
+}
+
+/// Has another job made for an event. Returns the state it was in, and whether that allows it.
+pub fn retry(
+    connection: &Connection,
+    now_ms: i64,
+    job: i64,
+) -> rusqlite::Result<Option<(State, bool)>> {
+    let state: Option<State> = connection
+        .query_row("SELECT state FROM jobs WHERE id = ?1", [job], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    let Some(state) = state else { return Ok(None) };
+    if state.can_retry() {
+        connection.execute(
+            "UPDATE jobs SET state = 'received', generation = generation + 1, verdict = NULL,
+                    slurm_job = NULL, slurm_state = NULL, exit_code = NULL, reason = NULL,
+                    failures = 0, looks = 0, next_ms = 0, changed_ms = ?2
+             WHERE id = ?1",
+            [job, now_ms],
+        )?;
+    }
+    Ok(Some((state, state.can_retry())))
+}
+
+/// Forgets what ended before `before_ms`, at most `limit` jobs at a time.
+pub fn forget(connection: &Connection, before_ms: i64, limit: u32) -> rusqlite::Result<usize> {
+    let gone = connection.execute(
+        "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE changed_ms < ?1
+             AND state IN ('completed', 'failed', 'cancelled', 'vanished', 'dead') LIMIT ?2)",
+        params![before_ms, limit],
+    )?;
+    if gone > 0 {
+        connection.execute(
+            "DELETE FROM events WHERE received_ms < ?1
+             AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.event = events.id)",
+            [before_ms],
+        )?;
+    }
+    Ok(gone)
+}
+
+/// A job that the shared look has to follow.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// The job in the ledger.
+    pub job: i64,
+    /// Its marker.
+    pub marker: Marker,
+    /// Its state.
+    pub state: State,
+    /// What sbatch's failure means.
+    pub verdict: Option<Verdict>,
+    /// Slurm's id.
+    pub slurm_job: Option<JobId>,
+    /// Slurm's state as last seen.
+    pub slurm_state: Option<String>,
+    /// Why it is where it is.
+    pub reason: Option<String>,
+    /// Looks that found nothing.
+    pub looks: u32,
+    /// Failed submissions.
+    pub failures: u32,
+    /// Earliest time of the next step.
+    pub next_ms: i64,
+    /// When it changed last.
+    pub changed_ms: i64,
+}
+
+/// Lists all jobs that Slurm may know and that have not ended.
+pub fn followed(connection: &Connection) -> rusqlite::Result<Vec<Followed>> {
+    let mut list = connection.prepare_cached(
+        "SELECT id, service, key_hash, generation, state, verdict, slurm_job, slurm_state, reason,
+                looks, failures, next_ms, changed_ms
+         FROM jobs WHERE state IN ('unsure', 'submitted', 'running')",
+    )?;
+    let rows = list.query_map([], |row| {
+        Ok(Followed {
+            job: row.get(0)?,
+            marker: marker(row, 1)?,
+            state: row.get(4)?,
+            verdict: row.get(5)?,
+            slurm_job: row.get::<_, Option<u32>>(6)?.map(JobId),
+            slurm_state: row.get(7)?,
+            reason: row.get(8)?,
+            looks: row.get(9)?,
+            failures: row.get(10)?,
+            next_ms: row.get(11)?,
+            changed_ms: row.get(12)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// The generation that the ledger holds for a marker's event.
+pub fn generation_of(connection: &Connection, marker: &Marker) -> rusqlite::Result<Option<u32>> {
+    connection
+        .prepare_cached("SELECT generation FROM jobs WHERE service = ?1 AND key_hash = ?2")?
+        .query_row([marker.service(), marker.hash()], |row| row.get(0))
+        .optional()
+}
+
+/// A job as people see it.
+#[derive(Clone, Debug, Serialize)]
+pub struct JobRow {
+    /// The job in the ledger.
+    pub id: i64,
+    /// The service.
+    pub service: String,
+    /// Where it stands.
+    pub state: State,
+    /// Slurm's id.
+    pub slurm_job: Option<u32>,
+    /// Slurm's state as last seen.
+    pub slurm_state: Option<String>,
+    /// The script's exit code, or 128 plus a signal.
+    pub exit_code: Option<i32>,
+    /// Why it is where it is.
+    pub reason: Option<String>,
+    /// Runs of sbatch.
+    pub attempts: u32,
+    /// The marker in the job's comment.
+    pub marker: String,
+    /// CloudEvents id.
+    pub event_id: String,
+    /// CloudEvents source.
+    pub source: String,
+    /// CloudEvents type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// CloudEvents subject.
+    pub subject: Option<String>,
+    /// When it was accepted, in milliseconds since 1970.
+    pub received_ms: i64,
+    /// When it changed last, in milliseconds since 1970.
+    pub changed_ms: i64,
+}
+
+/// Which jobs to list.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Only of this service.
+    pub service: Option<String>,
+    /// Only in this state.
+    pub state: Option<State>,
+    /// Only this one.
+    pub job: Option<i64>,
+    /// Only older than this one, for the next page.
+    pub before: Option<i64>,
+    /// At most so many, newest first.
+    pub limit: u32,
+}
+
+/// Lists jobs, newest first.
+pub fn jobs(connection: &Connection, selection: &Selection) -> rusqlite::Result<Vec<JobRow>> {
+    let mut list = connection.prepare_cached(
+        "SELECT jobs.id, service, key_hash, generation, state, slurm_job, slurm_state, exit_code,
+                reason, attempts, event_id, source, type, subject, received_ms, changed_ms
+         FROM jobs JOIN events ON events.id = jobs.event
+         WHERE (?1 IS NULL OR service = ?1) AND (?2 IS NULL OR state = ?2)
+           AND (?3 IS NULL OR jobs.id = ?3) AND (?4 IS NULL OR jobs.id < ?4)
+         ORDER BY jobs.id DESC LIMIT ?5",
+    )?;
+    let chosen = params![
+        selection.service,
+        selection.state,
+        selection.job,
+        selection.before,
+        selection.limit
+    ];
+    let rows = list.query_map(chosen, |row| {
+        Ok(JobRow {
+            id: row.get(0)?,
+            service: row.get(1)?,
+            marker: marker(row, 1)?.to_string(),
+            state: row.get(4)?,
+            slurm_job: row.get(5)?,
+            slurm_state: row.get(6)?,
+            exit_code: row.get(7)?,
+            reason: row.get(8)?,
+            attempts: row.get(9)?,
+            event_id: row.get(10)?,
+            source: row.get(11)?,
+            kind: row.get(12)?,
+            subject: row.get(13)?,
+            received_ms: row.get(14)?,
+            changed_ms: row.get(15)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// The event of a job, in structured JSON.
+pub fn document(connection: &Connection, job: i64) -> rusqlite::Result<Option<String>> {
+    connection
+        .query_row(
+            "SELECT document FROM events JOIN jobs ON jobs.event = events.id WHERE jobs.id = ?1",
+            [job],
+            |row| row.get(0),
+        )
+        .optional()
+}
+
+/// How many jobs are in each state; states without any are left out.
+pub fn counts(connection: &Connection) -> rusqlite::Result<Vec<(State, u64)>> {
+    let mut list = connection.prepare_cached("SELECT state, count(*) FROM jobs GROUP BY state")?;
+    let rows = list.query_map([], |row| {
+        Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()))
+    })?;
+    rows.collect()
+}
+
+/// How many events without a service are kept.
+pub fn unmatched(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.query_row("SELECT count(*) FROM unmatched", [], |row| {
+        Ok(row.get::<_, i64>(0)?.unsigned_abs())
+    })
+}

@@ -1,0 +1,33 @@
+//! The edge gateway: cloud events become Slurm jobs, exactly once.
+//!
+//! One event's way: a source ([`cloudevents`], [`s3`]) turns a request into [`event::Event`]s;
+//! [`service`] says who wants them; [`ledger`] stores them, and only then is the sender
+//! answered; [`submit`] claims them and runs sbatch; [`poller`] looks at all of them at once,
+//! and [`reconcile`] decides what the look means. The binary in `main.rs` only calls [`cli`].
+//!
+//! Invariants:
+//! - an event is acknowledged only after it is on disk;
+//! - one job per event and service, whatever is killed in between ([`reconcile`] lists the
+//!   races and what closes each);
+//! - no value of an event reaches a shell or an option ([`parameter`]);
+//! - front doors and sources hold no logic of their own: they translate into the one model.
+//!
+//! Left out on purpose: TLS (a proxy in front has it), data transfer, and job logic; the
+//! script of a service is never changed or wrapped.
+
+pub mod auth;
+pub mod cli;
+pub mod cloudevents;
+pub mod config;
+pub mod event;
+pub mod http;
+pub mod ledger;
+pub mod metrics;
+pub mod parameter;
+pub mod poller;
+pub mod reconcile;
+pub mod s3;
+pub mod serve;
+pub mod service;
+pub mod shared;
+pub mod submit;

@@ -1,0 +1,147 @@
+//! What Prometheus sees.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::ledger::State;
+
+type Label = [(&'static str, String); 1];
+
+/// Bounds of the latency histograms, in seconds.
+const LATENCY_SECONDS: [f64; 10] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0, 10.0];
+
+/// All metrics of the gateway.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    events: Family<Label, Counter>,
+    requests: Family<Label, Counter>,
+    submissions: Family<Label, Counter>,
+    jobs: Family<Label, Gauge>,
+    /// Whether Slurm answered the last question.
+    pub scheduler_up: Gauge,
+    /// Jobs cancelled because their event had another.
+    pub duplicates_cancelled: Counter,
+    /// Looks at Slurm's queue.
+    pub looks: Counter,
+    /// From a request's last byte to its commit.
+    pub commit: Histogram,
+    /// How long sbatch took.
+    pub sbatch: Histogram,
+    /// Commits that failed because the disk was full.
+    pub disk_full: Counter<u64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let histogram = || Histogram::new(LATENCY_SECONDS);
+        let mut metrics = Self {
+            registry: Registry::with_prefix("mizar_gateway"),
+            events: Family::default(),
+            requests: Family::default(),
+            submissions: Family::default(),
+            jobs: Family::default(),
+            scheduler_up: Gauge::default(),
+            duplicates_cancelled: Counter::default(),
+            looks: Counter::default(),
+            commit: histogram(),
+            sbatch: histogram(),
+            disk_full: Counter::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "events",
+            "Events by what became of them at intake",
+            self.events.clone(),
+        );
+        r.register("requests", "Requests by status code", self.requests.clone());
+        r.register(
+            "submissions",
+            "Runs of sbatch by outcome",
+            self.submissions.clone(),
+        );
+        r.register("jobs", "Jobs in the ledger by state", self.jobs.clone());
+        r.register(
+            "scheduler_up",
+            "Whether Slurm answered the last look",
+            self.scheduler_up.clone(),
+        );
+        r.register(
+            "duplicates_cancelled",
+            "Jobs cancelled because their event had another",
+            self.duplicates_cancelled.clone(),
+        );
+        r.register("looks", "Looks at the queue of Slurm", self.looks.clone());
+        r.register(
+            "commit_seconds",
+            "From request to durable commit",
+            self.commit.clone(),
+        );
+        r.register(
+            "sbatch_seconds",
+            "How long sbatch took",
+            self.sbatch.clone(),
+        );
+        r.register(
+            "disk_full",
+            "Commits refused because the disk was full",
+            self.disk_full.clone(),
+        );
+    }
+
+    /// Counts events by what became of them.
+    pub fn count_events(&self, result: &str, count: u64) {
+        self.events
+            .get_or_create(&[("result", result.to_owned())])
+            .inc_by(count);
+    }
+
+    /// Counts a request.
+    pub fn count_request(&self, status: u16) {
+        self.requests
+            .get_or_create(&[("code", status.to_string())])
+            .inc();
+    }
+
+    /// Counts a run of sbatch.
+    pub fn count_submission(&self, outcome: &str) {
+        self.submissions
+            .get_or_create(&[("outcome", outcome.to_owned())])
+            .inc();
+    }
+
+    /// Sets the numbers of jobs by state.
+    pub fn set_jobs(&self, counts: &[(State, u64)]) {
+        for &state in State::ALL {
+            let count = counts
+                .iter()
+                .find(|(other, _)| *other == state)
+                .map_or(0, |(_, n)| *n);
+            let label = [("state", state.word().to_owned())];
+            self.jobs
+                .get_or_create(&label)
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// The text that Prometheus reads.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a string does not fail");
+        text
+    }
+}

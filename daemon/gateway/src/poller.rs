@@ -1,0 +1,216 @@
+//! The one look at Slurm for all jobs: squeue once per interval, sacct for those that left it.
+//!
+//! What a look means is decided in [`crate::reconcile`]; here it is made and recorded.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use mizar_slurm::cli::started_jobs;
+use mizar_slurm::{JobId, JobReport, Marker, Phase};
+use tracing::{info, warn};
+
+use crate::ledger::{
+    Change, Followed, State, apply, counts, followed, forget, generation_of, now_ms,
+};
+use crate::reconcile::{Sight, by_marker, decide, keep};
+use crate::shared::Shared;
+
+/// Most changes in one ledger operation, so that intake is not kept waiting.
+const CHANGES_AT_ONCE: usize = 500;
+
+/// Longest pause between looks while Slurm does not answer.
+const AWAY_MAX: Duration = Duration::from_secs(30);
+
+/// Looks between two rounds of forgetting old jobs.
+const FORGET_EVERY: u64 = 500;
+
+/// Most jobs forgotten at once.
+const FORGET_AT_ONCE: u32 = 1000;
+
+/// Starts the poller.
+///
+/// # Errors
+/// If the thread cannot be started.
+pub fn start(shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
+    let shared = Arc::clone(shared);
+    std::thread::Builder::new()
+        .name("poll".to_owned())
+        .spawn(move || run(&shared))
+}
+
+fn run(shared: &Shared) {
+    let interval = Duration::from_millis(shared.config.slurm.poll_ms);
+    let mut pause = interval;
+    let mut round = 0_u64;
+    while !shared.is_stopping() {
+        round += 1;
+        refresh_counts(shared);
+        match look(shared) {
+            Ok(()) => {
+                pause = interval;
+                shared.metrics.scheduler_up.set(1);
+                if shared.away.swap(false, Ordering::SeqCst) {
+                    info!("Slurm answers again");
+                    shared.work.ring();
+                }
+            }
+            Err(error) => {
+                warn!(%error, "no look at Slurm");
+                shared.metrics.scheduler_up.set(0);
+                shared.away.store(true, Ordering::SeqCst);
+                pause = (pause * 2).min(AWAY_MAX.max(interval));
+            }
+        }
+        if round.is_multiple_of(FORGET_EVERY) {
+            forget_old(shared);
+        }
+        shared.look.wait(pause);
+    }
+}
+
+fn refresh_counts(shared: &Shared) {
+    match shared.reader.read(counts) {
+        Ok(counts) => {
+            let waiting = counts.iter().find(|(state, _)| *state == State::Received);
+            shared
+                .backlog
+                .store(waiting.map_or(0, |(_, count)| *count), Ordering::SeqCst);
+            shared.metrics.set_jobs(&counts);
+        }
+        Err(error) => warn!(%error, "cannot count jobs"),
+    }
+}
+
+fn forget_old(shared: &Shared) {
+    let before = now_ms() - i64::from(shared.config.limits.keep_days) * 86_400_000;
+    let forgotten = shared
+        .writer
+        .write(move |ledger| forget(ledger, before, FORGET_AT_ONCE));
+    if let Err(error) = forgotten {
+        warn!(%error, "cannot forget old jobs");
+    }
+}
+
+/// Why a look came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum LookError {
+    #[error(transparent)]
+    Query(#[from] mizar_slurm::QueryError),
+    #[error(transparent)]
+    Ledger(#[from] crate::ledger::LedgerError),
+}
+
+fn look(shared: &Shared) -> Result<(), LookError> {
+    let look_ms = now_ms();
+    shared.metrics.looks.inc();
+    let queue = by_marker(shared.scheduler.queue()?);
+    let rows = shared.reader.read(followed)?;
+    let gone: Vec<Marker> = rows
+        .iter()
+        .map(|row| &row.marker)
+        .filter(|m| !queue.contains_key(*m))
+        .cloned()
+        .collect();
+    let accounted = by_marker(shared.scheduler.accounted(&gone)?);
+    cancel_extras(shared, &queue, &rows);
+    let mut changes = Vec::new();
+    let mut again = false;
+    for row in &rows {
+        let change = weigh(shared, row, &queue, &accounted, look_ms);
+        again |= change
+            .as_ref()
+            .is_some_and(|change| change.to == State::Received);
+        changes.extend(change);
+        if changes.len() == CHANGES_AT_ONCE {
+            record(shared, std::mem::take(&mut changes))?;
+        }
+    }
+    record(shared, changes)?;
+    if again {
+        shared.work.ring();
+    }
+    Ok(())
+}
+
+fn record(shared: &Shared, changes: Vec<Change>) -> Result<(), LookError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    shared
+        .writer
+        .write(move |connection| apply(connection, now_ms(), &changes))?;
+    Ok(())
+}
+
+fn weigh(
+    shared: &Shared,
+    row: &Followed,
+    queue: &HashMap<Marker, Vec<JobReport>>,
+    accounted: &HashMap<Marker, Vec<JobReport>>,
+    look_ms: i64,
+) -> Option<Change> {
+    let of = |map: &'_ HashMap<Marker, Vec<JobReport>>| {
+        map.get(&row.marker).cloned().unwrap_or_default()
+    };
+    let (queue, accounted) = (of(queue), of(accounted));
+    let started: Vec<JobId> = if queue.is_empty() {
+        match started_jobs(&shared.folder(&row.marker)) {
+            Ok(jobs) => jobs,
+            Err(error) => {
+                // Unreadable is not empty: nothing may be decided from it.
+                warn!(%error, marker = %row.marker, "cannot read a job's folder");
+                return None;
+            }
+        }
+    } else {
+        Vec::new()
+    };
+    let sight = Sight {
+        queue: &queue,
+        accounted: &accounted,
+        started: &started,
+    };
+    let change = decide(row, &sight, look_ms, now_ms(), &shared.policy())?;
+    if change.to != row.state {
+        info!(job = row.job, marker = %row.marker, from = row.state.word(), to = change.to.word(),
+            slurm_job = change.slurm_job.map(|job| job.0), reason = change.reason.as_deref(), "job moved");
+    }
+    Some(change)
+}
+
+/// Cancels waiting jobs whose event has another: see race 7 of [`crate::reconcile`].
+fn cancel_extras(shared: &Shared, queue: &HashMap<Marker, Vec<JobReport>>, rows: &[Followed]) {
+    let on_record: HashMap<&Marker, Option<JobId>> = rows
+        .iter()
+        .map(|row| (&row.marker, row.slurm_job))
+        .collect();
+    for (marker, jobs) in queue {
+        let waiting = |job: &&JobReport| job.state.phase() == Phase::Waiting;
+        if !jobs.iter().any(|job| waiting(&job)) {
+            continue;
+        }
+        let kept = match on_record.get(marker) {
+            Some(record) => keep(jobs, *record).map(|job| job.id),
+            // No row follows this marker: ended, or of an older generation than the row's.
+            None => match shared.reader.read(|ledger| generation_of(ledger, marker)) {
+                Ok(Some(generation)) if generation > marker.generation() => None,
+                _ => continue,
+            },
+        };
+        for job in jobs
+            .iter()
+            .filter(waiting)
+            .filter(|job| Some(job.id) != kept)
+        {
+            warn!(slurm_job = %job.id, %marker, "cancelling a second job of one event");
+            match shared.scheduler.cancel(job.id) {
+                Ok(()) => drop(shared.metrics.duplicates_cancelled.inc()),
+                Err(error) => warn!(%error, slurm_job = %job.id, "cannot cancel it"),
+            }
+        }
+    }
+}

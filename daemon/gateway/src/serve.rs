@@ -1,0 +1,109 @@
+//! Puts a serving gateway together, and takes it apart again on a signal.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use mizar_slurm::SlurmCli;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Config;
+use crate::http::{self, Front};
+use crate::ledger::{Reader, Writer, doubt_claims, now_ms};
+use crate::shared::Shared;
+use crate::{poller, submit};
+
+/// Threads for connections; the work of a request is small, the disk is what it waits for.
+const HTTP_THREADS: usize = 2;
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// If the configuration is refused, or the ledger or the address is taken.
+pub fn run(path: &Path) -> Result<()> {
+    start_log();
+    let config = Config::load(path)?;
+    let services = config.load_services()?;
+    let tokens = config.load_tokens()?;
+    if tokens.is_none() {
+        warn!("no token_file: everybody on this machine may send events");
+    }
+    let ledger = config.ledger_path();
+    let (writer, writer_thread) = Writer::open(&ledger)
+        .with_context(|| format!("cannot open the ledger {}", ledger.display()))?;
+    let reader = Reader::open(&ledger)?;
+    let doubtful = writer.write(|connection| doubt_claims(connection, now_ms()))?;
+    if doubtful > 0 {
+        info!(
+            jobs = doubtful,
+            "looking for jobs that were being submitted when we stopped"
+        );
+    }
+    let scheduler = Box::new(SlurmCli::new(config.slurm.cli()));
+    let listen = config.listen;
+    let shared = Arc::new(Shared::new(config, services, writer, reader, scheduler));
+    let mut threads = submit::start(&shared).context("cannot start the submitters")?;
+    threads.push(poller::start(&shared).context("cannot start the poller")?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(HTTP_THREADS)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let front = Arc::new(Front {
+        shared: Arc::clone(&shared),
+        tokens,
+    });
+    let served = runtime.block_on(serve_until_signal(listen, front));
+    shared.stop();
+    for thread in threads {
+        if thread.join().is_err() {
+            warn!("a thread ended by a panic");
+        }
+    }
+    drop(runtime);
+    drop(shared);
+    if writer_thread.join().is_err() {
+        warn!("the ledger's thread ended by a panic");
+    }
+    info!("stopped");
+    served
+}
+
+async fn serve_until_signal(listen: std::net::SocketAddr, front: Arc<Front>) -> Result<()> {
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen at {listen}"))?;
+    let address = listener.local_addr().context("no local address")?;
+    let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
+    let (stop, stopped) = watch::channel(false);
+    info!(%address, services = front.shared.services.len(), "ready");
+    let server = tokio::spawn(http::serve(listener, front, stopped));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    info!("stopping");
+    let _ = stop.send(true);
+    server.await.context("the server ended by a panic")
+}
+
+/// Logs to stderr: text for people, JSON for collectors. `MIZAR_LOG` sets the level.
+fn start_log() {
+    let filter = EnvFilter::try_from_env("MIZAR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let started = if std::io::stderr().is_terminal() {
+        log.try_init()
+    } else {
+        log.json().flatten_event(true).try_init()
+    };
+    // Only a test that serves twice in one process has a log already.
+    drop(started);
+}

@@ -1,0 +1,381 @@
+//! Services: which events become which job, checked when the gateway starts.
+//!
+//! A service names a filter, a script and the typed values of an event that the script gets
+//! as arguments. Nothing here is a template: a value is an argument, never part of a line.
+
+use std::path::{Path, PathBuf};
+
+use mizar_slurm::marker::is_label;
+use serde::{Deserialize, Serialize};
+
+use crate::event::Event;
+use crate::parameter::Parameter;
+
+/// Most services of one gateway.
+pub const MAX_SERVICES: usize = 1000;
+
+/// Options of sbatch that a service may set. Everything that runs code, writes files, changes
+/// identity or hides the job from us is deliberately absent.
+pub const ALLOWED_OPTIONS: [&str; 31] = [
+    "account",
+    "constraint",
+    "contiguous",
+    "core-spec",
+    "cores-per-socket",
+    "cpus-per-gpu",
+    "cpus-per-task",
+    "exclusive",
+    "gpus",
+    "gpus-per-node",
+    "gpus-per-task",
+    "gres",
+    "hint",
+    "licenses",
+    "mem",
+    "mem-per-cpu",
+    "mem-per-gpu",
+    "mizar",
+    "nice",
+    "no-requeue",
+    "nodes",
+    "ntasks",
+    "ntasks-per-core",
+    "ntasks-per-node",
+    "overcommit",
+    "partition",
+    "qos",
+    "requeue",
+    "reservation",
+    "time",
+    "tmp",
+];
+
+/// One service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// A DNS label; part of the job's marker.
+    pub name: String,
+    /// Which events it wants.
+    #[serde(default)]
+    pub filter: Filter,
+    /// The batch script: an absolute path, used as it is.
+    pub script: PathBuf,
+    /// The script's arguments, in order.
+    #[serde(default)]
+    pub args: Vec<Parameter>,
+    /// Options of sbatch by their long names; `true` is a bare flag.
+    #[serde(default)]
+    pub sbatch: std::collections::BTreeMap<String, OptionValue>,
+}
+
+/// The value of an sbatch option.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OptionValue {
+    /// A bare flag if true, absent if false.
+    Flag(bool),
+    /// A number.
+    Number(i64),
+    /// A text.
+    Text(String),
+}
+
+/// Which events a service wants; every key that is set must hold. `source`, `type` and
+/// `bucket` may end in `*`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filter {
+    /// CloudEvents source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// CloudEvents type. Without it, removals of objects do not match.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Bucket of the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<String>,
+    /// Start of the object's key, or of the subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// End of the object's key, or of the subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suffix: Option<String>,
+}
+
+/// A file of services.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServiceFile {
+    #[serde(default)]
+    service: Vec<Service>,
+}
+
+/// Why a file of services is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// It cannot be read.
+    #[error("cannot read {}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is not TOML of the right shape.
+    #[error("{}: {message}", .path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said, with the place.
+        message: String,
+    },
+    /// A service contradicts a rule.
+    #[error("service `{service}`: {problem}")]
+    Invalid {
+        /// The service.
+        service: String,
+        /// The rule.
+        problem: String,
+    },
+}
+
+/// Reads and checks files of services: YAML if the name says so, else TOML.
+///
+/// # Errors
+/// [`ServiceError`] for the first thing that is wrong.
+pub fn load(paths: &[PathBuf]) -> Result<Vec<Service>, ServiceError> {
+    let mut services: Vec<Service> = Vec::new();
+    for path in paths {
+        for service in parse_file(path)? {
+            service.check()?;
+            if services.iter().any(|other| other.name == service.name) {
+                return Err(service.invalid("is defined twice"));
+            }
+            services.push(service);
+        }
+    }
+    match services.get(MAX_SERVICES) {
+        Some(service) => Err(service.invalid(format!("is one more than {MAX_SERVICES}"))),
+        None => Ok(services),
+    }
+}
+
+fn parse_file(path: &Path) -> Result<Vec<Service>, ServiceError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ServiceError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let yaml = path
+        .extension()
+        .is_some_and(|end| end == "yaml" || end == "yml");
+    let parsed: Result<ServiceFile, String> = if yaml {
+        serde_saphyr::from_str(&text).map_err(|error| error.to_string())
+    } else {
+        toml::from_str(&text).map_err(|error| error.to_string())
+    };
+    parsed
+        .map(|file| file.service)
+        .map_err(|message| ServiceError::Parse {
+            path: path.to_owned(),
+            message,
+        })
+}
+
+impl Service {
+    fn invalid(&self, problem: impl Into<String>) -> ServiceError {
+        ServiceError::Invalid {
+            service: self.name.clone(),
+            problem: problem.into(),
+        }
+    }
+
+    /// Checks everything that can be known before an event comes.
+    ///
+    /// # Errors
+    /// [`ServiceError::Invalid`].
+    pub fn check(&self) -> Result<(), ServiceError> {
+        if !is_label(&self.name) {
+            return Err(self.invalid("the name must be a DNS label: a-z, 0-9 and inner hyphens"));
+        }
+        let script = self.script.to_str().unwrap_or_default();
+        if !script.starts_with('/') || script.chars().any(char::is_control) {
+            return Err(self.invalid("`script` must be an absolute path"));
+        }
+        if !self.script.is_file() {
+            return Err(self.invalid(format!("there is no script {script}")));
+        }
+        for parameter in &self.args {
+            parameter.check().map_err(|problem| {
+                self.invalid(format!("argument `{}`: {problem}", parameter.name))
+            })?;
+        }
+        for (name, value) in &self.sbatch {
+            if !ALLOWED_OPTIONS.contains(&name.as_str()) {
+                let allowed = ALLOWED_OPTIONS.join(", ");
+                return Err(self.invalid(format!(
+                    "the sbatch option `{name}` is not allowed; allowed are {allowed}"
+                )));
+            }
+            if let OptionValue::Text(text) = value
+                && (text.is_empty() || text.chars().any(char::is_control))
+            {
+                return Err(self.invalid(format!(
+                    "the value of the sbatch option `{name}` is empty or holds a control character"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The options as (name, value) for the scheduler.
+    #[must_use]
+    pub fn options(&self) -> Vec<(String, String)> {
+        self.sbatch
+            .iter()
+            .filter_map(|(name, value)| {
+                let value = match value {
+                    OptionValue::Flag(false) => return None,
+                    OptionValue::Flag(true) => String::new(),
+                    OptionValue::Number(number) => number.to_string(),
+                    OptionValue::Text(text) => text.clone(),
+                };
+                Some((name.clone(), value))
+            })
+            .collect()
+    }
+}
+
+impl Filter {
+    /// Whether the event is wanted.
+    #[must_use]
+    pub fn matches(&self, event: &Event) -> bool {
+        let object = event.object.as_ref();
+        let holds = |pattern: &Option<String>, value: Option<&str>| {
+            pattern
+                .as_ref()
+                .is_none_or(|pattern| value.is_some_and(|value| same(pattern, value)))
+        };
+        let path = object
+            .map(|object| object.key.as_str())
+            .or(event.subject.as_deref());
+        let part = |wanted: &Option<String>, test: fn(&str, &str) -> bool| {
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| path.is_some_and(|path| test(path, wanted)))
+        };
+        // A service that did not ask for removals has no use for an object that is gone.
+        let removal = object.is_some_and(crate::event::StoredObject::is_removal);
+        (self.kind.is_some() || !removal)
+            && holds(&self.source, Some(&event.source))
+            && holds(&self.kind, Some(&event.kind))
+            && holds(&self.bucket, object.map(|object| object.bucket.as_str()))
+            && part(&self.prefix, |path, wanted| path.starts_with(wanted))
+            && part(&self.suffix, |path, wanted| path.ends_with(wanted))
+    }
+}
+
+/// Equal, or equal up to a final `*`.
+fn same(pattern: &str, value: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => value.starts_with(start),
+        None => value == pattern,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn event(kind: &str, key: &str) -> Event {
+        Event::from_document(json!({"specversion":"1.0","id":"1","source":"minio:s3..b",
+            "type":format!("com.amazonaws.s3.{kind}"),"subject":key,
+            "data":{"s3":{"bucket":{"name":"b"},"object":{"key":key}}}}))
+        .unwrap()
+    }
+
+    #[test]
+    fn every_key_of_a_filter_must_hold() {
+        let created = event("ObjectCreated:Put", "in/a.nc");
+        for (filter, expected) in [
+            ("", true),
+            ("bucket='b'\nprefix='in/'\nsuffix='.nc'", true),
+            ("bucket='c'", false),
+            ("bucket='*'", true),
+            ("prefix='out/'", false),
+            ("suffix='.txt'", false),
+            ("source='minio:s3*'", true),
+            ("source='minio:s3'", false),
+            ("type='com.amazonaws.s3.ObjectCreated:*'", true),
+            ("type='com.amazonaws.s3.ObjectRemoved:*'", false),
+        ] {
+            let filter: Filter = toml::from_str(filter).unwrap();
+            assert_eq!(filter.matches(&created), expected, "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn removals_match_only_where_asked_for() {
+        let removed = event("ObjectRemoved:Delete", "a");
+        assert!(!Filter::default().matches(&removed));
+        let asked = Filter {
+            kind: Some("com.amazonaws.s3.*".into()),
+            ..Filter::default()
+        };
+        assert!(asked.matches(&removed));
+    }
+
+    #[test]
+    fn dangerous_options_and_unknown_keys_are_refused() {
+        let service = |rest: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("services.toml");
+            std::fs::write(
+                &path,
+                format!("[[service]]\nname='a'\nscript='/bin/sh'\n{rest}"),
+            )
+            .unwrap();
+            load(&[path])
+        };
+        assert!(service("[service.sbatch]\nnodes=2\ntime='10'\nmizar=true").is_ok());
+        for option in [
+            "wrap",
+            "uid",
+            "gid",
+            "output",
+            "export",
+            "chdir",
+            "array",
+            "comment",
+            "job-name",
+            "get-user-env",
+            "input",
+            "error",
+            "export-file",
+            "prefer=x --wrap",
+        ] {
+            let error = service(&format!("[service.sbatch]\n'{option}'='x'")).unwrap_err();
+            assert!(
+                error.to_string().contains("not allowed"),
+                "{option}: {error}"
+            );
+        }
+        assert!(service("[service.sbatch]\ntime=\"1\\n2\"").is_err());
+        assert!(service("colour='red'").is_err());
+        assert!(
+            service("[[service]]\nname='a'\nscript='/bin/sh'").is_err(),
+            "twice"
+        );
+    }
+
+    #[test]
+    fn yaml_and_toml_say_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let (toml, yaml) = (folder.path().join("s.toml"), folder.path().join("s.yaml"));
+        std::fs::write(&toml, "[[service]]\nname='a'\nscript='/bin/sh'\n[service.filter]\nbucket='b'\n[[service.args]]\nname='x'\ntype='path'\nfrom='s3.key'\n[service.sbatch]\nnodes=2\n").unwrap();
+        std::fs::write(&yaml, "service:\n- name: a\n  script: /bin/sh\n  filter: {bucket: b}\n  args:\n  - {name: x, type: path, from: s3.key}\n  sbatch: {nodes: 2}\n").unwrap();
+        assert_eq!(load(&[toml]).unwrap(), load(&[yaml]).unwrap());
+    }
+}

@@ -1,0 +1,131 @@
+//! What the parts of a serving gateway share: ledger, services, metrics, and the stop flag.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use mizar_slurm::{Marker, Scheduler};
+
+use crate::config::Config;
+use crate::ledger::{Reader, Writer};
+use crate::metrics::Metrics;
+use crate::reconcile::Policy;
+use crate::service::Service;
+
+/// State of a serving gateway, shared by its threads and tasks.
+pub struct Shared {
+    /// The checked configuration.
+    pub config: Config,
+    /// The services, in the order of their files.
+    pub services: Vec<Service>,
+    /// Writes the ledger.
+    pub writer: Writer,
+    /// Reads the ledger.
+    pub reader: Reader,
+    /// Slurm.
+    pub scheduler: Box<dyn Scheduler>,
+    /// What Prometheus sees.
+    pub metrics: Metrics,
+    /// Events that wait for submission, as far as known.
+    pub backlog: AtomicU64,
+    /// Slurm did not answer; submission pauses until it does.
+    pub away: AtomicBool,
+    /// Rings when a submitter may have something to do.
+    pub work: Bell,
+    /// Rings when the poller should look before its time.
+    pub look: Bell,
+    stopping: AtomicBool,
+}
+
+impl Shared {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        services: Vec<Service>,
+        writer: Writer,
+        reader: Reader,
+        scheduler: Box<dyn Scheduler>,
+    ) -> Self {
+        Self {
+            config,
+            services,
+            writer,
+            reader,
+            scheduler,
+            metrics: Metrics::default(),
+            backlog: AtomicU64::new(0),
+            away: AtomicBool::new(false),
+            work: Bell::default(),
+            look: Bell::default(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Has the threads end after what they are at.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.work.ring();
+        self.look.ring();
+    }
+
+    /// Whether to end.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// The folder of an event's job: its event file, its working directory, its output.
+    #[must_use]
+    pub fn folder(&self, marker: &Marker) -> PathBuf {
+        let hash = marker.hash();
+        let name = match marker.generation() {
+            0 => hash.to_owned(),
+            generation => format!("{hash}.{generation}"),
+        };
+        self.config
+            .work_dir
+            .join(marker.service())
+            .join(&hash[..2])
+            .join(name)
+    }
+
+    /// The bounds of retries.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        let whole = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        let slurm = &self.config.slurm;
+        Policy {
+            grace_ms: whole(slurm.grace_ms),
+            backoff_ms: whole(slurm.backoff_ms),
+            backoff_max_ms: whole(slurm.backoff_max_ms),
+            max_attempts: slurm.max_attempts,
+        }
+    }
+}
+
+/// Wakes one waiting thread; a ring that nobody waits for is remembered.
+#[derive(Debug, Default)]
+pub struct Bell {
+    rung: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Bell {
+    /// Rings.
+    pub fn ring(&self) {
+        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for a ring, at most `limit`.
+    pub fn wait(&self, limit: Duration) {
+        let guard = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut rung, _) = self
+            .changed
+            .wait_timeout_while(guard, limit, |rung| !*rung)
+            .unwrap_or_else(PoisonError::into_inner);
+        *rung = false;
+    }
+}

@@ -1,0 +1,254 @@
+//! Submission: claims jobs in the ledger and runs sbatch for them, some at a time.
+//!
+//! A claim is on disk before its sbatch starts, and its outcome is on disk before the worker
+//! takes the next; see [`crate::reconcile`] for what that buys.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use mizar_slurm::{SubmitOutcome, SubmitRequest};
+use tracing::{error, info, warn};
+
+use crate::event::Event;
+use crate::ledger::{Change, Claim, LedgerError, State, Verdict, apply, claim, now_ms};
+use crate::shared::Shared;
+
+/// Claims per worker: one at work and one ready, so that no worker waits for a commit.
+const CLAIMS_PER_WORKER: usize = 2;
+
+/// Longest sleep of the dispatcher: due retries are found after at most this time.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// Wait before a failed ledger write is tried again.
+const LEDGER_PAUSE: Duration = Duration::from_millis(500);
+
+/// Name of the event in its folder.
+pub const EVENT_FILE: &str = "event.json";
+
+/// Starts the dispatcher and its workers.
+///
+/// # Errors
+/// If a thread cannot be started.
+pub fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
+    let workers = shared.config.slurm.submit_parallel;
+    let (queue, claims) = sync_channel(workers * CLAIMS_PER_WORKER);
+    let claims = Arc::new(Mutex::new(claims));
+    let in_flight = Arc::new(AtomicUsize::new(0));
+    let mut threads = Vec::with_capacity(workers + 1);
+    for index in 0..workers {
+        let (shared, claims, in_flight) = (
+            Arc::clone(shared),
+            Arc::clone(&claims),
+            Arc::clone(&in_flight),
+        );
+        let thread = std::thread::Builder::new().name(format!("submit-{index}"));
+        threads.push(thread.spawn(move || work(&shared, &claims, &in_flight))?);
+    }
+    let shared = Arc::clone(shared);
+    let dispatcher = std::thread::Builder::new().name("dispatch".to_owned());
+    threads.push(dispatcher.spawn(move || dispatch(&shared, &queue, &in_flight))?);
+    Ok(threads)
+}
+
+fn dispatch(shared: &Shared, queue: &SyncSender<Claim>, in_flight: &AtomicUsize) {
+    let most = shared.config.slurm.submit_parallel * CLAIMS_PER_WORKER;
+    while !shared.is_stopping() {
+        let free = most.saturating_sub(in_flight.load(Ordering::SeqCst));
+        if free == 0 || shared.away.load(Ordering::SeqCst) {
+            shared.work.wait(IDLE);
+            continue;
+        }
+        match shared
+            .writer
+            .write(move |connection| claim(connection, now_ms(), free))
+        {
+            Ok(claims) if claims.is_empty() => shared.work.wait(IDLE),
+            Ok(claims) => {
+                let count = claims.len();
+                let taken = |backlog: u64| Some(backlog.saturating_sub(count as u64));
+                let _ = shared
+                    .backlog
+                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, taken);
+                in_flight.fetch_add(count, Ordering::SeqCst);
+                for claim in claims {
+                    if queue.send(claim).is_err() {
+                        return;
+                    }
+                }
+            }
+            Err(LedgerError::Closed) => return,
+            Err(error) => {
+                warn!(%error, "cannot claim jobs");
+                shared.work.wait(LEDGER_PAUSE);
+            }
+        }
+    }
+}
+
+fn work(shared: &Shared, claims: &Mutex<Receiver<Claim>>, in_flight: &AtomicUsize) {
+    loop {
+        let next = claims.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(claim) = next else { return };
+        let change = if shared.is_stopping() {
+            // Claimed, and sbatch never ran for it.
+            plain(&claim, State::Received)
+        } else {
+            attempt(shared, &claim)
+        };
+        record(shared, change);
+        in_flight.fetch_sub(1, Ordering::SeqCst);
+        shared.work.ring();
+    }
+}
+
+/// Writes the outcome, however long the ledger's disk is full; a stop leaves the claim for the
+/// next start to look up.
+fn record(shared: &Shared, change: Change) {
+    loop {
+        let copy = change.clone();
+        match shared
+            .writer
+            .write(move |connection| apply(connection, now_ms(), &[copy]))
+        {
+            Ok(_) => return,
+            Err(error) => error!(%error, job = change.job, "cannot record a submission yet"),
+        }
+        if shared.is_stopping() {
+            return;
+        }
+        std::thread::sleep(LEDGER_PAUSE);
+    }
+}
+
+fn plain(claim: &Claim, to: State) -> Change {
+    Change::new(claim.job, claim.marker.generation(), State::Submitting, to)
+}
+
+fn dead(claim: &Claim, reason: String) -> Change {
+    warn!(job = claim.job, marker = %claim.marker, %reason, "an event became a dead letter");
+    Change {
+        reason: Some(reason),
+        ..plain(claim, State::Dead)
+    }
+}
+
+/// Runs sbatch for one claim and says what is to be recorded.
+fn attempt(shared: &Shared, claim: &Claim) -> Change {
+    let request = match prepare(shared, claim) {
+        Ok(request) => request,
+        Err(reason) => return dead(claim, reason),
+    };
+    if let Err(error) = write_event(&request.directory, &claim.document) {
+        // Nothing was submitted; the disk may have room again later.
+        warn!(%error, folder = %request.directory.display(), "cannot write an event file");
+        let mut later = plain(claim, State::Received);
+        later.reason = Some(format!(
+            "cannot write {}: {error}",
+            request.directory.display()
+        ));
+        later.next_ms = now_ms() + shared.policy().backoff(claim.failures + 1);
+        return later;
+    }
+    let started = Instant::now();
+    let outcome = shared.scheduler.submit(&request);
+    shared
+        .metrics
+        .sbatch
+        .observe(started.elapsed().as_secs_f64());
+    weigh(shared, claim, outcome)
+}
+
+fn weigh(shared: &Shared, claim: &Claim, outcome: SubmitOutcome) -> Change {
+    let marker = &claim.marker;
+    let doubt = |verdict, reason| Change {
+        verdict: Some(verdict),
+        reason: Some(reason),
+        ..plain(claim, State::Unsure)
+    };
+    let (word, change) = match outcome {
+        SubmitOutcome::Submitted(id) => {
+            info!(job = claim.job, %marker, slurm_job = %id, "submitted");
+            let change = Change {
+                slurm_job: Some(id),
+                ..plain(claim, State::Submitted)
+            };
+            return count(shared, "submitted", change);
+        }
+        SubmitOutcome::Refused(reason) => ("refused", doubt(Verdict::Refused, reason)),
+        SubmitOutcome::Unavailable(reason) => {
+            shared.away.store(true, Ordering::SeqCst);
+            ("unavailable", doubt(Verdict::Unavailable, reason))
+        }
+        SubmitOutcome::Unknown(reason) => ("unknown", doubt(Verdict::Unknown, reason)),
+    };
+    warn!(job = claim.job, %marker, outcome = word, reason = change.reason.as_deref(), "sbatch failed");
+    shared.look.ring();
+    count(shared, word, change)
+}
+
+fn count(shared: &Shared, outcome: &str, change: Change) -> Change {
+    shared.metrics.count_submission(outcome);
+    change
+}
+
+/// Builds the request; a reason that no retry can mend makes a dead letter.
+fn prepare(shared: &Shared, claim: &Claim) -> Result<SubmitRequest, String> {
+    let marker = &claim.marker;
+    let service = shared
+        .services
+        .iter()
+        .find(|service| service.name == marker.service())
+        .ok_or_else(|| {
+            format!(
+                "the service `{}` is not configured any more",
+                marker.service()
+            )
+        })?;
+    let document = serde_json::from_str(&claim.document)
+        .map_err(|error| format!("the ledger holds no JSON for this event: {error}"))?;
+    let event = Event::from_document(document).map_err(|error| error.to_string())?;
+    let taken: Result<Vec<_>, _> = service.args.iter().map(|arg| arg.take(&event)).collect();
+    let arguments = taken.map_err(|error| error.to_string())?;
+    let directory = shared.folder(marker);
+    let environment = vec![
+        (
+            "MIZAR_EVENT_FILE".to_owned(),
+            directory.join(EVENT_FILE).display().to_string(),
+        ),
+        ("MIZAR_SERVICE".to_owned(), service.name.clone()),
+        ("MIZAR_MARKER".to_owned(), marker.to_string()),
+    ];
+    Ok(SubmitRequest {
+        marker: marker.clone(),
+        script: service.script.clone(),
+        arguments,
+        options: service.options(),
+        directory,
+        environment,
+    })
+}
+
+/// Writes the event where its job finds it, for the owner's eyes only.
+fn write_event(folder: &Path, document: &str) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    let temporary = folder.join(".event.json.part");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(document.as_bytes())?;
+    drop(file);
+    std::fs::rename(&temporary, folder.join(EVENT_FILE))
+}
