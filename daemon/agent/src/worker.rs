@@ -182,12 +182,15 @@ fn child(
     input: Vec<u8>,
     limit: Duration,
 ) -> anyhow::Result<Vec<u8>> {
+    // Where a site keeps its libraries is all that a child needs of the environment.
+    let libraries = std::env::var_os("LD_LIBRARY_PATH");
     let mut child = Command::new("/proc/self/exe")
         .arg(subcommand)
         .args(["--uid", &job.uid.to_string(), "--gid", &job.gid.to_string()])
         .args(["--user", &job.user])
         .args(more)
         .env_clear()
+        .envs(libraries.map(|paths| ("LD_LIBRARY_PATH", paths)))
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
