@@ -120,7 +120,7 @@ def packed(folder):
         make("float_wide", "f8", None, floats, missing_value=f8(1e20))
         make("float_scaled", "f4", f4(1e20), floats, scale_factor=f4(3))
         make("nan_fill", "f4", f4(np.nan), floats)
-        make("byte_default", "i1", None, np.array([-127, 0, 1, 2, 3, 4, 5, 127]))
+        make("byte_default", "i1", None, np.array([-126, 0, 1, 2, 3, 4, 5, 127]))
         unsigned = np.array([-1, -2, 0, 1, 2, 3, 100, 127], "i1")
         make("unsigned", "i1", np.int8(-1), unsigned, _Unsigned="true", scale_factor=f8(0.5))
         big = np.array([2**53 + 1, 2**60, 1, 2, 3, 4, 5, -(2**63) + 2], "i8")
@@ -207,7 +207,7 @@ def latest_format(folder):
     import h5py
 
     path = f"{folder}/latest_format.nc"
-    with h5py.File(path, "w", libver="latest") as file:
+    with h5py.File(path, "w", libver=("v110", "v110")) as file:
         data = random((9, 11), "f8", 5)
         file.create_dataset("fixed", data=data, chunks=(4, 4), compression="gzip")
         file.create_dataset("growing", data=data, chunks=(4, 4), maxshape=(None, 11), shuffle=True)

@@ -130,8 +130,14 @@ impl H5File {
             let id = unsafe { H5Oopen(self.handle.0, c_name.as_ptr(), H5P_DEFAULT) };
             let object = match Handle::of(id, &operation) {
                 Ok(object) => object,
-                // A dangling soft or external link is not an error of this file.
-                Err(_) => return Ok(Member::Other),
+                // A dangling soft or external link is not an error of this file; an object that
+                // is there and does not open is.
+                Err(failure) => {
+                    return match attribute::address_of(&self.handle, &c_name) {
+                        Ok(_) => Err(failure),
+                        Err(_) => Ok(Member::Other),
+                    };
+                }
             };
             // SAFETY: an open identifier has a type.
             let kind = unsafe { H5Iget_type(object.0) };

@@ -314,7 +314,7 @@ impl Netcdf4 {
             stored
                 .array
                 .read(stored.dtype, &block, &mut bytes)
-                .map_err(|failure| self.library_failed(failure))?;
+                .map_err(|failure| self.slow_read_failed(stored, failure))?;
             let extent: Vec<usize> = block.iter().map(ExactSizeIterator::len).collect();
             let origin = vec![0; extent.len()];
             let mut start = origin.clone();
@@ -378,6 +378,30 @@ impl Netcdf4 {
         }
     }
 
+    /// Names the filter that the library most likely does not have.
+    fn slow_read_failed(&self, stored: &Stored, failure: Failure) -> StorageError {
+        let foreign = match &stored.array.layout {
+            Layout::Chunked { filters, .. } => filters
+                .iter()
+                .find(|filter| filter.id >= FOREIGN_FILTER_MIN),
+            _ => None,
+        };
+        let Some(filter) = foreign else {
+            return self.library_failed(failure);
+        };
+        let id = filter.id;
+        let name = FOREIGN_FILTERS.iter().find(|(known, _)| *known == id);
+        let name = name.map_or("an unknown filter", |(_, name)| name);
+        StorageError::NotReadable {
+            path: self.path.clone(),
+            found: format!(
+                "compressed with {name} (HDF5 filter {id}) in variable `{}`, for which the HDF5 \
+                 library has no plugin ({}): set HDF5_PLUGIN_PATH, or rewrite it with deflate",
+                stored.name, failure.detail
+            ),
+        }
+    }
+
     fn library_failed(&self, failure: Failure) -> StorageError {
         let Failure { operation, detail } = failure;
         StorageError::Hdf5 {
@@ -387,6 +411,21 @@ impl Netcdf4 {
         }
     }
 }
+
+/// Filters from this number on are not part of the HDF5 library.
+const FOREIGN_FILTER_MIN: i32 = 256;
+
+/// The better known ones.
+const FOREIGN_FILTERS: [(i32, &str); 8] = [
+    (307, "bzip2"),
+    (32_000, "lzf"),
+    (32_001, "blosc"),
+    (32_004, "lz4"),
+    (32_008, "bitshuffle"),
+    (32_013, "zfp"),
+    (32_015, "zstd"),
+    (32_026, "blosc2"),
+];
 
 /// A decoded chunk above this size is not kept between calls.
 const KEPT_CHUNK_BYTES_MAX: usize = 64 << 20;

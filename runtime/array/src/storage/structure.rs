@@ -224,7 +224,10 @@ impl Dimensions {
     }
 
     fn phony(&mut self, len: usize, unlimited: bool, taken: &[usize]) -> usize {
-        let fits = |index: &&usize| self.list[**index].len == len && !taken.contains(*index);
+        let fits = |index: &&usize| {
+            let known = &self.list[**index];
+            known.len == len && known.unlimited == unlimited && !taken.contains(*index)
+        };
         if let Some(&index) = self.phony.iter().find(fits) {
             return index;
         }
