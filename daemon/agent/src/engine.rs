@@ -26,6 +26,9 @@ use crate::worker::Work;
 /// Between readings of the node while no job runs, for the metrics.
 const IDLE_PERIOD_NS: i64 = 15_000_000_000;
 
+/// Between two passes over /proc, however many jobs and steps come.
+const MIN_PERIOD_NS: i64 = 100_000_000;
+
 /// Tries to write a job's last words before they are given up.
 const MAX_FAILED_ENDS: u32 = 12;
 
@@ -37,6 +40,7 @@ pub(crate) struct Engine {
     energy: EnergyMeter,
     tracks: BTreeMap<JobId, Track>,
     idle_due_ns: i64,
+    last_pass_ns: i64,
     buffer: Vec<u8>,
 }
 
@@ -55,6 +59,7 @@ impl Engine {
             energy,
             tracks: BTreeMap::new(),
             idle_due_ns: 0,
+            last_pass_ns: monotonic_ns() - MIN_PERIOD_NS,
             buffer: Vec::new(),
         }
     }
@@ -142,13 +147,15 @@ impl Engine {
             let events = std::mem::take(&mut job.outbox);
             if is_new || events.iter().any(|event| matches!(event, Event::Task(_))) {
                 track.adopt(job, &mut self.processes, &roots);
-                // The first reading of a new task is taken at once.
-                track.due_ns = monotonic_ns();
+                // The first reading of a new task is taken at once, but a storm of short steps
+                // is not let to make a storm of passes.
+                track.due_ns = track.due_ns.min(self.last_pass_ns + MIN_PERIOD_NS);
             }
-            if !events.is_empty() {
-                track.recorder.post(events);
+            // Files can wait; what people look at cannot.
+            if events.iter().any(|event| !matches!(event, Event::File(_))) {
                 track.flush_due_ns = monotonic_ns();
             }
+            track.recorder.post(events);
         }
         drop(registry);
         self.ask_for_scripts();
@@ -252,7 +259,8 @@ impl Engine {
             return;
         }
         self.idle_due_ns = begin_ns + IDLE_PERIOD_NS;
-        if !due.is_empty()
+        self.last_pass_ns = begin_ns;
+        if self.processes.watched() > 0
             && let Err(error) = self.processes.pass()
         {
             tracing::error!(%error, "cannot list processes");

@@ -152,8 +152,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let listener = socket::bind(&config.socket)?;
     std::fs::create_dir_all(&config.record_dir)
         .with_context(|| format!("cannot make {}", config.record_dir.display()))?;
-    let state = State::open(&config.state_dir)
-        .with_context(|| format!("cannot use the state folder {}", config.state_dir.display()))?;
+    let state = State::open(&config.state_dir)?;
     let mut processes = ProcessTable::new(&config.roots());
     let registry = state
         .load(&mut processes, unix_ns())

@@ -16,6 +16,9 @@ use crate::config::SAMPLE_MS_RANGE;
 /// Files that one job may report on one node; more are not taken.
 pub(crate) const MAX_FILES: usize = 10_000;
 
+/// Ended steps of a job that are remembered; earlier ones are in its record only.
+const MAX_ENDED_STEPS: usize = 256;
+
 /// Events that wait while a disk is full.
 pub(crate) const MAX_OUTBOX: usize = 4 * MAX_FILES;
 
@@ -49,6 +52,9 @@ pub(crate) struct Job {
     /// Found again after a restart: its record goes on in a new segment.
     #[serde(skip)]
     pub(crate) resumed: bool,
+    /// Changed since it was last kept on disk.
+    #[serde(skip)]
+    pub(crate) unsaved: bool,
     /// Events that the engine has not recorded yet.
     #[serde(skip)]
     pub(crate) outbox: Vec<Event>,
@@ -226,6 +232,7 @@ impl Job {
             files: Vec::new(),
             script: None,
             resumed: false,
+            unsaved: false,
             outbox: Vec::new(),
         }
     }
@@ -268,7 +275,20 @@ impl Job {
         }
         self.steps.retain(|known| known.info.step != step.step);
         self.steps.push(Step { info, tasks });
+        self.forget_old_steps();
         self.post(events);
+    }
+
+    /// A job may run any number of steps, and the daemon must not grow with them. The batch
+    /// step stays: its script is what the job is.
+    fn forget_old_steps(&mut self) {
+        let is_old = |step: &Step| step.info.end_ns.is_some() && step.info.step != StepId::BATCH;
+        let mut excess = self.steps.iter().filter(|step| is_old(step)).count();
+        self.steps.retain(|step| {
+            let forget = is_old(step) && excess > MAX_ENDED_STEPS;
+            excess -= usize::from(forget);
+            !forget
+        });
     }
 
     /// Leaves events for the engine; the oldest give way if they cannot be written for long.

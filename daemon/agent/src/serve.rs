@@ -260,7 +260,8 @@ impl Service {
         let admin = self.is_admin(uid);
         let job = owned(&mut registry, file.job, uid, admin)?;
         job.add_file(file)?;
-        self.shared.save(job);
+        // Kept with the next flush: a program may report thousands.
+        job.unsaved = true;
         Ok(())
     }
 

@@ -2,40 +2,68 @@
 //!
 //! Not fsynced: it must survive the daemon's death, not the node's, which ends its jobs too.
 
+use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use mizar_core::ids::JobId;
 use mizar_node::process::ProcessTable;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::Mode;
 
 use crate::registry::{Job, Phase, Registry};
 
-/// Where jobs are kept.
-#[derive(Clone, Debug)]
+/// Where jobs are kept, for one daemon at a time.
+#[derive(Debug)]
 pub(crate) struct State {
     folder: PathBuf,
+    _lock: Flock<File>,
+}
+
+/// Why the folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StateError {
+    #[error("another mizard keeps its state in {0}; give this one another `state_dir`")]
+    Taken(PathBuf),
+    #[error("cannot use the state folder {folder}")]
+    Io {
+        folder: PathBuf,
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl State {
     /// Opens the folder, making it for the daemon's eyes only.
-    pub(crate) fn open(folder: &Path) -> io::Result<Self> {
-        use std::os::unix::fs::DirBuilderExt;
-        let private = (Mode::S_IRWXU).bits();
-        std::fs::DirBuilder::new()
+    pub(crate) fn open(folder: &Path) -> Result<Self, StateError> {
+        let failed = |source| StateError::Io {
+            folder: folder.to_owned(),
+            source,
+        };
+        let private = Mode::S_IRWXU.bits();
+        DirBuilder::new()
             .recursive(true)
             .mode(private)
-            .create(folder)?;
-        Ok(Self {
-            folder: folder.to_owned(),
-        })
+            .create(folder)
+            .map_err(failed)?;
+        let file = File::create(folder.join("lock")).map_err(failed)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Self {
+                folder: folder.to_owned(),
+                _lock: lock,
+            }),
+            Err((_, Errno::EWOULDBLOCK)) => Err(StateError::Taken(folder.to_owned())),
+            Err((_, code)) => Err(failed(code.into())),
+        }
     }
 
     pub(crate) fn save(&self, job: &Job) -> io::Result<()> {
         let target = self.path(JobId(job.info.id));
         let aside = target.with_extension("part");
         let write = || {
-            let mut file = std::fs::File::create(&aside)?;
+            let mut file = File::create(&aside)?;
             file.write_all(&serde_json::to_vec(job).map_err(io::Error::other)?)?;
             std::fs::rename(&aside, &target)
         };

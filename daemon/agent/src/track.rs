@@ -159,6 +159,8 @@ impl Track {
             }
             !gone
         });
+        self.steps
+            .retain(|step, _| self.tasks.iter().any(|task| task.step == *step));
         let idle = self.tasks.is_empty();
         self.idle_since_ns = if idle {
             self.idle_since_ns.or(Some(stamp.monotonic_ns))
@@ -196,7 +198,10 @@ impl Track {
 
     /// Adds the node's row; energy counts from the job's first.
     pub(crate) fn sample_node(&mut self, usage: &NodeUse, energy: Energy, stamp: Stamp) {
-        let base = *self.energy_base.get_or_insert(energy.joules);
+        if self.energy_base.is_none() && !energy.joules.is_nan() {
+            self.energy_base = Some(energy.joules);
+        }
+        let base = self.energy_base.unwrap_or(f64::NAN);
         self.recorder.rows.node_samples.push(NodeSample {
             time_ns: stamp.unix_ns,
             interval_ns: stamp.since(self.last_node_ns),

@@ -108,11 +108,7 @@ fn a_job_leaves_samples_digests_and_provenance() {
     );
     assert!(node.own_cost.last().unwrap().rss_bytes > 1 << 20);
     until("the registry forgets the job", || {
-        (std::fs::read_dir(daemon.folder().join("state"))
-            .unwrap()
-            .count()
-            == 0)
-            .then_some(())
+        (!daemon.folder().join("state/7.json").exists()).then_some(())
     });
 }
 
@@ -123,9 +119,9 @@ fn a_task_that_ends_unannounced_is_noticed_and_a_silent_job_ends_by_itself() {
     daemon.register(JOB, STEP, &[&task]);
     until("it is seen", || daemon.job(JOB));
     drop(task);
-    until("it is seen to be gone", || {
-        let job = daemon.job(JOB)?;
-        (!job.steps[0].tasks[0].running).then_some(())
+    until("it is seen to be gone", || match daemon.job(JOB) {
+        Some(job) if job.steps.iter().any(|step| step.tasks[0].running) => None,
+        _ => Some(()),
     });
     until("the record is finished", || {
         std::fs::exists(daemon.record(JOB).join("job.h5"))
@@ -588,4 +584,42 @@ fn answers_know_the_daemon() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn two_daemons_do_not_share_a_state() {
+    let daemon = Daemon::start("");
+    let mut second = daemon.command();
+    second
+        .arg("--socket")
+        .arg(daemon.folder().join("second.sock"));
+    let output = second.output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        message.contains("another mizard keeps its state"),
+        "{message}"
+    );
+    daemon.ask(Request::Ping).unwrap();
+}
+
+#[test]
+fn a_job_of_many_steps_does_not_grow_the_daemon_or_its_state() {
+    let daemon = Daemon::start("sample_ms = 100\nflush_ms = 100\n");
+    let task = Task::sleeping();
+    for step in 0..600 {
+        daemon.register(JOB, StepId(step), &[&task]);
+        daemon
+            .ask(Request::StepEnd {
+                job: JOB,
+                step: StepId(step),
+            })
+            .unwrap();
+    }
+    let state = std::fs::read(daemon.folder().join("state/7.json")).unwrap();
+    let kept: serde_json::Value = serde_json::from_slice(&state).unwrap();
+    let steps = kept["steps"].as_array().unwrap().len();
+    assert!(steps < 300, "{steps}");
+    until("all of them are in the record", || {
+        (read_job(&daemon.record(JOB)).ok()?.nodes[0].steps.len() == 600).then_some(())
+    });
 }
