@@ -5,7 +5,6 @@ use crate::{Lab, LabError, binaries};
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 /// Until a mizard's socket answers.
@@ -53,8 +52,8 @@ impl Lab {
     pub fn start_mizard(&mut self, node: &str) -> Result<(), LabError> {
         binaries::require_built()?;
         self.write_mizard_config(node)?;
-        let mut command = Command::new(binaries::binary("mizard"));
-        command.envs(self.env()).current_dir(self.dir());
+        let mut command = self.command(binaries::binary("mizard"));
+        command.current_dir(self.dir());
         command.arg("--config").arg(self.mizard_config(node));
         let mizard = self.spawn_on_node(node, command)?;
         self.keep_mizard(node, mizard);

@@ -158,9 +158,11 @@ pub(crate) fn send_output_to(command: &mut Command, log: &Path) -> Result<(), La
     Ok(())
 }
 
-/// Removes what a surrounding Slurm job or MPI would have the command inherit.
+/// Removes what a surrounding Slurm job, MPI or site would have the command inherit.
 pub(crate) fn forget_outer_job(command: &mut Command) -> &mut Command {
-    const FOREIGN: [&str; 6] = ["SLURM", "SBATCH_", "SQUEUE_", "PMIX_", "PMI_", "OMPI_"];
+    const FOREIGN: [&str; 7] = [
+        "SLURM", "SBATCH_", "SQUEUE_", "PMIX_", "PMI_", "OMPI_", "MIZARD_",
+    ];
     for (key, _) in std::env::vars_os() {
         let name = key.to_string_lossy();
         if FOREIGN.iter().any(|prefix| name.starts_with(prefix)) {
