@@ -4,6 +4,7 @@
 //! Left out: any logic that a library could hold.
 
 mod cube;
+mod plot;
 mod ps;
 mod record_dir;
 mod report;
@@ -33,6 +34,8 @@ enum Command {
     Ps(ps::Args),
     /// Show the report of a job
     Report(report::Args),
+    /// Draw a variable of a NetCDF file as a map or a line
+    Plot(plot::Args),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Cube(args) => cube::run(args),
         Command::Ps(args) => ps::run(args),
         Command::Report(args) => report::run(args),
+        Command::Plot(args) => plot::run(args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "mizar", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -15,7 +15,7 @@ use anyhow::bail;
 use mizar_core::ids::JobId;
 use serde::Serialize;
 
-use crate::record_dir::{self, RecordDir};
+use crate::record_dir::RecordDir;
 use crate::stdout;
 
 /// The name of the JSON's layout; fields may be added under it.

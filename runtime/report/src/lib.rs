@@ -2,7 +2,7 @@
 //!
 //! [`analysis`] turns a [`mizar_record::model::JobRecord`] into a [`schema::Report`]; [`text`],
 //! [`html`] and JSON (serde) show that one structure, so all three carry the same figures.
-//! Called by `mizar report`.
+//! [`map`] and [`line`] draw results. Called by `mizar report` and `mizar plot`.
 //!
 //! Invariants: everything here is pure (no clock, no file, no terminal); figures are computed
 //! in double precision; what was not measured is `None` and shown as such, never as 0; a time
@@ -16,6 +16,9 @@ pub mod chart;
 pub mod colour;
 pub mod format;
 pub mod html;
+pub mod line;
+pub mod map;
+pub mod nice;
 mod nodes;
 mod ranks;
 pub mod schema;
