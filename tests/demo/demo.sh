@@ -20,8 +20,12 @@ gateway_start_s=20
 job_end_s=120
 record_end_s=30
 
-sample=timeseries/CMIP6/CMIP/IPSL/IPSL-CM6A-LR/historical/r1i1p1f1/day/ta/gr/v20180803
-sample=$sample/ta_day_IPSL-CM6A-LR_historical_r1i1p1f1_gr_19500101-20141231.nc
+# A daily field of CMIP6 and a yearly one of a climate scenario, inside the environment's
+# site-packages.
+cmip6=esmvaltool_sample_data/data/timeseries/CMIP6/CMIP/IPSL/IPSL-CM6A-LR/historical/r1i1p1f1
+cmip6=$cmip6/day/ta/gr/v20180803
+cmip6=$cmip6/ta_day_IPSL-CM6A-LR_historical_r1i1p1f1_gr_19500101-20141231.nc
+scenario=iris_sample_data/sample_data/A1B_north_america.nc
 
 step() { printf '\n==> %s\n' "$*"; }
 fail() {
@@ -63,36 +67,44 @@ build() {
 }
 
 prepare() {
-    step "bringing the CMIP6 sample"
-    local data
-    data=$(echo "$venv"/lib/python3.*/site-packages/esmvaltool_sample_data/data)
-    [ -f "$data/$sample" ] || fail "the CMIP6 sample is not in $data"
+    step "putting real data into the bucket"
     # Only what an earlier demo made is removed.
     rm -rf "$out/bucket" "$out/results" "$out/gateway" "$out/gateway.log" "$out/gateway.toml"
-    mkdir -p "$out/bucket" "$out/results"
-    input=$out/bucket/$(basename "$sample")
-    cp "$data/$sample" "$input"
-    ncdump -h "$input" | grep -E '^\s(float ta|time = |.*ta:long_name|.*:source_id)' | head -n 4
+    mkdir -p "$out/bucket" "$out/results" "$out/gateway"
+    local packages sample
+    packages=$(echo "$venv"/lib/python3.*/site-packages)
+    for sample in "$cmip6" "$scenario"; do
+        cp "$packages/$sample" "$out/bucket/" || fail "the sample data is not in $packages"
+        echo "    $out/bucket/$(basename "$sample")"
+    done
 }
 
 start_lab() {
     step "starting a private Slurm with two nodes, the plugin, and a mizard on each"
-    "$programs/mizar-lab" up --dir "$lab" --nodes 2 || fail "the lab did not start"
+    "$programs/mizar-lab" up --dir "$lab" --nodes 2 >"$out/lab.txt" || fail "the lab did not start"
     # shellcheck disable=SC1090 # written by the lab
     . "$("$programs/mizar-lab" env --dir "$lab")"
     sinfo
 }
 
 start_gateway() {
-    step "starting the gateway: events of new objects in the bucket become climatology jobs"
-    mkdir -p "$out/gateway"
+    step "starting the gateway: events of new files become jobs"
     token=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
     (umask 077 && printf '%s\n' "$token" >"$out/gateway/tokens")
     cat >"$out/gateway/services.toml" <<TOML
 [[service]]
 name = "climatology"
 script = "$root/tests/demo/climatology.sbatch"
-filter = { type = "org.cmip6.file.published", suffix = ".nc" }
+filter = { type = "org.example.file.published", prefix = "ta_day_", suffix = ".nc" }
+args = [
+  { name = "input", type = "path", from = "subject", under = "$out/bucket" },
+  { name = "folder", value = "$out/results" },
+]
+
+[[service]]
+name = "warming"
+script = "$root/tests/demo/warming.sbatch"
+filter = { type = "org.example.file.published", prefix = "A1B_", suffix = ".nc" }
 args = [
   { name = "input", type = "path", from = "subject", under = "$out/bucket" },
   { name = "folder", value = "$out/results" },
@@ -115,96 +127,105 @@ TOML
 }
 
 gateway_listens() {
-    address=$(sed -n 's/.*address=\([0-9.]*:[0-9]*\).*/\1/p' "$out/gateway.log" | head -n 1)
+    address=$(sed -n 's/.*"address":"\([^"]*\)".*/\1/p' "$out/gateway.log" | head -n 1)
     [ -n "$address" ]
 }
 
-# Posts the event: a CloudEvent in binary mode, as a storage system sends it.
-post_event() {
+# Prints one CloudEvent in structured JSON: its id and the file it is about.
+event() {
+    printf '{"specversion": "1.0", "id": "%s", "source": "/demo/bucket", ' "$1"
+    printf '"type": "org.example.file.published", "subject": "%s"}' "$(basename "$2")"
+}
+
+# Posts both events as one batch.
+post_events() {
     curl --silent --show-error --fail-with-body --max-time 10 "http://$address/events" \
         --header "Authorization: Bearer $token" \
-        --header 'ce-specversion: 1.0' \
-        --header 'ce-id: demo-1' \
-        --header 'ce-source: /demo/bucket' \
-        --header 'ce-type: org.cmip6.file.published' \
-        --header "ce-subject: $(basename "$input")" \
-        --header 'Content-Type: application/json' \
-        --data "{\"bytes\": $(stat -c %s "$input")}" || fail "the gateway refused the event"
+        --header 'Content-Type: application/cloudevents-batch+json' \
+        --data "[$(event demo-1 "$cmip6"), $(event demo-2 "$scenario")]" ||
+        fail "the gateway refused the events"
     echo
 }
 
-# Prints one field of the only job in the ledger.
+gateway() { "$programs/mizar-gateway" --config "$out/gateway.toml" "$@"; }
+
+# Prints a field of the ledger's jobs, one a line, or of those of one service.
 job_field() {
-    "$programs/mizar-gateway" --config "$out/gateway.toml" jobs --json |
-        "$venv/bin/python" -c 'import json, sys
-jobs = json.load(sys.stdin)["jobs"]
-print(jobs[0][sys.argv[1]] if jobs and jobs[0][sys.argv[1]] is not None else "")' "$1"
+    gateway jobs --json ${2:+--service "$2"} | "$venv/bin/python" -c 'import json, sys
+for job in json.load(sys.stdin)["jobs"]:
+    print(job[sys.argv[1]])' "$1"
 }
 
-job_ended() {
-    local state
-    state=$(job_field state)
-    [ "$state" = "$shown" ] || printf '    %s\n' "$state"
-    shown=$state
-    case $state in completed | failed | cancelled | vanished | dead) return 0 ;; esac
-    return 1
+jobs_ended() {
+    local states
+    states=$(job_field state | tr '\n' ' ')
+    [ "$states" = "$shown" ] || printf '    %s\n' "$states"
+    shown=$states
+    ! grep -qE 'received|submitting|unsure|submitted|running' <<<"$states"
 }
 
-run_job() {
-    step "posting a CloudEvent that names the file, and the same one again"
-    post_event
-    post_event
-    step "waiting for its job"
+run_jobs() {
+    step "posting two CloudEvents, and the same ones again"
+    post_events
+    post_events
+    step "waiting for their jobs"
     shown=
-    wait_for "$job_end_s" job_ended || fail "the job did not end within $job_end_s s"
-    job=$(job_field slurm_job)
-    if [ "$shown" != completed ]; then
-        find "$out/gateway/jobs" -name '*.out' -exec cat {} + >&2
-        fail "the job's state is $shown: $(job_field reason)"
+    wait_for "$job_end_s" jobs_ended || fail "the jobs did not end within $job_end_s s"
+    gateway jobs
+    if [ "$shown" != "completed completed " ]; then
+        find "$out/gateway/jobs" -type f ! -name event.json -exec tail -n 20 {} + >&2
+        fail "not every event became one job that completed"
     fi
-    "$programs/mizar-gateway" --config "$out/gateway.toml" status
-    count=$("$programs/mizar-gateway" --config "$out/gateway.toml" jobs --json | grep -o '"marker"' | wc -l)
-    [ "$count" = 1 ] || fail "one event made $count jobs"
 }
 
-record_is_whole() { [ -s "$record/job.h5" ] && [ -s "$record/prov.json" ]; }
+record_is_whole() { [ -s "$1/job.h5" ] && [ -s "$1/prov.json" ]; }
+
+# Brings the report of a service's job and reads its provenance as others would.
+show_record() {
+    local job record
+    job=$(job_field slurm_job "$1")
+    record=$MIZAR_RECORD_DIR/$job
+    wait_for "$record_end_s" record_is_whole "$record" || fail "the record in $record is not complete"
+    "$programs/mizar" report "$job" --html "$out/results/$1.html" >/dev/null || fail "there is no report"
+    "$programs/mizar" report "$job" >"$out/results/$1.txt" || fail "there is no report"
+    cp "$record/prov.json" "$out/results/$1.prov.json"
+    cp "$record/job.h5" "$out/results/$1.telemetry.h5"
+    "$venv/bin/python" -c 'import prov.model, sys
+document = prov.model.ProvDocument.deserialize(sys.argv[1])
+print("    PROV of %s: %d statements, read by the Python package prov"
+      % (sys.argv[2], len(document.get_records())))' "$record/prov.json" "$1" ||
+        fail "the provenance is not PROV-JSON"
+}
 
 show_results() {
     step "what came back"
-    record=$MIZAR_RECORD_DIR/$job
-    wait_for "$record_end_s" record_is_whole || fail "the record in $record is not complete"
-    local name
-    name=$(basename "$input" .nc)
-    result=$out/results/$name.climatology.nc
-    map=$out/results/$name.climatology.png
-    page=$out/results/job-$job.html
-    summary=$out/results/job-$job.txt
-    [ -s "$result" ] || fail "there is no $result"
-    "$programs/mizar" plot "$result" "$map" || fail "the map was not drawn"
-    "$programs/mizar" report "$job" --html "$page" >/dev/null || fail "there is no report"
-    "$programs/mizar" report "$job" >"$summary" || fail "there is no report"
-    "$venv/bin/python" -c 'import prov.model, sys
-document = prov.model.ProvDocument.deserialize(sys.argv[1])
-print("PROV:", len(document.get_records()), "statements, read by the Python package prov")' \
-        "$record/prov.json" || fail "the provenance is not PROV-JSON"
-    cat "$summary"
+    climatology=$out/results/$(basename "$cmip6" .nc).climatology.nc
+    warming=$out/results/$(basename "$scenario" .nc).warming.nc
+    for result in "$climatology" "$warming"; do
+        [ -s "$result" ] || fail "there is no $result"
+        "$programs/mizar" plot "$result" "${result%.nc}.png" || fail "the map was not drawn"
+    done
+    show_record climatology
+    show_record warming
+    sed -n '1,/^Ranks/p' "$out/results/climatology.txt" | sed '$d'
 }
 
 build
 prepare
 start_lab
 start_gateway
-run_job
+run_jobs
 show_results
 
-step "the loop is closed: event demo-1 became Slurm job $job on two nodes"
+step "the loop is closed: two events became two jobs, each over two nodes"
 cat <<TXT
-    result       $result
-    map          $map
-    report       $page
-                 $summary
-    provenance   $record/prov.json
-    telemetry    $record/job.h5
-    event        $out/gateway/jobs (the event as the job got it, and its output)
+    results      $climatology
+                 $warming
+    maps         ${climatology%.nc}.png
+                 ${warming%.nc}.png
+    reports      $out/results/climatology.html (.txt)
+                 $out/results/warming.html (.txt)
+    provenance   $out/results/climatology.prov.json, warming.prov.json
+    telemetry    $out/results/climatology.telemetry.h5, warming.telemetry.h5
 Stopping everything; the files stay. Took ${SECONDS} s.
 TXT
