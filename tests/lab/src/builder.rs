@@ -237,6 +237,10 @@ impl LabBuilder {
                 limit_bytes: LONGEST_DIR_BYTES,
             });
         }
+        let speakable = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._+-".contains(byte);
+        if !dir.as_os_str().as_encoded_bytes().iter().all(speakable) {
+            return Err(LabError::DirUnspeakable { dir });
+        }
         home.lock = Some(take_lock(&dir)?);
         for stale in STALE {
             remove(&dir.join(stale))?;

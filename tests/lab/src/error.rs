@@ -43,6 +43,12 @@ pub enum LabError {
         /// The longest directory name accepted.
         limit_bytes: usize,
     },
+    /// Slurm's configuration could not name the directory.
+    #[error("{} cannot be written in Slurm's configuration; use letters, digits and any of / . _ + -", dir.display())]
+    DirUnspeakable {
+        /// The directory given.
+        dir: PathBuf,
+    },
     /// A number of nodes, CPUs or GPUs is out of range.
     #[error("{what} must be between {least} and {most}, not {found}")]
     OutOfRange {
