@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use mizar_core::clock::unix_ns;
+use mizar_core::clock::{monotonic_ns, unix_ns};
 use mizar_core::ids::JobId;
 use mizar_record::model::{Event, JobInfo, Methods, SCHEMA};
 use mizar_record::writer::{Rows, SegmentWriter};
@@ -18,6 +18,11 @@ use crate::shared::Counters;
 
 /// Rows of one job that wait in memory: 72 bytes each.
 const MAX_WAITING_ROWS: usize = 20_000;
+
+/// Until the next segment after HDF5 failed: a failed one is never quite given back, so each
+/// wait is twice the last.
+const FIRST_PAUSE_NS: i64 = 10_000_000_000;
+const LONGEST_PAUSE_NS: i64 = 900_000_000_000;
 
 /// What a segment begins with.
 #[derive(Clone, Debug)]
@@ -39,6 +44,13 @@ pub(crate) struct Recorder {
     /// Rows lost since: (from, reason).
     lost: Option<(i64, String)>,
     trouble: bool,
+    pause: Option<Pause>,
+}
+
+/// No new segment before then.
+struct Pause {
+    until_ns: i64,
+    length_ns: i64,
 }
 
 impl Recorder {
@@ -51,6 +63,7 @@ impl Recorder {
             events: Vec::new(),
             lost: None,
             trouble: false,
+            pause: None,
         }
     }
 
@@ -84,6 +97,16 @@ impl Recorder {
 
     /// Writes what waits; true if all of it is written.
     pub(crate) fn flush(&mut self, counters: &Counters) -> bool {
+        let paused = self
+            .pause
+            .as_ref()
+            .is_some_and(|pause| monotonic_ns() < pause.until_ns);
+        if self.writer.is_none() && paused {
+            if self.rows.count() > MAX_WAITING_ROWS {
+                self.lose_rows("record not writable", &counters.dropped_rows);
+            }
+            return false;
+        }
         match self.try_flush() {
             Ok(()) => {
                 if self.trouble {
@@ -113,7 +136,11 @@ impl Recorder {
         if let Some((from_ns, reason)) = self.lost.take() {
             self.events.push(Event::Gap {
                 from_ns,
-                to_ns: unix_ns(),
+                to_ns: self
+                    .rows
+                    .node_samples
+                    .first()
+                    .map_or_else(unix_ns, |row| row.time_ns),
                 reason,
             });
         }
@@ -165,16 +192,33 @@ impl Recorder {
         };
         let hdf5_failed = matches!(error, RecordError::Hdf5 { .. });
         if hdf5_failed {
-            // Part of the rows may be in the file: they are not written twice.
             self.writer = None;
+            let last_ns = self
+                .pause
+                .as_ref()
+                .map_or(FIRST_PAUSE_NS / 2, |pause| pause.length_ns);
+            let length_ns = (2 * last_ns).min(LONGEST_PAUSE_NS);
+            self.pause = Some(Pause {
+                until_ns: monotonic_ns() + length_ns,
+                length_ns,
+            });
         }
-        if (hdf5_failed && self.writer.is_none()) || self.rows.count() > MAX_WAITING_ROWS {
-            dropped_rows.fetch_add(self.rows.count() as u64, Ordering::Relaxed);
-            let oldest = self.rows.node_samples.first().map(|row| row.time_ns);
-            self.lost
-                .get_or_insert((oldest.unwrap_or_else(unix_ns), reason.to_owned()));
-            self.rows.clear();
+        // After a failure part of the rows may be in the file: they are not written twice.
+        if hdf5_failed || self.rows.count() > MAX_WAITING_ROWS {
+            self.lose_rows(reason, dropped_rows);
         }
+    }
+
+    fn lose_rows(&mut self, reason: &str, dropped_rows: &AtomicU64) {
+        dropped_rows.fetch_add(self.rows.count() as u64, Ordering::Relaxed);
+        let oldest_ns = self
+            .rows
+            .node_samples
+            .first()
+            .map_or_else(unix_ns, |row| row.time_ns);
+        self.lost
+            .get_or_insert_with(|| (oldest_ns, reason.to_owned()));
+        self.rows.clear();
     }
 
     /// Writes the last word and closes the segment; false if the record could not take it.

@@ -133,10 +133,12 @@ fn unreadable(events: &[Event], error: &RecordError) -> Gap {
         _ => None,
     });
     let from_ns = from_ns.unwrap_or(0);
+    let source = std::error::Error::source(error).map(|source| format!(": {source}"));
+    let reason = format!("{error}{}", source.unwrap_or_default());
     Gap {
         from_ns,
         to_ns: from_ns,
-        reason: error.to_string(),
+        reason,
     }
 }
 

@@ -70,6 +70,11 @@ impl Rows {
 pub struct SegmentWriter {
     segment: Segment,
     events: EventLog,
+    open: Option<Open>,
+    failed: bool,
+}
+
+struct Open {
     tables: Tables,
     file: File,
 }
@@ -122,8 +127,8 @@ impl SegmentWriter {
             Ok((file, tables)) => Ok(Self {
                 segment,
                 events,
-                tables,
-                file,
+                open: Some(Open { tables, file }),
+                failed: false,
             }),
             Err(error) => {
                 // What cannot be removed is an empty segment, which readers pass over.
@@ -144,16 +149,20 @@ impl SegmentWriter {
     ///
     /// # Errors
     /// [`RecordError::DiskFull`] leaves the segment usable: try again later.
-    /// After [`RecordError::Hdf5`] drop it.
+    /// After [`RecordError::Hdf5`] drop it; that costs its memory and file descriptor, so do
+    /// not begin new segments often.
     pub fn append(&mut self, rows: &Rows) -> Result<(), RecordError> {
         if rows.count() == 0 {
             return Ok(());
         }
         let path = self.segment.tables();
         require_space(&self.segment.folder, rows.size_bytes())?;
-        self.tables
-            .append(rows)
-            .map_err(RecordError::hdf5("append samples to", &path))
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        let appended = open.tables.append(rows);
+        self.failed |= appended.is_err();
+        appended.map_err(RecordError::hdf5("append samples to", &path))
     }
 
     /// Appends events durably.
@@ -168,13 +177,32 @@ impl SegmentWriter {
     ///
     /// # Errors
     /// [`RecordError::Hdf5`] if the last blocks could not be written.
-    pub fn close(self) -> Result<(), RecordError> {
+    pub fn close(mut self) -> Result<(), RecordError> {
         let path = self.segment.tables();
-        drop(self.tables);
-        self.file
-            .flush()
-            .map_err(RecordError::hdf5("flush", &path))?;
-        self.file.close().map_err(RecordError::hdf5("close", &path))
+        let Some(open) = &self.open else {
+            return Ok(());
+        };
+        let flushed = open.file.flush();
+        self.failed |= flushed.is_err();
+        flushed.map_err(RecordError::hdf5("flush", &path))?;
+        match self.open.take() {
+            Some(Open { tables, file }) => {
+                drop(tables);
+                file.close().map_err(RecordError::hdf5("close", &path))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for SegmentWriter {
+    /// After a failed write the file is not closed but forgotten: closing would mark a file
+    /// whose end is missing as whole, and HDF5 1.10 then refuses to open it, while it opens
+    /// what a killed writer left.
+    fn drop(&mut self) {
+        if self.failed {
+            std::mem::forget(self.open.take());
+        }
     }
 }
 

@@ -392,3 +392,61 @@ impl Drop for SmallDisk {
         let _ = nix::mount::umount2(&self.path, nix::mount::MntFlags::MNT_DETACH);
     }
 }
+
+/// Names the folder in the process that the next test runs itself in.
+const LIMITED: &str = "MIZAR_TEST_FILE_SIZE_LIMITED";
+
+/// A quota that `statvfs` does not see: writes fail inside the library.
+#[test]
+fn a_write_that_fails_inside_hdf5_shows_no_stack_and_keeps_what_was_flushed() {
+    if let Some(folder) = std::env::var_os(LIMITED) {
+        return run_into_the_limit(Path::new(&folder));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture"])
+        .arg("a_write_that_fails_inside_hdf5_shows_no_stack_and_keeps_what_was_flushed")
+        .env(LIMITED, folder.path())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{errors}");
+    assert!(!errors.contains("HDF5"), "{errors}");
+    let written = std::fs::read_to_string(folder.path().join("written")).unwrap();
+    let written: usize = written.parse().unwrap();
+    assert!(written >= 500, "{written}");
+    let node = read_job(folder.path()).unwrap().nodes.remove(0);
+    // What the failed append got through may be there too.
+    assert!(
+        node.task_samples.len() >= written,
+        "{written} {:?}",
+        node.gaps
+    );
+    let expected = rows(0, written as u64).task_samples;
+    assert_eq!(node.task_samples[..written], expected);
+}
+
+fn run_into_the_limit(folder: &Path) {
+    use nix::sys::resource::{Resource, setrlimit};
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    #[allow(
+        unsafe_code,
+        reason = "nix marks every change of a signal's handler unsafe"
+    )]
+    // SAFETY: no handler runs; the signal is ignored, so that the write fails instead.
+    unsafe {
+        signal(Signal::SIGXFSZ, SigHandler::SigIgn).unwrap();
+    }
+    let mut writer = SegmentWriter::create(folder, "n1", &begin("n1", 0)).unwrap();
+    let limit = 256 << 10;
+    setrlimit(Resource::RLIMIT_FSIZE, limit, limit).unwrap();
+    let mut written = 0;
+    let error = loop {
+        match writer.append(&rows(written, 100)) {
+            Ok(()) => written += 100,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, RecordError::Hdf5 { .. }), "{error}");
+    std::fs::write(folder.join("written"), written.to_string()).unwrap();
+}
