@@ -197,14 +197,18 @@ print("    PROV of %s: %d statements, read by the Python package prov"
         fail "the provenance is not PROV-JSON"
 }
 
+# Draws a variable of a result as a map.
+draw() {
+    [ -s "$1" ] || fail "there is no $1"
+    "$programs/mizar" plot "$1" "$2" --output "${1%.nc}.svg" >/dev/null || fail "the map was not drawn"
+}
+
 show_results() {
     step "what came back"
     climatology=$out/results/$(basename "$cmip6" .nc).climatology.nc
     warming=$out/results/$(basename "$scenario" .nc).warming.nc
-    for result in "$climatology" "$warming"; do
-        [ -s "$result" ] || fail "there is no $result"
-        "$programs/mizar" plot "$result" "${result%.nc}.png" || fail "the map was not drawn"
-    done
+    draw "$climatology" ta
+    draw "$warming" air_temperature
     show_record climatology
     show_record warming
     sed -n '1,/^Ranks/p' "$out/results/climatology.txt" | sed '$d'
@@ -221,8 +225,8 @@ step "the loop is closed: two events became two jobs, each over two nodes"
 cat <<TXT
     results      $climatology
                  $warming
-    maps         ${climatology%.nc}.png
-                 ${warming%.nc}.png
+    maps         ${climatology%.nc}.svg
+                 ${warming%.nc}.svg
     reports      $out/results/climatology.html (.txt)
                  $out/results/warming.html (.txt)
     provenance   $out/results/climatology.prov.json, warming.prov.json
