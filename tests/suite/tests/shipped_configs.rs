@@ -4,6 +4,8 @@
 
 use mizar_lab::binary;
 use mizar_suite::repository;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -62,19 +64,59 @@ fn the_daemon_accepts_its_example() {
     }
 }
 
+/// The example as a site has it: with a token, and with the scripts that its services name.
 #[test]
 fn the_gateway_accepts_its_example() {
     let shipped = shipped("gateway.");
     assert!(!shipped.is_empty(), "no example for mizar-gateway");
     for config in shipped {
-        let output = check("mizar-gateway", &config);
+        let site = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(config.parent().unwrap()).unwrap() {
+            let from = entry.unwrap().path();
+            if from.is_file() {
+                let text = std::fs::read_to_string(&from).unwrap();
+                let text = with_scripts_in(site.path(), &text);
+                std::fs::write(site.path().join(from.file_name().unwrap()), text).unwrap();
+            }
+        }
+        let token = site.path().join("token");
+        std::fs::write(&token, "0123456789abcdef0123456789abcdef0123456789abcdef\n").unwrap();
+        std::fs::set_permissions(&token, Permissions::from_mode(0o600)).unwrap();
+        let output = check(
+            "mizar-gateway",
+            &site.path().join(config.file_name().unwrap()),
+        );
         assert!(
             output.status.success(),
             "{}: {}",
             config.display(),
             text(&output)
         );
+        assert!(
+            text(&output).contains("# service "),
+            "no service in {}",
+            config.display()
+        );
     }
+}
+
+/// Moves the scripts that a services file names into `folder`, and makes them there.
+fn with_scripts_in(folder: &Path, services: &str) -> String {
+    let mut moved = String::new();
+    for line in services.lines() {
+        let named = line
+            .strip_prefix("script = \"")
+            .and_then(|rest| rest.split('"').next());
+        if let Some(name) = named.and_then(|path| Path::new(path).file_name()) {
+            let script = folder.join(name);
+            std::fs::write(&script, "#!/bin/sh\n").unwrap();
+            moved.push_str(&format!("script = {script:?}\n"));
+        } else {
+            moved.push_str(line);
+            moved.push('\n');
+        }
+    }
+    moved
 }
 
 #[test]
