@@ -330,6 +330,15 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_plugstack_conf_is_valid() {
+        let text = include_str!("../plugstack.conf.example");
+        let mut lines = text.lines().filter(|line| !line.starts_with('#'));
+        let words: Vec<&str> = lines.next().unwrap().split(' ').collect();
+        assert_eq!((words[0], lines.next()), ("optional", None));
+        assert_eq!(site(&words[2..]).1, Vec::<String>::new());
+    }
+
+    #[test]
     fn the_user_decides_over_the_sites_default() {
         let (on, _) = site(&["default=on", "sample=2s"]);
         let (off, _) = site(&["default=off"]);

