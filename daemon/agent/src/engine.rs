@@ -3,6 +3,8 @@
 //! It sleeps until a sample or a flush is due or the bell rings, so an idle daemon costs
 //! nothing. Jobs of one period are due together, and share one pass over /proc.
 
+mod ending;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,9 +30,6 @@ const IDLE_PERIOD_NS: i64 = 15_000_000_000;
 
 /// Between two passes over /proc, however many jobs and steps come.
 const MIN_PERIOD_NS: i64 = 100_000_000;
-
-/// Tries to write a job's last words before they are given up.
-const MAX_FAILED_ENDS: u32 = 12;
 
 /// The sampler.
 pub(crate) struct Engine {
@@ -90,23 +89,6 @@ impl Engine {
             .map(|track| track.due_ns.min(track.flush_due_ns))
             .min();
         due.unwrap_or(self.idle_due_ns)
-    }
-
-    /// Merges that the last daemon did not get to.
-    fn resume_merges(&self) {
-        let registry = self.shared.registry();
-        for job in registry
-            .jobs
-            .values()
-            .filter(|job| job.phase == Phase::Merging)
-        {
-            let folder =
-                mizar_record::folder::of_job(&self.shared.config.record_dir, JobId(job.info.id));
-            self.send(Work::Merge {
-                job: job.info.clone(),
-                folder,
-            });
-        }
     }
 
     fn send(&self, work: Work) -> bool {
@@ -360,87 +342,6 @@ impl Engine {
         {
             track.recorder.flush(&self.shared.counters);
             track.flush_due_ns = (now_ns / period_ns + 1) * period_ns;
-        }
-    }
-
-    /// Moves jobs that have left through their last phases.
-    fn end_jobs(&mut self) {
-        let limit_ns = i64::from(self.shared.config.job_idle_end_s) * 1_000_000_000;
-        let shared = Arc::clone(&self.shared);
-        let mut ended = Vec::new();
-        let mut registry = shared.registry();
-        for (id, track) in &mut self.tracks {
-            let Some(job) = registry.jobs.get_mut(id) else {
-                continue;
-            };
-            let idle_ns = track
-                .idle_since_ns
-                .map_or(0, |since_ns| monotonic_ns() - since_ns);
-            if job.phase == Phase::Running && idle_ns > limit_ns {
-                tracing::info!(job = %id, "no process is left and no epilog came: the job has ended");
-                job.end(unix_ns());
-                shared.save(job);
-                shared.ring();
-            }
-            if job.phase == Phase::Ending && job.outbox.is_empty() {
-                track.release(&mut self.processes);
-                track.due_ns = i64::MAX;
-                if self.shared.config.digest && !job.files.is_empty() {
-                    let work = Work::Digest {
-                        job: job.info.clone(),
-                        files: job.files.clone(),
-                    };
-                    if self.work.try_send(work).is_ok() {
-                        job.phase = Phase::Digesting;
-                    }
-                } else {
-                    job.phase = Phase::Digested;
-                }
-            }
-            if job.phase == Phase::Digested && job.outbox.is_empty() {
-                ended.push(*id);
-            }
-        }
-        drop(registry);
-        for id in ended {
-            self.close_job(id);
-        }
-    }
-
-    fn close_job(&mut self, id: JobId) {
-        let Some(track) = self.tracks.get_mut(&id) else {
-            return;
-        };
-        if track.failed_ends == 0 {
-            track.recorder.post([Event::End { time_ns: unix_ns() }]);
-        }
-        if !track.recorder.finish(&self.shared.counters) && track.failed_ends < MAX_FAILED_ENDS {
-            track.failed_ends += 1;
-            return;
-        }
-        let folder = track.recorder.folder();
-        let job = track.recorder.job().clone();
-        let Some(mut track) = self.tracks.remove(&id) else {
-            return;
-        };
-        if track.failed_ends >= MAX_FAILED_ENDS {
-            tracing::error!(job = %id, "the end of the record could not be written and is given up");
-        }
-        track.recorder.close();
-        let mut registry = self.shared.registry();
-        if let Some(known) = registry
-            .jobs
-            .get_mut(&id)
-            .filter(|job| job.phase == Phase::Digested)
-        {
-            known.phase = Phase::Merging;
-            self.shared.save(known);
-            drop(registry);
-            if !self.send(Work::Merge { job, folder }) {
-                tracing::warn!(job = %id, "too much is being merged; the record stays in parts");
-                self.shared.registry().jobs.remove(&id);
-                self.shared.state.remove(id);
-            }
         }
     }
 }

@@ -4,9 +4,11 @@
 //! A change both alters the state and leaves the record's event in the job's outbox, so that
 //! the two cannot disagree. No I/O here; [`crate::state`] keeps it on disk.
 
+mod views;
+
 use std::collections::BTreeMap;
 
-use mizar_api::{FileRole, FileUse, LiveJob, LiveStep, LiveTask, StepRegistration, TaskExit};
+use mizar_api::{FileRole, FileUse, StepRegistration, TaskExit};
 use mizar_core::ids::{JobId, Rank, StepId};
 use mizar_record::model::{Event, FileRecord, JobInfo, StepInfo, TaskInfo};
 use serde::{Deserialize, Serialize};
@@ -391,48 +393,5 @@ impl Job {
         self.files.push(record.clone());
         self.post([Event::File(record)]);
         Ok(())
-    }
-
-    /// Everything known, as events: how a new segment begins after a restart.
-    pub(crate) fn retell(&self) -> Vec<Event> {
-        let mut events = Vec::new();
-        for step in &self.steps {
-            events.push(Event::Step(step.info.clone()));
-            events.extend(step.tasks.iter().map(|task| Event::Task(task.info.clone())));
-        }
-        events.extend(self.files.iter().cloned().map(Event::File));
-        events.extend(self.script.iter().cloned().map(Event::Script));
-        events
-    }
-
-    /// What `mizar ps` shows.
-    pub(crate) fn live(&self) -> LiveJob {
-        let task = |task: &Task| LiveTask {
-            rank: task.info.rank,
-            pid: task.info.pid,
-            running: task.info.end_ns.is_none(),
-            cpus_busy: task.live.cpus_busy,
-            memory_bytes: task.live.memory_bytes,
-            io_bytes_per_s: task.live.io_bytes_per_s,
-            threads: task.live.threads,
-        };
-        let steps = self.steps.iter().filter(|step| step.info.end_ns.is_none());
-        LiveJob {
-            job: JobId(self.info.id),
-            uid: self.info.uid,
-            name: self.info.name.clone(),
-            node: self.node.clone(),
-            nodes: self.info.nodes.clone(),
-            start_ns: self.info.start_ns,
-            cpus: self.job_cpus,
-            memory_limit_bytes: self.memory_limit_bytes,
-            steps: steps
-                .map(|step| LiveStep {
-                    step: step.info.step,
-                    task_count: step.info.task_count,
-                    tasks: step.tasks.iter().map(task).collect(),
-                })
-                .collect(),
-        }
     }
 }

@@ -623,3 +623,30 @@ fn a_job_of_many_steps_does_not_grow_the_daemon_or_its_state() {
         (read_job(&daemon.record(JOB)).ok()?.nodes[0].steps.len() == 600).then_some(())
     });
 }
+
+#[test]
+fn systemd_hears_when_the_daemon_is_ready_and_when_it_stops() {
+    let mut daemon = Daemon::start("");
+    daemon.terminate();
+    let path = daemon.folder().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    let hear = || {
+        let mut state = [0; 64];
+        let count = socket.recv(&mut state).unwrap();
+        String::from_utf8_lossy(&state[..count]).into_owned()
+    };
+    let mut child = daemon
+        .command()
+        .env("NOTIFY_SOCKET", &path)
+        .spawn()
+        .unwrap();
+    assert_eq!(hear(), "READY=1");
+    daemon.ask(Request::Ping).unwrap();
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert_eq!(hear(), "STOPPING=1");
+    assert!(child.wait().unwrap().success());
+}
