@@ -179,6 +179,8 @@ fn resubmit(row: &Followed, mut change: Change, now_ms: i64, policy: &Policy) ->
     match row.verdict {
         Some(Verdict::Refused) => change.to = State::Dead,
         Some(Verdict::Unavailable) => change.next_ms = now_ms + policy.backoff_ms,
+        // The event is not to blame for a gateway that is killed again and again.
+        Some(Verdict::Interrupted) => {}
         Some(Verdict::Unknown) | None => {
             change.failed = true;
             change.next_ms = now_ms + policy.backoff(row.failures + 1);

@@ -79,6 +79,8 @@ words! {
         Refused = "refused",
         /// It may still arrive: look twice, then again.
         Unknown = "unknown",
+        /// The gateway itself was killed: as unknown, without counting.
+        Interrupted = "interrupted",
     }
 }
 
@@ -346,7 +348,7 @@ pub fn apply(connection: &Connection, now_ms: i64, changes: &[Change]) -> rusqli
 /// Makes every claim of a gateway that is gone doubtful: its sbatch may have succeeded.
 pub fn doubt_claims(connection: &Connection, now_ms: i64) -> rusqlite::Result<usize> {
     connection.execute(
-        "UPDATE jobs SET state = 'unsure', verdict = 'unknown', looks = 0, next_ms = 0,
+        "UPDATE jobs SET state = 'unsure', verdict = 'interrupted', looks = 0, next_ms = 0,
                 reason = 'the gateway stopped during submission', changed_ms = ?1
          WHERE state = 'submitting'",
         [now_ms],

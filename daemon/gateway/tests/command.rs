@@ -1,0 +1,92 @@
+//! The command line and the shipped files.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mizar-gateway"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn shipped_examples_are_accepted() {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["gateway.toml", "services.toml"] {
+        let text = std::fs::read_to_string(deploy.join(name)).unwrap();
+        // The example script and token are a site's to write.
+        let text = text
+            .replace("/opt/twins/monthly-mean.sh", "/bin/sh")
+            .replace("token_file", "#token_file");
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let config = folder.path().join("gateway.toml");
+    let output = run(&["--check-config", "--config", config.to_str().unwrap()]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let unit = std::fs::read_to_string(deploy.join("mizar-gateway.service")).unwrap();
+    assert!(
+        unit.contains("ExecStart=/usr/bin/mizar-gateway serve --config /etc/mizar/gateway.toml")
+    );
+}
+
+#[test]
+fn unknown_keys_and_missing_files_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("g.toml");
+    for (text, expected) in [
+        (
+            "state_dir='s'\nwork_dir='w'\nservices=[]\ncolour='red'\n",
+            "colour",
+        ),
+        ("work_dir='w'\nservices=[]\n", "state_dir"),
+        ("state_dir='s'\nwork_dir='w%j'\nservices=[]\n", "work_dir"),
+        (
+            "state_dir='s'\nwork_dir='w'\nservices=['no.toml']\n",
+            "no.toml",
+        ),
+        (
+            "listen='0.0.0.0:1'\nstate_dir='s'\nwork_dir='w'\nservices=[]\n",
+            "token_file",
+        ),
+        (
+            "state_dir='s'\nwork_dir='w'\nservices=[]\n[limits]\nnesting=0\n",
+            "limits.nesting",
+        ),
+    ] {
+        std::fs::write(&config, text).unwrap();
+        let output = run(&["--check-config", "--config", config.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(3), "{text}");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(told.contains(expected), "{told}");
+    }
+    assert_eq!(
+        run(&["status", "--config", "/nosuch"]).status.code(),
+        Some(3)
+    );
+    assert_eq!(run(&["jobs", "--state", "happy"]).status.code(), Some(2));
+    assert_eq!(run(&[]).status.code(), Some(2));
+}
+
+#[test]
+fn help_completions_and_manual_are_there() {
+    let help = String::from_utf8(run(&["--help"]).stdout).unwrap();
+    for part in ["Examples:", "Exit codes:", "dead-letters", "--check-config"] {
+        assert!(help.contains(part), "{help}");
+    }
+    for what in ["man", "bash", "zsh", "fish"] {
+        let output = run(&["generate", what]);
+        assert!(
+            output.status.success() && output.stdout.len() > 500,
+            "{what}"
+        );
+    }
+    assert_eq!(run(&["generate", "tcsh-of-sorts"]).status.code(), Some(1));
+}

@@ -1,0 +1,239 @@
+//! Runs the real `mizar-gateway` for tests: starts, kills, posts, reads its ledger.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// The built program.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_mizar-gateway");
+
+/// A gateway with its folders; killed on drop.
+pub struct Gateway {
+    pub dir: PathBuf,
+    pub address: SocketAddr,
+    child: Option<Child>,
+    agent: ureq::Agent,
+    token: Option<String>,
+}
+
+impl Gateway {
+    /// Writes a configuration under `dir`: `extra` goes into the file, `services` beside it.
+    pub fn prepare(dir: &Path, extra: &str, services: &str) -> Self {
+        // Freed before the gateway takes it; nobody else asks for a port in between in a test.
+        let address = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        fs::write(dir.join("services.toml"), services).unwrap();
+        let head = if extra.contains("state_dir") {
+            ""
+        } else {
+            "state_dir = \"state\"\n"
+        };
+        let config = format!(
+            "listen = \"{address}\"\nwork_dir = \"work\"\nservices = [\"services.toml\"]\n{head}{extra}"
+        );
+        fs::write(dir.join("gateway.toml"), config).unwrap();
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(30)))
+            .build()
+            .into();
+        Self {
+            dir: dir.to_owned(),
+            address,
+            child: None,
+            agent,
+            token: None,
+        }
+    }
+
+    pub fn start(&mut self) {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.dir.join("log"))
+            .unwrap();
+        let child = Command::new(PROGRAM)
+            .args(["serve", "--config"])
+            .arg(self.dir.join("gateway.toml"))
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        let started = Instant::now();
+        while TcpStream::connect(self.address).is_err() {
+            let ended = self.child.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "the gateway ended: {}", self.log());
+            assert!(
+                started.elapsed() < Duration::from_secs(20),
+                "not ready: {}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn token(&mut self, token: &str) {
+        self.token = Some(token.to_owned());
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// SIGTERM, and the exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        let mut child = self.child.take()?;
+        let pid = i32::try_from(child.id()).unwrap();
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGTERM,
+        )
+        .unwrap();
+        child.wait().unwrap().code()
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Posts a body; None if no answer came.
+    pub fn try_post(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Option<(u16, Value)> {
+        let mut request = self.agent.post(self.url(path));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut response = request.send(body).ok()?;
+        let status = response.status().as_u16();
+        Some((
+            status,
+            response.body_mut().read_json().unwrap_or(Value::Null),
+        ))
+    }
+
+    pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, Value) {
+        self.try_post(path, headers, body).expect("an answer")
+    }
+
+    /// Posts events with these ids as a batch.
+    pub fn try_batch(&self, ids: &[String]) -> Option<(u16, Value)> {
+        let events: Vec<_> = ids.iter().map(|id| event(id)).collect();
+        let body = json!(events).to_string();
+        self.try_post(
+            "/events",
+            &[("content-type", "application/cloudevents-batch+json")],
+            body.as_bytes(),
+        )
+    }
+
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let mut request = self.agent.get(self.url(path));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let mut response = request.call().unwrap();
+        (
+            response.status().as_u16(),
+            response.body_mut().read_to_string().unwrap(),
+        )
+    }
+
+    /// Runs a command on the same configuration.
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        Command::new(PROGRAM)
+            .args(arguments)
+            .arg("--config")
+            .arg(self.dir.join("gateway.toml"))
+            .output()
+            .unwrap()
+    }
+
+    /// All jobs of the ledger.
+    pub fn jobs(&self) -> Vec<Value> {
+        let output = self.command(&["jobs", "--json", "--limit", "1000000"]);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let listed: Value = serde_json::from_slice(&output.stdout).unwrap();
+        listed["jobs"].as_array().unwrap().clone()
+    }
+
+    /// Waits until `done` holds for all jobs.
+    pub fn wait_jobs(&self, limit: Duration, done: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let started = Instant::now();
+        loop {
+            let jobs = self.jobs();
+            if done(&jobs) {
+                return jobs;
+            }
+            assert!(started.elapsed() < limit, "still {jobs:#?}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// One CloudEvent.
+pub fn event(id: &str) -> Value {
+    json!({"specversion": "1.0", "id": id, "source": "/test", "type": "test", "data": {"n": 1}})
+}
+
+/// Writes an executable.
+pub fn program(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A small generator, good enough for times of faults (xorshift64*).
+pub struct Dice(u64);
+
+impl Dice {
+    /// From `MIZAR_FAULT_SEED`, or the clock; the seed is printed.
+    pub fn throw() -> Self {
+        let given = std::env::var("MIZAR_FAULT_SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok());
+        let seed = given.unwrap_or_else(|| mizar_core::clock::unix_ns().unsigned_abs()) | 1;
+        println!("MIZAR_FAULT_SEED={seed}");
+        Self(seed)
+    }
+
+    pub fn between(&mut self, low: u64, high: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        low + self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % (high - low)
+    }
+}

@@ -1,0 +1,184 @@
+//! Events on a real Slurm while gateway and slurmctld are killed at random moments: every
+//! event has exactly one job.
+//!
+//! `MIZAR_FAULT_EVENTS` sets the number of events (200 unless told), `MIZAR_FAULT_SEED` the
+//! moments; the seed is printed.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+
+mod harness;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use harness::{Dice, Gateway, program};
+use mizar_lab::Lab;
+use serde_json::Value;
+
+const DEFAULT_EVENTS: usize = 200;
+const BATCH: usize = 10;
+
+/// What ends a job in the ledger.
+const FINAL: [&str; 5] = ["completed", "failed", "cancelled", "vanished", "dead"];
+
+fn lab() -> Option<Lab> {
+    // Many CPUs on paper, so that jobs wait for nothing but the machine itself.
+    Lab::builder()
+        .nodes(2)
+        .cpus(32)
+        .memory_mib(64_000)
+        .slurm_conf_extra(
+            "MaxJobCount=20000\nMinJobAge=3600\nSchedulerParameters=batch_sched_delay=0,defer\n",
+        )
+        .start_or_skip()
+}
+
+fn gateway(lab: &Lab) -> Gateway {
+    let dir = lab.dir().join("gateway");
+    fs::create_dir(&dir).unwrap();
+    let script = dir.join("job.sh");
+    // O_APPEND keeps lines of concurrent jobs whole.
+    program(
+        &script,
+        &format!(
+            "#!/bin/sh\necho \"$1 $SLURM_JOB_ID\" >> {}/ran\n",
+            dir.display()
+        ),
+    );
+    let services = format!(
+        "[[service]]\nname = \"fault\"\nscript = \"{}\"\nargs = [{{ name = \"id\", from = \"id\" }}]\nsbatch = {{ time = \"5\", mem = 10 }}\n",
+        script.display()
+    );
+    let env: HashMap<_, _> = lab.env().into_iter().collect();
+    let extra = format!(
+        "[slurm]\nconf = \"{}\"\npoll_ms = 500\ngrace_ms = 3000\nbackoff_ms = 200\nsubmit_ms = 20000\n",
+        env["SLURM_CONF"]
+    );
+    Gateway::prepare(&dir, &extra, &services)
+}
+
+/// Sends all events in batches, each until it is acknowledged.
+fn send_all(gateway: &Arc<Mutex<Gateway>>, ids: &[String]) {
+    for batch in ids.chunks(BATCH) {
+        loop {
+            let answer = gateway.lock().unwrap().try_batch(batch);
+            if matches!(answer, Some((202, _))) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        std::thread::sleep(Duration::from_millis(30));
+    }
+}
+
+#[test]
+fn every_event_has_exactly_one_job_whatever_is_killed() {
+    let Some(mut lab) = lab() else { return };
+    let count = std::env::var("MIZAR_FAULT_EVENTS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let count: usize = count.unwrap_or(DEFAULT_EVENTS);
+    let mut dice = Dice::throw();
+    let ids: Vec<String> = (0..count).map(|n| format!("event-{n}")).collect();
+    let gateway = Arc::new(Mutex::new(gateway(&lab)));
+    gateway.lock().unwrap().start();
+    let started = Instant::now();
+    let sent = Arc::new(AtomicBool::new(false));
+    let sender = {
+        let (gateway, ids, sent) = (Arc::clone(&gateway), ids.clone(), Arc::clone(&sent));
+        std::thread::spawn(move || {
+            send_all(&gateway, &ids);
+            sent.store(true, Ordering::SeqCst);
+        })
+    };
+    let (mut gateway_kills, mut controller_kills) = (0, 0);
+    // Goes on until all are sent and both have been killed some times.
+    while !sent.load(Ordering::SeqCst) || gateway_kills < 4 || controller_kills < 2 {
+        std::thread::sleep(Duration::from_millis(dice.between(100, 1500)));
+        if dice.between(0, 3) < 2 {
+            let mut gateway = gateway.lock().unwrap();
+            gateway.kill();
+            gateway.start();
+            gateway_kills += 1;
+        } else {
+            lab.kill_slurmctld();
+            std::thread::sleep(Duration::from_millis(dice.between(0, 800)));
+            lab.start_slurmctld().unwrap();
+            controller_kills += 1;
+        }
+    }
+    sender.join().unwrap();
+    let limit = Duration::from_secs(60 + count as u64 / 5);
+    let gateway = gateway.lock().unwrap();
+    let jobs = gateway.wait_jobs(limit, |jobs| {
+        jobs.iter()
+            .all(|job| FINAL.contains(&job["state"].as_str().unwrap()))
+    });
+    check(&lab, &gateway, &ids, &jobs);
+    println!(
+        "{count} events, {gateway_kills} kills of the gateway, {controller_kills} of slurmctld, {:.0} s",
+        started.elapsed().as_secs_f64()
+    );
+}
+
+/// Compares ledger, queue, and what the jobs themselves wrote.
+fn check(lab: &Lab, gateway: &Gateway, ids: &[String], jobs: &[Value]) {
+    let ledger: BTreeMap<&str, &Value> = jobs
+        .iter()
+        .map(|job| (job["event_id"].as_str().unwrap(), job))
+        .collect();
+    assert_eq!(ledger.len(), jobs.len(), "one row per event");
+    assert_eq!(
+        ledger.keys().copied().collect::<BTreeSet<_>>(),
+        ids.iter().map(String::as_str).collect()
+    );
+    let mut ran: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut starts = 0;
+    for line in fs::read_to_string(gateway.dir.join("ran")).unwrap().lines() {
+        let (event, job) = line.split_once(' ').unwrap();
+        ran.entry(event.to_owned())
+            .or_default()
+            .insert(job.to_owned());
+        starts += 1;
+    }
+    let mut queue = lab.command("squeue");
+    queue.args(["-h", "-t", "all", "--Format=JobID:|,Comment:|"]);
+    let queue = String::from_utf8(lab.run_output(queue).unwrap().stdout).unwrap();
+    let mut marked: HashMap<String, Vec<&str>> = HashMap::new();
+    for line in queue.lines() {
+        let mut fields = line.split('|');
+        let (id, marker) = (fields.next().unwrap(), fields.next().unwrap());
+        let event = marker.split('.').next().unwrap().to_owned();
+        marked.entry(event).or_default().push(id);
+    }
+    let (mut vanished, mut generations) = (0, 0);
+    for (event, row) in &ledger {
+        let state = row["state"].as_str().unwrap();
+        let marker = row["marker"].as_str().unwrap();
+        generations += usize::from(marker.contains('.'));
+        let jobs = ran.get(*event).map_or(0, BTreeSet::len);
+        let in_queue = marked
+            .get(marker.split('.').next().unwrap())
+            .map_or(0, Vec::len);
+        assert!(in_queue <= 1, "{event} has {in_queue} jobs in Slurm: {row}");
+        match state {
+            "completed" => assert_eq!((jobs, in_queue), (1, 1), "{event}: {row}"),
+            // slurmctld forgot a job that had started; Slurm ends such a job, or it ended.
+            "vanished" => {
+                vanished += 1;
+                assert!(jobs <= 1, "{event} ran as {:?}: {row}", ran.get(*event));
+            }
+            // A restarted slurmctld may end a job whose node it has not heard of.
+            "failed" | "cancelled" => assert!(jobs <= 1, "{event}: {row}"),
+            _ => panic!("{event} is {state}: {row}"),
+        }
+    }
+    println!(
+        "ledger {}, events that ran {}, starts {starts}, forgotten before start {generations}, after start {vanished}",
+        ledger.len(),
+        ran.len()
+    );
+}
