@@ -120,9 +120,9 @@ ifeq ($(PLUGIN),yes)
 	@mv -f $(DESTDIR)$(PREFIX)/lib/slurm/.spank_mizar.so.new $(DESTDIR)$(PREFIX)/lib/slurm/spank_mizar.so
 endif
 	@install -m 644 modulefiles/mizar/$(version) modulefiles/mizar/$(version).lua $(module_dir)/
-	@for unit in $(wildcard daemon/*/*.service daemon/*/systemd/*.service); do \
+	@for unit in $(wildcard daemon/*/*/*.service); do \
 	  sed 's|/usr/local|$(PREFIX)|g' $$unit > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; done
-	@install -m 644 examples/*.sbatch $(wildcard daemon/*/*.example.*) $(share)/doc/mizar/examples/
+	@install -m 644 examples/*.sbatch $(wildcard daemon/*/*.example.* daemon/*/deploy/*.toml slurm-plugin/*.example) $(share)/doc/mizar/examples/
 	@$(release)/mizar man > $(share)/man/man1/mizar.1
 	@$(release)/mizar completions bash > $(share)/bash-completion/completions/mizar
 	@$(release)/mizar completions zsh > $(share)/zsh/site-functions/_mizar
