@@ -125,7 +125,7 @@ impl Spank {
         (code == SUCCESS && value != NO_VAL).then_some(value)
     }
 
-    /// CPUs of the job on this node.
+    /// CPUs of the step on this node (of the job in its batch script).
     pub(crate) fn cpus(&self) -> Option<u32> {
         let mut value = 0_u16;
         // SAFETY: the handle is the current hook's; the item takes a pointer to 16 bits.

@@ -57,6 +57,7 @@ pub(crate) struct Facts {
     pub(crate) task_count: u32,
     /// The global rank of each task on this node.
     pub(crate) local_ranks: Vec<u32>,
+    /// Those of the step on this node.
     pub(crate) cpus: Option<u32>,
     pub(crate) memory_mib: Option<u64>,
     pub(crate) command: Vec<String>,
@@ -196,6 +197,22 @@ impl Facts {
         (Environment { common, tasks }, problem)
     }
 
+    /// CPUs of the job on this node. Slurm's item counts those of the step alone, so the job's
+    /// list decides where it has more.
+    fn job_cpus(&self, lookup: Lookup<'_>) -> Option<u32> {
+        let of_job = || {
+            let nodes = nodelist::expand(&lookup("SLURM_JOB_NODELIST")?).ok()?;
+            let node = self.node(lookup);
+            let index = nodes.iter().position(|name| *name == node)?;
+            let layout = lookup("SLURM_JOB_CPUS_PER_NODE")?;
+            rendezvous::parse_tasks_per_node(&layout)
+                .ok()?
+                .get(index)
+                .copied()
+        };
+        of_job().max(self.cpus)
+    }
+
     fn tasks(&self) -> impl Iterator<Item = Task> + '_ {
         let node_index = self.node_index;
         (0..)
@@ -226,7 +243,7 @@ impl Facts {
             } else {
                 self.task_count
             },
-            job_cpus: self.cpus,
+            job_cpus: self.job_cpus(lookup),
             job_memory_mib: self.memory_mib,
             command: shortened(&self.command),
             cwd: self.cwd.clone(),
@@ -484,6 +501,21 @@ mod tests {
             let (set, problem) = environment(&facts(StepId(0), "python"), &slurm(&[wrong]));
             assert!(problem.is_some() && !set.contains_key("RANK"), "{wrong:?}");
             assert_eq!(set["MIZAR_JOB_ID"], "7");
+        }
+    }
+
+    #[test]
+    fn a_small_step_of_a_large_job_reports_the_cpus_of_the_job() {
+        let small = facts(StepId(1), "python");
+        for (cpus_per_node, expected) in [
+            ("8(x2),16,8", Some(16)),
+            ("8(x2)", Some(4)),
+            ("1(x4)", Some(4)),
+            ("x", Some(4)),
+        ] {
+            let variables = slurm(&[("SLURM_JOB_CPUS_PER_NODE", cpus_per_node)]);
+            let cpus = small.job_cpus(&|name| variables.get(name).cloned());
+            assert_eq!(cpus, expected, "{cpus_per_node}");
         }
     }
 

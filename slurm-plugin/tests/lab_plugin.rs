@@ -436,3 +436,46 @@ fn the_ranks_of_mpirun_do_not_inherit_a_rank_of_slurm() {
         "{output}"
     );
 }
+
+#[test]
+fn ranks_meet_at_the_address_and_port_that_they_were_given() {
+    const MEET: &str = "import os, socket, time
+place = (os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT']))
+if os.environ['RANK'] == '0':
+    with socket.create_server(place) as server:
+        peers = [server.accept()[0] for _ in range(int(os.environ['WORLD_SIZE']) - 1)]
+        print('met', sorted(peer.recv(9).decode() for peer in peers))
+else:
+    for _ in range(300):
+        try:
+            peer = socket.create_connection(place)
+            break
+        except ConnectionRefusedError:
+            time.sleep(0.1)
+    peer.sendall(os.environ['RANK'].encode())
+";
+    let Some(site) = Site::start("default=on") else {
+        return;
+    };
+    if !site.lab.has_namespaces() {
+        println!("SKIP: root, for nodes whose names resolve");
+        return;
+    }
+    if site
+        .lab
+        .command("python3")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        println!("SKIP: python3");
+        return;
+    }
+    let output = site.srun(&["-N2", "-n4", "python3", "-c", MEET]);
+    assert_eq!(
+        stdout(&output),
+        "met ['1', '2', '3']\n",
+        "{}",
+        stderr(&output)
+    );
+}
