@@ -1,0 +1,269 @@
+//! `mizar report`, `mizar ps` and `mizar plot` as users run them, on records and files on disk.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use mizar_core::clock;
+use mizar_record::merge::{Merged, merge};
+use mizar_record::model::{Event, JobRecord, NodeRecord, SCHEMA};
+use mizar_record::writer::{Rows, SegmentWriter};
+use mizar_report::synthetic::{START_NS, Shape, record};
+
+fn mizar(arguments: &[&str], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mizar"))
+        .args(arguments)
+        .env("MIZAR_SOCKET", folder.join("nobody.sock"))
+        .env_remove("MIZAR_RECORD_DIR")
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn refused(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Writes a record as `mizard` does; the writers stay open while the job runs.
+fn write(record: &JobRecord, record_dir: &Path) -> (PathBuf, Vec<SegmentWriter>) {
+    let folder = record_dir.join(record.job.id.to_string());
+    std::fs::create_dir(&folder).unwrap();
+    let mut open = Vec::new();
+    for node in &record.nodes {
+        let begin = Event::Begin {
+            time_ns: record.job.start_ns,
+            schema: SCHEMA.to_owned(),
+            job: Box::new(record.job.clone()),
+            node: node.node.clone(),
+            job_cpus: node.job_cpus,
+            memory_limit_bytes: node.memory_limit_bytes,
+            methods: node.methods.clone(),
+            mizar: mizar_core::VERSION.to_owned(),
+        };
+        let mut writer = SegmentWriter::create(&folder, &node.node, &begin).unwrap();
+        writer.append_events(&events(record, node)).unwrap();
+        let rows = Rows {
+            task_samples: node.task_samples.clone(),
+            step_samples: node.step_samples.clone(),
+            node_samples: node.node_samples.clone(),
+            own_cost: node.own_cost.clone(),
+        };
+        writer.append(&rows).unwrap();
+        open.push(writer);
+    }
+    if record.job.end_ns.is_some() {
+        for writer in open.drain(..) {
+            writer.close().unwrap();
+        }
+        assert!(matches!(merge(&folder).unwrap(), Merged::Written(_)));
+    }
+    (folder, open)
+}
+
+fn events(record: &JobRecord, node: &NodeRecord) -> Vec<Event> {
+    let mut events: Vec<Event> = node.steps.iter().cloned().map(Event::Step).collect();
+    events.extend(node.tasks.iter().cloned().map(Event::Task));
+    events.extend(node.files.iter().cloned().map(Event::File));
+    events.extend(node.script.iter().cloned().map(Event::Script));
+    events.extend(record.job.end_ns.map(|time_ns| Event::End { time_ns }));
+    events
+}
+
+#[test]
+fn a_finished_job_is_reported_as_text_json_and_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = record(&Shape {
+        memory_limit_gib: Some(32),
+        ..Shape::default()
+    });
+    let (path, _) = write(&job, folder.path());
+    let record_dir = folder.path().to_str().unwrap();
+
+    let text = said(&mizar(
+        &["report", "1234", "--record-dir", record_dir],
+        folder.path(),
+    ));
+    assert!(
+        text.contains("CPU efficiency  100.0 % (4.00 of 4 CPUs busy)"),
+        "{text}"
+    );
+    assert!(text.contains("#SBATCH --mem="), "{text}");
+
+    let json = said(&mizar(
+        &["report", path.to_str().unwrap(), "--json"],
+        folder.path(),
+    ));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["schema"], "mizar-report/1");
+    assert_eq!(json["cpu"]["used_s"], 240.0);
+    assert_eq!(json["ranks"].as_array().unwrap().len(), 4);
+    assert_eq!(
+        json["provenance"]["outputs"][0]["path"],
+        "/scratch/alice/out.nc"
+    );
+
+    let page = folder.path().join("report.html");
+    let arguments = [
+        "report",
+        "1234",
+        "--record-dir",
+        record_dir,
+        "--html",
+        page.to_str().unwrap(),
+    ];
+    assert_eq!(
+        said(&mizar(&arguments, folder.path())).trim(),
+        page.to_str().unwrap()
+    );
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("data-figure=\"cpu.efficiency\" data-value=\"1.0\""));
+}
+
+#[test]
+fn a_running_job_is_in_ps_and_has_a_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut job = record(&Shape {
+        running: true,
+        ..Shape::default()
+    });
+    let later_ns = clock::unix_ns() - START_NS - 61_000_000_000;
+    job.job.start_ns += later_ns;
+    for node in &mut job.nodes {
+        node.task_samples
+            .iter_mut()
+            .for_each(|sample| sample.time_ns += later_ns);
+        node.tasks
+            .iter_mut()
+            .for_each(|task| task.start_ns += later_ns);
+        node.steps
+            .iter_mut()
+            .for_each(|step| step.start_ns += later_ns);
+    }
+    let (_, _open) = write(&job, folder.path());
+    let record_dir = folder.path().to_str().unwrap();
+
+    let text = said(&mizar(&["ps", "--record-dir", record_dir], folder.path()));
+    assert_eq!(text.lines().count(), 3, "{text}");
+    assert!(text.contains("2.00 of 2"), "{text}");
+    let json = said(&mizar(
+        &["ps", "1234", "--json", "--record-dir", record_dir],
+        folder.path(),
+    ));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["rows"][1]["node"], "n2");
+    assert_eq!(json["rows"][1]["source"], "record");
+    let none = said(&mizar(
+        &["ps", "77", "--record-dir", record_dir],
+        folder.path(),
+    ));
+    assert!(
+        none.starts_with("Job 77 is not running, or not watched.\n"),
+        "{none}"
+    );
+
+    let report = said(&mizar(
+        &["report", "1234", "--record-dir", record_dir],
+        folder.path(),
+    ));
+    assert!(
+        report.starts_with("Job 1234 · synthetic · running\n"),
+        "{report}"
+    );
+}
+
+#[test]
+fn what_is_not_there_is_said_with_where_it_was_sought() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = folder.path().join("nowhere");
+    let nowhere = nowhere.to_str().unwrap();
+    let message = refused(&mizar(
+        &["report", "5", "--record-dir", nowhere],
+        folder.path(),
+    ));
+    assert!(
+        message.contains(nowhere) && message.contains("MIZAR_RECORD_DIR"),
+        "{message}"
+    );
+    let message = refused(&mizar(&["report", "five"], folder.path()));
+    assert!(
+        message.contains("`five` is neither a job's number nor"),
+        "{message}"
+    );
+    let message = refused(&mizar(&["ps", "--record-dir", nowhere], folder.path()));
+    assert!(
+        message.contains("nobody.sock") && message.contains(nowhere),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_cmip6_field_becomes_a_map_and_a_wrong_file_a_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = folder.path().join("map.svg");
+    let picture = picture.to_str().unwrap();
+    let text = folder.path().join("notes.nc");
+    std::fs::write(&text, "not a NetCDF file").unwrap();
+    let message = refused(&mizar(
+        &["plot", text.to_str().unwrap(), "-o", picture],
+        folder.path(),
+    ));
+    assert!(message.contains("notes.nc"), "{message}");
+    let Some(sample) = cmip6_sample() else {
+        println!("SKIP: no CMIP6 sample data (tests/tools/venv.sh fetches it)");
+        return;
+    };
+    let sample = sample.to_str().unwrap();
+    said(&mizar(
+        &["plot", sample, "ta", "-o", picture],
+        folder.path(),
+    ));
+    let drawn = std::fs::read_to_string(picture).unwrap();
+    assert!(
+        drawn.contains("Air Temperature (ta)") && drawn.contains(">K<"),
+        "{drawn}"
+    );
+    let message = refused(&mizar(
+        &["plot", sample, "nope", "-o", picture],
+        folder.path(),
+    ));
+    assert!(
+        message.contains("no variable `nope`; the file has ta"),
+        "{message}"
+    );
+}
+
+fn cmip6_sample() -> Option<PathBuf> {
+    let venv = std::env::var_os("MIZAR_VENV")
+        .map(PathBuf::from)
+        .or_else(|| {
+            let cache = std::env::var_os("XDG_CACHE_HOME")
+                .map(PathBuf::from)
+                .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))?;
+            Some(cache.join("mizar/venv"))
+        })?;
+    let mut found = Vec::new();
+    let mut folders = vec![venv.join("lib")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let wanted = path.to_string_lossy().contains("esmvaltool_sample_data");
+            if path.is_dir() && (wanted || name.starts_with("python3") || name == "site-packages") {
+                folders.push(path);
+            } else if wanted && name.ends_with(".nc") {
+                found.push(path);
+            }
+        }
+    }
+    found.into_iter().min()
+}
