@@ -105,7 +105,7 @@ fn a_cloud_event_becomes_a_watched_mpi_job() {
     check_job(&lab, job, &input, &result);
 }
 
-/// Checks record, provenance and report of a job whose one step of four ranks made `result`
+/// Checks record, provenance and report of a job whose last step, of four ranks, made `result`
 /// from `input`.
 fn check_job(lab: &Lab, job: u32, input: &Path, result: &Path) {
     let folder = lab.record_dir().join(job.to_string());
@@ -115,11 +115,12 @@ fn check_job(lab: &Lab, job: u32, input: &Path, result: &Path) {
     let record = record_of(&folder);
     assert_eq!(record["attributes"]["schema"], "mizar-record/1");
     assert_eq!(record["attributes"]["job_id"], job.to_string());
-    assert_eq!(
-        record["ranks"],
-        json!([[0, 0], [0, 1], [0, 2], [0, 3]]),
-        "{record:#}"
-    );
+    // A step that crashed while starting was tried once more: the last is the one that counts.
+    let ranks = record["ranks"].as_array().unwrap();
+    let step = ranks.iter().filter_map(|pair| pair[0].as_u64()).max();
+    let step = step.unwrap_or_else(|| panic!("no rank was seen: {record:#}"));
+    let of_step = |pair: &&Value| pair[0] == step;
+    assert_eq!(ranks.iter().filter(of_step).count(), 4, "{record:#}");
     for node in ["n1", "n2"] {
         let rows = record["tables"][node]["task_samples"]
             .as_u64()
@@ -149,8 +150,8 @@ fn check_job(lab: &Lab, job: u32, input: &Path, result: &Path) {
         report["cpu"]
     );
     let ranks = report["ranks"].as_array().unwrap();
-    let of_step = |step: &str| ranks.iter().filter(|rank| rank["step"] == step).count();
-    assert_eq!(of_step("0"), 4, "{ranks:#?}");
+    let of_step = |rank: &&Value| rank["step"] == step.to_string();
+    assert_eq!(ranks.iter().filter(of_step).count(), 4, "{ranks:#?}");
 }
 
 /// The daemon's death is no business of the job's, and its successor carries on.
