@@ -32,6 +32,7 @@ use anyhow::Context;
 use clap::Parser;
 use mizar_core::clock::unix_ns;
 use mizar_node::process::ProcessTable;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, Overrides};
@@ -44,6 +45,9 @@ use crate::worker::Work;
 
 /// Work that waits for a worker.
 const MAX_WAITING_WORK: usize = 4096;
+
+/// Open files that are asked for.
+const WANTED_FILES: u64 = 16_384;
 
 /// Watches the jobs of a compute node and writes their records.
 #[derive(Debug, Parser)]
@@ -132,6 +136,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         None => {}
     }
+    raise_file_limit();
     let config = Config::load(arguments.config.as_deref(), arguments.overrides)?;
     if arguments.check_config {
         print!("{}", config.to_toml());
@@ -141,6 +146,19 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(serve(config))
+}
+
+/// Lets the daemon keep files of many processes open, as far as the site allows.
+fn raise_file_limit() {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return;
+    };
+    // What is not allowed is not needed: readers go by the limit that is in effect.
+    let _ = setrlimit(
+        Resource::RLIMIT_NOFILE,
+        soft.max(WANTED_FILES.min(hard)),
+        hard,
+    );
 }
 
 /// The daemon's life.

@@ -650,3 +650,43 @@ fn systemd_hears_when_the_daemon_is_ready_and_when_it_stops() {
     assert_eq!(hear(), "STOPPING=1");
     assert!(child.wait().unwrap().success());
 }
+
+#[test]
+fn a_user_who_asks_too_often_is_told_to_wait() {
+    if !is_root() {
+        println!("SKIP: becoming another user needs root");
+        return;
+    }
+    let daemon = Daemon::start("max_user_requests_per_s = 1\n");
+    until("the limit is met", || {
+        daemon
+            .ask_as_nobody(&Request::Ping)
+            .contains("requests a second")
+            .then_some(())
+    });
+    daemon.ask(Request::Ping).unwrap();
+}
+
+#[test]
+fn a_requeued_job_begins_anew() {
+    let daemon = Daemon::start("sample_ms = 100\nflush_ms = 100\n");
+    let tasks = [Task::sleeping(), Task::sleeping()];
+    daemon.register(JOB, STEP, &[&tasks[0], &tasks[1]]);
+    until("the first run is on disk", || {
+        (read_job(&daemon.record(JOB)).ok()?.nodes[0]
+            .task_samples
+            .len()
+            > 2)
+        .then_some(())
+    });
+    let mut again = support::registration(JOB, STEP, &[&tasks[0]]);
+    again.restart_count = 1;
+    daemon.ask(Request::RegisterStep(Box::new(again))).unwrap();
+    let record = until("the second run is on disk", || {
+        let record = read_job(&daemon.record(JOB)).ok()?;
+        let sampled = record.job.restart_count == 1 && record.nodes[0].task_samples.len() > 2;
+        sampled.then_some(record)
+    });
+    assert_eq!(record.nodes[0].tasks.len(), 1);
+    assert!(record.nodes[0].task_samples.iter().all(|row| row.rank == 0));
+}

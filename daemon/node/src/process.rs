@@ -14,8 +14,9 @@ mod files;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{SysconfVar, sysconf};
 
 pub use self::files::{Stat, parse_io, parse_stat};
@@ -101,7 +102,8 @@ pub struct ProcessTable {
     trees: HashMap<i32, Tree>,
     pass: u32,
     kept_files: usize,
-    must_refresh: bool,
+    max_kept_files: usize,
+    must_relink: bool,
     tick_ns: u64,
     page_bytes: u64,
     buffer: Vec<u8>,
@@ -124,7 +126,8 @@ impl ProcessTable {
             trees: HashMap::new(),
             pass: 0,
             kept_files: 0,
-            must_refresh: false,
+            max_kept_files: max_kept_files(),
+            must_relink: false,
             tick_ns: 1_000_000_000 / ask(SysconfVar::CLK_TCK, 100).max(1),
             page_bytes: ask(SysconfVar::PAGE_SIZE, 4096),
             buffer: vec![0; BUFFER_BYTES],
@@ -152,7 +155,7 @@ impl ProcessTable {
                     },
                 );
                 // Children may have been met before their task was known.
-                self.must_refresh = true;
+                self.must_relink = true;
                 true
             }
             _ => false,
@@ -185,9 +188,9 @@ impl ProcessTable {
     /// What listing /proc says; the table is then as it was.
     pub fn pass(&mut self) -> io::Result<()> {
         self.pass = self.pass.wrapping_add(1);
-        let refresh = self.must_refresh || self.pass.is_multiple_of(REFRESH_PASSES);
-        self.must_refresh = false;
-        let mut fresh = Vec::new();
+        let refresh = self.pass.is_multiple_of(REFRESH_PASSES);
+        let relink = std::mem::take(&mut self.must_relink);
+        let (mut fresh, mut linked) = (Vec::new(), Vec::new());
         for entry in std::fs::read_dir(&self.proc)? {
             let Ok(entry) = entry else { continue };
             let Some(pid) = pid_of(entry.file_name().as_encoded_bytes()) else {
@@ -196,8 +199,10 @@ impl ProcessTable {
             match self.known.get_mut(&pid) {
                 Some(known) => {
                     known.pass = self.pass;
-                    if refresh && known.task.is_none() {
+                    if known.task.is_none() && refresh {
                         fresh.push(pid);
+                    } else if known.task.is_none() && relink {
+                        linked.push(pid);
                     }
                 }
                 None => fresh.push(pid),
@@ -216,7 +221,7 @@ impl ProcessTable {
             }
         }
         self.forget_gone();
-        for pid in fresh {
+        for pid in fresh.into_iter().chain(linked) {
             let task = self.task_of(pid);
             if let Some(known) = self.known.get_mut(&pid) {
                 known.task = task;
@@ -338,21 +343,20 @@ impl ProcessTable {
     }
 
     fn read_stat(&mut self, pid: i32) -> Option<Stat> {
-        let file = File::open(self.path(pid, "stat")).ok()?;
+        let file = File::open(path(&self.proc, pid, "stat")).ok()?;
         parse_stat(reread(&file, &mut self.buffer)?)
     }
 
     fn reread_stat(&mut self, pid: i32) -> Option<Stat> {
-        let path = self.path(pid, "stat");
         let known = self.known.get_mut(&pid)?;
         let opened = known.stat.is_none();
         let file = match known.stat.take() {
             Some(file) => file,
-            None => File::open(path).ok()?,
+            None => File::open(path(&self.proc, pid, "stat")).ok()?,
         };
         self.kept_files -= usize::from(!opened);
         let stat = parse_stat(reread(&file, &mut self.buffer)?);
-        if self.kept_files < MAX_KEPT_FILES {
+        if self.kept_files < self.max_kept_files {
             known.stat = Some(file);
             self.kept_files += 1;
         }
@@ -360,25 +364,32 @@ impl ProcessTable {
     }
 
     fn reread_io(&mut self, pid: i32) -> Option<[u64; 4]> {
-        let path = self.path(pid, "io");
         let known = self.known.get_mut(&pid)?;
         let opened = known.io.is_none();
         let file = match known.io.take() {
             Some(file) => file,
-            None => File::open(path).ok()?,
+            None => File::open(path(&self.proc, pid, "io")).ok()?,
         };
         self.kept_files -= usize::from(!opened);
         let counts = parse_io(reread(&file, &mut self.buffer)?);
-        if self.kept_files < MAX_KEPT_FILES {
+        if self.kept_files < self.max_kept_files {
             known.io = Some(file);
             self.kept_files += 1;
         }
         counts
     }
+}
 
-    fn path(&self, pid: i32, name: &str) -> PathBuf {
-        self.proc.join(pid.to_string()).join(name)
-    }
+fn path(proc: &Path, pid: i32, name: &str) -> PathBuf {
+    proc.join(pid.to_string()).join(name)
+}
+
+/// Half of what the process may open, so that sockets and records always can.
+fn max_kept_files() -> usize {
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((0, 0));
+    usize::try_from(soft / 2)
+        .unwrap_or(MAX_KEPT_FILES)
+        .min(MAX_KEPT_FILES)
 }
 
 fn pid_of(name: &[u8]) -> Option<i32> {

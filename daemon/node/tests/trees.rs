@@ -322,6 +322,23 @@ fn no_cgroup_of_slurm_is_none() {
     assert_eq!(StepCgroup::of_process(&Fixture::new().roots, 9), None);
 }
 
+#[test]
+fn a_process_that_may_open_few_files_still_reads_all() {
+    use nix::sys::resource::{Resource, setrlimit};
+    setrlimit(Resource::RLIMIT_NOFILE, 40, 40).unwrap();
+    let fixture = Fixture::new();
+    for index in 0..100 {
+        fixture.process(100 + index, if index == 0 { 1 } else { 100 }, 10, 5);
+    }
+    let mut table = ProcessTable::new(&fixture.roots);
+    assert!(table.watch(100, None));
+    for _ in 0..3 {
+        table.pass().unwrap();
+        let usage = table.read()[&100];
+        assert_eq!((usage.processes, usage.rchar_bytes), (100, 100 * 100));
+    }
+}
+
 const SECOND_NS: i64 = 1_000_000_000;
 
 #[test]
