@@ -121,7 +121,7 @@ ifeq ($(PLUGIN),yes)
 endif
 	@install -m 644 modulefiles/mizar/$(version) modulefiles/mizar/$(version).lua $(module_dir)/
 	@for unit in $(wildcard daemon/*/*/*.service); do \
-	  sed 's|/usr/local|$(PREFIX)|g' $$unit > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; done
+	  sed -E 's|^ExecStart=/usr(/local)?/|ExecStart=$(PREFIX)/|' $$unit > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; done
 	@install -m 644 examples/*.sbatch $(wildcard daemon/*/*.example.* daemon/*/deploy/*.toml slurm-plugin/*.example) $(share)/doc/mizar/examples/
 	@$(release)/mizar man > $(share)/man/man1/mizar.1
 	@$(release)/mizar completions bash > $(share)/bash-completion/completions/mizar

@@ -16,6 +16,7 @@ programs=$CARGO_TARGET_DIR/debug
 venv=${MIZAR_VENV:-$cache/venv}
 lab=$out/lab
 # How long each stage may take, in seconds.
+lab_start_s=20
 gateway_start_s=20
 job_end_s=120
 record_end_s=30
@@ -46,6 +47,7 @@ wait_for() {
 }
 
 gateway_pid=
+lab_starting=
 stop() {
     local status=$?
     trap - EXIT
@@ -53,6 +55,8 @@ stop() {
         kill "$gateway_pid" 2>/dev/null || true
         wait "$gateway_pid" 2>/dev/null || true
     fi
+    # A lab that was interrupted while it started goes on starting: it is stopped when it is up.
+    [ -z "$lab_starting" ] || wait_for "$lab_start_s" test -e "$lab/lab.json" || true
     [ ! -x "$programs/mizar-lab" ] || "$programs/mizar-lab" down --dir "$lab" >/dev/null || status=1
     exit "$status"
 }
@@ -81,7 +85,9 @@ prepare() {
 
 start_lab() {
     step "starting a private Slurm with two nodes, the plugin, and a mizard on each"
+    lab_starting=yes
     "$programs/mizar-lab" up --dir "$lab" --nodes 2 >"$out/lab.txt" || fail "the lab did not start"
+    lab_starting=
     # shellcheck disable=SC1090 # written by the lab
     . "$("$programs/mizar-lab" env --dir "$lab")"
     sinfo
