@@ -150,7 +150,8 @@ fn check_job(lab: &Lab, job: u32, input: &Path, result: &Path) {
         report["cpu"]
     );
     let ranks = report["ranks"].as_array().unwrap();
-    let of_step = |rank: &&Value| rank["step"] == step.to_string();
+    let step = step.to_string();
+    let of_step = |rank: &&Value| rank["step"] == step.as_str();
     assert_eq!(ranks.iter().filter(of_step).count(), 4, "{ranks:#?}");
 }
 
