@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::StorageError;
+use super::btree::{self, Bytes};
 use super::convert::{Conversion, Output};
 use super::decode::{DecodeError, Pipeline, Scratch};
 use super::index::ChunkIndex;
@@ -346,11 +347,26 @@ impl Netcdf4 {
         if let Some(index) = stored.index.get() {
             return Ok(index);
         }
-        let chunks = stored
-            .array
-            .chunks()
-            .map_err(|failure| self.library_failed(failure))?;
         let base = self.user_block_bytes;
+        let grid = stored
+            .extents
+            .iter()
+            .zip(shape)
+            .map(|(extent, len)| extent.div_ceil(*len));
+        let grid_count = grid.fold(1_usize, usize::saturating_mul);
+        let bytes = Bytes {
+            file: &self.file,
+            base,
+            file_bytes: self.file_bytes,
+        };
+        let own = btree::chunks(bytes, stored.array.address, shape.len(), grid_count);
+        let chunks = match own {
+            Some(chunks) => chunks,
+            None => stored
+                .array
+                .chunks()
+                .map_err(|failure| self.library_failed(failure))?,
+        };
         let index = ChunkIndex::new(&chunks, shape, &stored.extents, base, self.file_bytes)
             .map_err(|problem| StorageError::Damaged {
                 path: self.path.clone(),
