@@ -167,6 +167,7 @@ impl Engine {
             node: job.node.clone(),
             job_cpus: job.job_cpus,
             memory_limit_bytes: job.memory_limit_bytes,
+            sample_ms: job.sample_ms,
             methods,
         };
         let mut recorder = Recorder::new(preamble, self.shared.config.record_dir.clone());

@@ -97,6 +97,7 @@ enum Part {
 }
 
 fn main() -> ExitCode {
+    environment::spare_file_locks();
     let arguments = Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("MIZARD_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
@@ -247,4 +248,21 @@ fn start_engine(
     Ok(std::thread::Builder::new()
         .name("sampler".to_owned())
         .spawn(move || engine.run())?)
+}
+
+mod environment {
+    #![allow(
+        unsafe_code,
+        reason = "changing the environment is unsafe once threads exist"
+    )]
+
+    /// HDF5 locks files it opens and fails where the file system has no locks (Lustre without
+    /// `flock`). Segments are created exclusively, so the lock protects nothing.
+    pub(super) fn spare_file_locks() {
+        const VARIABLE: &str = "HDF5_USE_FILE_LOCKING";
+        if std::env::var_os(VARIABLE).is_none() {
+            // SAFETY: called first thing in `main`, while there is one thread.
+            unsafe { std::env::set_var(VARIABLE, "FALSE") }
+        }
+    }
 }

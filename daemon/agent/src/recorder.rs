@@ -31,6 +31,7 @@ pub(crate) struct Preamble {
     pub(crate) node: String,
     pub(crate) job_cpus: Option<u32>,
     pub(crate) memory_limit_bytes: Option<u64>,
+    pub(crate) sample_ms: u32,
     pub(crate) methods: Methods,
 }
 
@@ -157,6 +158,7 @@ impl Recorder {
             node,
             job_cpus,
             memory_limit_bytes,
+            sample_ms,
             methods,
         } = self.preamble.clone();
         let folder = folder::create(&self.record_dir, JobId(job.id), job.uid, job.gid)?;
@@ -167,6 +169,7 @@ impl Recorder {
             node: node.clone(),
             job_cpus,
             memory_limit_bytes,
+            sample_ms: Some(sample_ms),
             methods,
             mizar: mizar_core::VERSION.to_owned(),
         };
