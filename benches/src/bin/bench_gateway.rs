@@ -244,7 +244,7 @@ fn cache() -> anyhow::Result<std::path::PathBuf> {
 fn submission(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
     let lab = Lab::builder()
         .nodes(1)
-        .slurm_conf_extra("MaxJobCount=100000\nSchedulerParameters=batch_sched_delay=0,defer\n")
+        .slurm_conf_extra("MaxJobCount=100000\nSchedulerParameters=batch_sched_delay=0\n")
         .start()
         .context("the lab")?;
     let mut sinfo = lab.command("sinfo");

@@ -79,7 +79,7 @@ pub fn by_marker(jobs: Vec<JobReport>) -> HashMap<Marker, Vec<JobReport>> {
 /// The job to keep of several with one marker: the one on record, else the oldest that was not
 /// cancelled, else the oldest.
 #[must_use]
-pub fn keep<'a>(jobs: &'a [JobReport], on_record: Option<JobId>) -> Option<&'a JobReport> {
+pub fn keep(jobs: &[JobReport], on_record: Option<JobId>) -> Option<&JobReport> {
     let recorded = jobs.iter().find(|job| Some(job.id) == on_record);
     let live = |job: &&JobReport| job.state.phase() != Phase::Cancelled;
     let oldest = || jobs.iter().filter(live).min_by_key(|job| job.id);

@@ -31,7 +31,7 @@ fn lab() -> Option<Lab> {
         .cpus(32)
         .memory_mib(64_000)
         .slurm_conf_extra(
-            "MaxJobCount=20000\nMinJobAge=3600\nSchedulerParameters=batch_sched_delay=0,defer\n",
+            "MaxJobCount=20000\nMinJobAge=3600\nSchedulerParameters=batch_sched_delay=0,sched_interval=1,default_queue_depth=10000\n",
         )
         .start_or_skip()
 }
@@ -95,8 +95,14 @@ fn every_event_has_exactly_one_job_whatever_is_killed() {
         })
     };
     let (mut gateway_kills, mut controller_kills) = (0, 0);
-    // Goes on until all are sent and both have been killed some times.
-    while !sent.load(Ordering::SeqCst) || gateway_kills < 4 || controller_kills < 2 {
+    // Goes on while events come in and jobs are made of them, and until both have been killed
+    // some times.
+    let least = Duration::from_millis(20 * count as u64);
+    while !sent.load(Ordering::SeqCst)
+        || started.elapsed() < least
+        || gateway_kills < 4
+        || controller_kills < 2
+    {
         std::thread::sleep(Duration::from_millis(dice.between(100, 1500)));
         if dice.between(0, 3) < 2 {
             let mut gateway = gateway.lock().unwrap();

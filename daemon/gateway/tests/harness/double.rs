@@ -5,18 +5,20 @@
 //! `refuse-queued`, `refuse`, `away`, `no-id`; an empty list means success. While the file
 //! `away` exists, squeue finds no controller.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::program;
 
 /// The double and its state.
-pub struct Double {
+pub(crate) struct Double {
     dir: PathBuf,
 }
 
 impl Double {
-    pub fn new(dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path) -> Self {
         let dir = dir.join("double");
         fs::create_dir(&dir).unwrap();
         for name in ["jobs", "faults", "calls"] {
@@ -70,18 +72,18 @@ while IFS='|' read -r id m; do echo "$id|$s|0|None|$m|$m|"; done < $D/jobs
     }
 
     /// The `[slurm]` table that uses the double, with short times.
-    pub fn config(&self) -> String {
+    pub(crate) fn config(&self) -> String {
         format!(
             "[slurm]\nbin_dir = \"{}\"\npoll_ms = 100\ngrace_ms = 300\nsubmit_ms = 1500\nbackoff_ms = 50\nmax_attempts = 3\n",
             self.dir.display()
         )
     }
 
-    pub fn faults(&self, faults: &[&str]) {
+    pub(crate) fn faults(&self, faults: &[&str]) {
         fs::write(self.dir.join("faults"), faults.join("\n") + "\n").unwrap();
     }
 
-    pub fn set_away(&self, away: bool) {
+    pub(crate) fn set_away(&self, away: bool) {
         let path = self.dir.join("away");
         if away {
             fs::write(path, "").unwrap()
@@ -90,17 +92,17 @@ while IFS='|' read -r id m; do echo "$id|$s|0|None|$m|$m|"; done < $D/jobs
         }
     }
 
-    pub fn set_state(&self, state: &str) {
+    pub(crate) fn set_state(&self, state: &str) {
         fs::write(self.dir.join("state"), state).unwrap();
     }
 
     /// Forgets all jobs, as a controller does that lost its state.
-    pub fn lose(&self) {
+    pub(crate) fn lose(&self) {
         fs::write(self.dir.join("jobs"), "").unwrap();
     }
 
     /// Markers of the accepted jobs.
-    pub fn markers(&self) -> Vec<String> {
+    pub(crate) fn markers(&self) -> Vec<String> {
         let text = fs::read_to_string(self.dir.join("jobs")).unwrap();
         text.lines()
             .map(|line| line.split_once('|').unwrap().1.to_owned())
@@ -108,7 +110,7 @@ while IFS='|' read -r id m; do echo "$id|$s|0|None|$m|$m|"; done < $D/jobs
     }
 
     /// Command lines of all sbatch commands.
-    pub fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         fs::read_to_string(self.dir.join("calls"))
             .unwrap()
             .lines()

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 /// The built program.
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_mizar-gateway");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_mizar-gateway");
 
 /// A gateway with its folders; killed on drop.
-pub struct Gateway {
-    pub dir: PathBuf,
-    pub address: SocketAddr,
+pub(crate) struct Gateway {
+    pub(crate) dir: PathBuf,
+    pub(crate) address: SocketAddr,
     child: Option<Child>,
     agent: ureq::Agent,
     token: Option<String>,
@@ -25,7 +25,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// Writes a configuration under `dir`: `extra` goes into the file, `services` beside it.
-    pub fn prepare(dir: &Path, extra: &str, services: &str) -> Self {
+    pub(crate) fn prepare(dir: &Path, extra: &str, services: &str) -> Self {
         // Freed before the gateway takes it; nobody else asks for a port in between in a test.
         let address = TcpListener::bind("127.0.0.1:0")
             .unwrap()
@@ -55,7 +55,7 @@ impl Gateway {
         }
     }
 
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let log = fs::File::options()
             .create(true)
             .append(true)
@@ -82,12 +82,12 @@ impl Gateway {
         }
     }
 
-    pub fn token(&mut self, token: &str) {
+    pub(crate) fn token(&mut self, token: &str) {
         self.token = Some(token.to_owned());
     }
 
     /// SIGKILL.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -95,7 +95,7 @@ impl Gateway {
     }
 
     /// SIGTERM, and the exit code.
-    pub fn stop(&mut self) -> Option<i32> {
+    pub(crate) fn stop(&mut self) -> Option<i32> {
         let mut child = self.child.take()?;
         let pid = i32::try_from(child.id()).unwrap();
         nix::sys::signal::kill(
@@ -106,16 +106,16 @@ impl Gateway {
         child.wait().unwrap().code()
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// Posts a body; None if no answer came.
-    pub fn try_post(
+    pub(crate) fn try_post(
         &self,
         path: &str,
         headers: &[(&str, &str)],
@@ -136,12 +136,12 @@ impl Gateway {
         ))
     }
 
-    pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, Value) {
+    pub(crate) fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, Value) {
         self.try_post(path, headers, body).expect("an answer")
     }
 
     /// Posts events with these ids as a batch.
-    pub fn try_batch(&self, ids: &[String]) -> Option<(u16, Value)> {
+    pub(crate) fn try_batch(&self, ids: &[String]) -> Option<(u16, Value)> {
         let events: Vec<_> = ids.iter().map(|id| event(id)).collect();
         let body = json!(events).to_string();
         self.try_post(
@@ -151,7 +151,7 @@ impl Gateway {
         )
     }
 
-    pub fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
         let mut request = self.agent.get(self.url(path));
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
@@ -164,7 +164,7 @@ impl Gateway {
     }
 
     /// Runs a command on the same configuration.
-    pub fn command(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
         Command::new(PROGRAM)
             .args(arguments)
             .arg("--config")
@@ -174,7 +174,7 @@ impl Gateway {
     }
 
     /// All jobs of the ledger.
-    pub fn jobs(&self) -> Vec<Value> {
+    pub(crate) fn jobs(&self) -> Vec<Value> {
         let output = self.command(&["jobs", "--json", "--limit", "1000000"]);
         assert!(
             output.status.success(),
@@ -186,14 +186,25 @@ impl Gateway {
     }
 
     /// Waits until `done` holds for all jobs.
-    pub fn wait_jobs(&self, limit: Duration, done: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    pub(crate) fn wait_jobs(&self, limit: Duration, done: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let started = Instant::now();
         loop {
             let jobs = self.jobs();
             if done(&jobs) {
                 return jobs;
             }
-            assert!(started.elapsed() < limit, "still {jobs:#?}\n{}", self.log());
+            if started.elapsed() > limit {
+                let mut states = std::collections::BTreeMap::new();
+                for job in &jobs {
+                    *states.entry(job["state"].to_string()).or_insert(0) += 1;
+                }
+                let log = self.log();
+                let end: Vec<_> = log.lines().rev().take(40).collect();
+                panic!(
+                    "still {states:?} after {limit:?}; last in the log:\n{}",
+                    end.join("\n")
+                );
+            }
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -206,22 +217,22 @@ impl Drop for Gateway {
 }
 
 /// One CloudEvent.
-pub fn event(id: &str) -> Value {
+pub(crate) fn event(id: &str) -> Value {
     json!({"specversion": "1.0", "id": id, "source": "/test", "type": "test", "data": {"n": 1}})
 }
 
 /// Writes an executable.
-pub fn program(path: &Path, text: &str) {
+pub(crate) fn program(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// A small generator, good enough for times of faults (xorshift64*).
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
     /// From `MIZAR_FAULT_SEED`, or the clock; the seed is printed.
-    pub fn throw() -> Self {
+    pub(crate) fn throw() -> Self {
         let given = std::env::var("MIZAR_FAULT_SEED")
             .ok()
             .and_then(|seed| seed.parse().ok());
@@ -230,7 +241,7 @@ impl Dice {
         Self(seed)
     }
 
-    pub fn between(&mut self, low: u64, high: u64) -> u64 {
+    pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
