@@ -68,6 +68,10 @@ pub struct NodeRecord {
     pub job_cpus: Option<u32>,
     /// Memory limit of the job here.
     pub memory_limit_bytes: Option<u64>,
+    /// Milliseconds between samples that were asked for when the record began.
+    pub sample_ms: Option<u32>,
+    /// Release of the daemon that wrote last; empty if unknown.
+    pub mizar: String,
     /// How each kind of figure was obtained.
     pub methods: Methods,
     /// Steps seen here.
@@ -285,6 +289,9 @@ pub enum Event {
         job_cpus: Option<u32>,
         /// Memory limit here.
         memory_limit_bytes: Option<u64>,
+        /// Milliseconds between samples that are asked for.
+        #[serde(default)]
+        sample_ms: Option<u32>,
         /// How figures are obtained.
         methods: Methods,
         /// Release of the daemon.

@@ -232,7 +232,9 @@ fn fold(events: &[Event], record: &mut NodeRecord) -> (Option<JobInfo>, Option<i
                 job,
                 job_cpus,
                 memory_limit_bytes,
+                sample_ms,
                 methods,
+                mizar,
                 ..
             } => {
                 let start_ns = info
@@ -244,7 +246,9 @@ fn fold(events: &[Event], record: &mut NodeRecord) -> (Option<JobInfo>, Option<i
                 });
                 record.job_cpus = *job_cpus;
                 record.memory_limit_bytes = *memory_limit_bytes;
+                record.sample_ms = *sample_ms;
                 record.methods = methods.clone();
+                record.mizar.clone_from(mizar);
                 end_ns = None;
             }
             Event::End { time_ns } => end_ns = Some(*time_ns),

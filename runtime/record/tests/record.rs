@@ -28,6 +28,7 @@ fn begin(node: &str, restart_count: u32) -> Event {
         node: node.to_owned(),
         job_cpus: Some(4),
         memory_limit_bytes: None,
+        sample_ms: Some(1000),
         methods: Methods {
             cpu: "process tree".to_owned(),
             ..Methods::default()
@@ -449,4 +450,28 @@ fn run_into_the_limit(folder: &Path) {
     };
     assert!(matches!(error, RecordError::Hdf5 { .. }), "{error}");
     std::fs::write(folder.join("written"), written.to_string()).unwrap();
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_line_of_events_is_too_strange(bytes: Vec<u8>) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("n1.0.jsonl"), &bytes).unwrap();
+        let _ = read_job(folder.path());
+    }
+
+    #[test]
+    fn half_a_line_is_ignored_wherever_it_was_cut(cut in 1_usize..400) {
+        let folder = tempfile::tempdir().unwrap();
+        let first = serde_json::to_string(&begin("n1", 0)).unwrap() + "\n";
+        let second = serde_json::to_string(&Event::End { time_ns: 7 }).unwrap();
+        let lines = first.clone() + &second;
+        let cut = cut.min(lines.len());
+        std::fs::write(folder.path().join("n1.0.jsonl"), &lines.as_bytes()[..cut]).unwrap();
+        match read_job(folder.path()) {
+            Ok(record) => proptest::prop_assert!(cut >= first.len() && !record.complete),
+            Err(RecordError::Missing { .. }) => proptest::prop_assert!(cut < first.len()),
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
