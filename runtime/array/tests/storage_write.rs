@@ -411,3 +411,66 @@ fn what_netcdf_cannot_hold_is_refused() {
     assert!(matches!(result, Err(WriteError::Io { .. })));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+/// A folder on a file system of this size, seen by the calling thread alone.
+fn small_disk(size_bytes: usize) -> Option<tempfile::TempDir> {
+    use nix::mount::{MsFlags, mount};
+    let folder = tempfile::tempdir().unwrap();
+    let none: Option<&str> = None;
+    let options = format!("size={size_bytes}");
+    let mounted = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
+        .and_then(|()| mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none))
+        .and_then(|()| {
+            let options = Some(options.as_str());
+            mount(
+                Some("tmpfs"),
+                folder.path(),
+                Some("tmpfs"),
+                MsFlags::empty(),
+                options,
+            )
+        });
+    match mounted {
+        Ok(()) => Some(folder),
+        Err(error) => {
+            println!("SKIP: no privilege to mount a small file system ({error})");
+            None
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_under_the_final_name() {
+    let Some(folder) = small_disk(400 << 10) else {
+        return;
+    };
+    let path = folder.path().join("a.nc");
+    for deflate_level in [Some(1), None] {
+        let options = WriteOptions {
+            deflate_level,
+            shuffle: false,
+        };
+        let mut dataset = climate();
+        dataset.dimensions[0].len = 300;
+        let mut writer = Writer::create(&path, &dataset, &options).unwrap();
+        let mut state = 1_u32;
+        let noise: Vec<f32> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state as f32
+        })
+        .take(300 * 2400)
+        .collect();
+        let result = writer
+            .write_f32(0, &[0..300, 0..40, 0..60], &noise)
+            .and_then(|()| writer.commit())
+            .unwrap_err();
+        assert!(result.to_string().contains("a.nc"), "{result}");
+        assert!(result.to_string().contains("No space left"), "{result}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+    // The library still works.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let path = elsewhere.path().join("b.nc");
+    let dataset = written(&path, &WriteOptions::default());
+    check_own_reading(&path, &dataset);
+}
