@@ -47,6 +47,7 @@ fn write(record: &JobRecord, record_dir: &Path) -> (PathBuf, Vec<SegmentWriter>)
             node: node.node.clone(),
             job_cpus: node.job_cpus,
             memory_limit_bytes: node.memory_limit_bytes,
+            sample_ms: node.sample_ms,
             methods: node.methods.clone(),
             mizar: mizar_core::VERSION.to_owned(),
         };

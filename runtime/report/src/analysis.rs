@@ -298,7 +298,8 @@ fn one_step(
 }
 
 fn provenance(record: &JobRecord) -> Provenance {
-    let plain = mizar_record::provenance::of_job(record, "");
+    let mizard_version = record.nodes.first().map_or("", |node| node.mizar.as_str());
+    let plain = mizar_record::provenance::of_job(record, mizard_version);
     let files = || record.nodes.iter().flat_map(|node| &node.files);
     let script = record.nodes.iter().find_map(|node| node.script.as_ref());
     Provenance {
@@ -356,7 +357,11 @@ fn measurement(record: &JobRecord, intervals: Vec<f64>, rank_count: usize) -> Me
             .iter()
             .map(|node| node.node_samples.len())
             .sum(),
-        interval_asked_s: None,
+        interval_asked_s: record
+            .nodes
+            .iter()
+            .find_map(|node| node.sample_ms)
+            .map(|sample_ms| f64::from(sample_ms) / 1e3),
         interval_max_s: intervals.iter().copied().reduce(f64::max),
         interval_median_s: median(intervals),
         own_cpu_s,

@@ -361,7 +361,7 @@ pub struct Measurement {
     pub task_reading_count: usize,
     /// Readings of nodes.
     pub node_reading_count: usize,
-    /// Seconds between readings that were asked for, if the record tells.
+    /// Seconds between readings that were asked for when the record began.
     pub interval_asked_s: Option<f64>,
     /// Seconds between readings as measured: the median.
     pub interval_median_s: Option<f64>,

@@ -112,6 +112,8 @@ fn node(shape: &Shape, index: u32, end_ns: i64) -> NodeRecord {
         node: format!("n{}", index + 1),
         job_cpus: Some(shape.cpus_per_node),
         memory_limit_bytes: shape.memory_limit_gib.map(|gib| gib * GIB),
+        sample_ms: Some(1000),
+        mizar: mizar_core::VERSION.to_owned(),
         methods: Methods {
             cpu: "utime + stime of /proc, children included".to_owned(),
             memory: "resident memory of the processes, summed".to_owned(),

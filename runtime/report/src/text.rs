@@ -345,8 +345,14 @@ fn measurement(out: &mut String, report: &Report) {
         .interval_median_s
         .map_or_else(String::new, |median| {
             format!(
-                ", every {} (at most {})",
+                ", every {} ({}at most {})",
                 format::duration(median),
+                measured
+                    .interval_asked_s
+                    .map_or_else(String::new, |asked_s| format!(
+                        "asked: {}, ",
+                        format::duration(asked_s)
+                    )),
                 measured
                     .interval_max_s
                     .map_or_else(String::new, format::duration)
