@@ -336,13 +336,24 @@ impl Engine {
     fn flush(&mut self) {
         let now_ns = monotonic_ns();
         let period_ns = i64::from(self.shared.config.flush_ms) * 1_000_000;
-        for track in self
-            .tracks
-            .values_mut()
-            .filter(|track| track.flush_due_ns <= now_ns)
-        {
-            track.recorder.flush(&self.shared.counters);
-            track.flush_due_ns = (now_ns / period_ns + 1) * period_ns;
+        let mut flushed = Vec::new();
+        for (id, track) in &mut self.tracks {
+            if track.flush_due_ns <= now_ns || track.recorder.is_full() {
+                track.recorder.flush(&self.shared.counters);
+                track.flush_due_ns = (now_ns / period_ns + 1) * period_ns;
+                flushed.push(*id);
+            }
+        }
+        if flushed.is_empty() {
+            return;
+        }
+        let mut registry = self.shared.registry();
+        for id in flushed {
+            if let Ok(job) = registry.job_mut(id)
+                && std::mem::take(&mut job.unsaved)
+            {
+                self.shared.save(job);
+            }
         }
     }
 }

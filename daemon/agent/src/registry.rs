@@ -16,10 +16,13 @@ use serde::{Deserialize, Serialize};
 use crate::config::SAMPLE_MS_RANGE;
 
 /// Files that one job may report on one node; more are not taken.
-pub(crate) const MAX_FILES: usize = 10_000;
+pub(crate) const MAX_FILES: usize = 4096;
+
+/// Files that all jobs together may have reported.
+const MAX_ALL_FILES: usize = 16 * MAX_FILES;
 
 /// Ended steps of a job that are remembered; earlier ones are in its record only.
-const MAX_ENDED_STEPS: usize = 256;
+const MAX_ENDED_STEPS: usize = 64;
 
 /// Events that wait while a disk is full.
 pub(crate) const MAX_OUTBOX: usize = 4 * MAX_FILES;
@@ -113,6 +116,8 @@ pub(crate) enum RegistryError {
     },
     #[error("job {0} has reported {MAX_FILES} files already")]
     TooManyFiles(JobId),
+    #[error("the jobs of this node have reported {MAX_ALL_FILES} files already")]
+    TooManyFilesHere,
 }
 
 /// All jobs.
@@ -171,6 +176,16 @@ impl Registry {
         job.phase = Phase::Running;
         job.add_step(step, arrival);
         Ok(())
+    }
+
+    /// Is there room for the name of one more file?
+    pub(crate) fn require_room_for_file(&self) -> Result<(), RegistryError> {
+        let count: usize = self.jobs.values().map(|job| job.files.len()).sum();
+        if count < MAX_ALL_FILES {
+            Ok(())
+        } else {
+            Err(RegistryError::TooManyFilesHere)
+        }
     }
 
     /// Tasks with processes left, all jobs.

@@ -21,7 +21,8 @@ use crate::shared::Shared;
 
 /// Longest texts of a registration that are kept.
 const MAX_TEXT_BYTES: usize = 4096;
-const MAX_ARGUMENTS: usize = 256;
+const MAX_COMMAND_BYTES: usize = 8192;
+const MAX_VARIABLES: usize = 16;
 const MAX_NODE_LIST_BYTES: usize = 64 << 10;
 /// Users whose request rate is remembered.
 const MAX_USERS: usize = 1024;
@@ -48,7 +49,9 @@ impl From<RegistryError> for Refusal {
             RegistryError::UnknownJob(_)
             | RegistryError::UnknownStep { .. }
             | RegistryError::UnknownTask { .. } => ErrorCode::Unknown,
-            RegistryError::Full { .. } | RegistryError::TooManyFiles(_) => ErrorCode::Limit,
+            RegistryError::Full { .. }
+            | RegistryError::TooManyFiles(_)
+            | RegistryError::TooManyFilesHere => ErrorCode::Limit,
             RegistryError::OtherOwner { .. } => ErrorCode::Denied,
         };
         Self::new(code, error.to_string())
@@ -258,6 +261,7 @@ impl Service {
         }
         let mut registry = self.shared.registry();
         let admin = self.is_admin(uid);
+        registry.require_room_for_file()?;
         let job = owned(&mut registry, file.job, uid, admin)?;
         job.add_file(file)?;
         // Kept with the next flush: a program may report thousands.
@@ -318,13 +322,14 @@ fn login_name(uid: u32) -> String {
 
 /// Keeps what a user can write into a registration within bounds.
 fn trim(step: &mut StepRegistration) {
-    step.command.truncate(MAX_ARGUMENTS);
-    for text in step
-        .command
-        .iter_mut()
-        .chain(step.variables.iter_mut().map(|(_, value)| value))
-    {
-        *text = shorten(text);
+    let mut left = MAX_COMMAND_BYTES;
+    step.command.retain(|argument| {
+        left = left.saturating_sub(argument.len() + 1);
+        left > 0
+    });
+    step.variables.truncate(MAX_VARIABLES);
+    for (_, value) in &mut step.variables {
+        *value = shorten(value);
     }
     for task in &mut step.tasks {
         task.visible_gpus = task.visible_gpus.take().map(|text| shorten(&text));
