@@ -279,10 +279,14 @@ fn pick_longitudes(
         let found = format!("no longitude lies between {west} and {east}");
         return Err(CubeError::NothingSelected { operator, found });
     }
-    let bounds_variable = cube.dataset.bounds(variable);
-    shift(cube, variable, &shifts);
-    if let Some(bounds) = bounds_variable {
-        shift(cube, bounds, &shifts);
+    // Only a box across the file's seam needs other numbers to be monotonic.
+    let goes_on = |pair: &[usize]| (values[pair[1]] < values[pair[0]]) == descends;
+    if !picked.windows(2).all(goes_on) {
+        let bounds_variable = cube.dataset.bounds(variable);
+        shift(cube, variable, &shifts);
+        if let Some(bounds) = bounds_variable {
+            shift(cube, bounds, &shifts);
+        }
     }
     cube.pick(dim, &Picks::from_indices(picked));
     Ok(())
