@@ -68,7 +68,11 @@ fn sorted(values: &[f64]) -> Vec<f64> {
     sorted
 }
 
-fn children_cpu_s() -> io::Result<f64> {
+/// Processor seconds, user and system, of all children that have ended.
+///
+/// # Errors
+/// If the kernel does not tell.
+pub fn children_cpu_s() -> io::Result<f64> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     Ok((usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e6)
 }
