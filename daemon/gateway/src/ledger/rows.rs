@@ -317,8 +317,9 @@ impl Change {
 /// Applies changes; one whose job has moved on meanwhile does nothing. Returns how many took.
 pub fn apply(connection: &Connection, now_ms: i64, changes: &[Change]) -> rusqlite::Result<usize> {
     let mut update = connection.prepare_cached(
-        "UPDATE jobs SET state = ?4, verdict = ?5, slurm_job = coalesce(?6, slurm_job),
-             slurm_state = coalesce(?7, slurm_state), exit_code = coalesce(?8, exit_code),
+        "UPDATE jobs SET state = ?4, verdict = ?5,
+             slurm_job = CASE ?12 WHEN 0 THEN coalesce(?6, slurm_job) END,
+             slurm_state = CASE ?12 WHEN 0 THEN coalesce(?7, slurm_state) END, exit_code = coalesce(?8, exit_code),
              reason = ?9, looks = ?10, failures = failures + ?11, generation = generation + ?12,
              next_ms = ?13, changed_ms = ?14
          WHERE id = ?1 AND generation = ?2 AND state = ?3",

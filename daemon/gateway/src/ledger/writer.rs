@@ -64,6 +64,12 @@ impl Writer {
             .mode(0o700)
             .create(folder)?;
         let lock = lock(path)?;
+        // Events may hold what others should not read; SQLite gives its other files this mode.
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path)?;
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(BUSY)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
