@@ -1,5 +1,9 @@
 //! Reading, against what netCDF4-python and cftime read from the same files.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test suite")]
+#![allow(
+    clippy::single_range_in_vec_init,
+    reason = "a region is a list of ranges, often of one"
+)]
 
 mod python;
 

@@ -1,6 +1,10 @@
 //! Files that are not what they should be: every one gives an error that names it, or the right
 //! answer; never a panic, and never memory by what a damaged header claims.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test suite")]
+#![allow(
+    clippy::single_range_in_vec_init,
+    reason = "a region is a list of ranges, often of one"
+)]
 
 mod python;
 

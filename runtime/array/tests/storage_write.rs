@@ -1,6 +1,10 @@
 //! Writing: what netCDF4-python, xarray, ncdump and CDO find in files of ours, and what is left
 //! when writing fails.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test suite")]
+#![allow(
+    clippy::single_range_in_vec_init,
+    reason = "a region is a list of ranges, often of one"
+)]
 
 mod python;
 

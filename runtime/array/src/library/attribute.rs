@@ -67,11 +67,8 @@ pub(super) fn address_of(location: &Handle, name: &CStr) -> Outcome<u64> {
 /// All attributes of an object, in the order of creation where the file keeps it. Called under
 /// the lock.
 pub(super) fn read_all(object: &Handle) -> Outcome<Vec<RawAttribute>> {
+    #[allow(deprecated, reason = "its successor differs between releases")]
     // SAFETY: the object is open.
-    #[allow(
-        deprecated,
-        reason = "its successor has another signature in each release"
-    )]
     let count = unsafe { hdf5_sys::h5a::H5Aget_num_attrs(object.0) };
     if !(0..=ATTRIBUTE_COUNT_MAX).contains(&count) {
         return Err(Failure::of_last_call("count attributes"));

@@ -144,9 +144,9 @@ impl NewFile {
     /// Hands everything to the system and closes.
     pub(crate) fn close(self) -> Outcome<()> {
         let operation = "finish the file";
-        // SAFETY: the file is open.
         locked(|| {
             let scope = H5F_scope_t::H5F_SCOPE_LOCAL;
+            // SAFETY: the file is open.
             status(unsafe { H5Fflush(self.handle.0, scope) }, operation)
         })?;
         self.handle.close(operation)

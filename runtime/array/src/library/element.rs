@@ -18,7 +18,7 @@ use crate::dataset::DType;
 /// What an element of a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Element {
-    /// A number. `order` is its byte order when the bytes in the file are a plain number of
+    /// A number. `big_endian` is its byte order when the bytes in the file are a plain number of
     /// that type, `None` when only the library can convert them (odd sizes, half precision).
     Number {
         dtype: DType,

@@ -141,9 +141,9 @@ stored_integer!(i64, Some(-9_223_372_036_854_775_806));
 stored_integer!(u64, Some(18_446_744_073_709_551_614));
 
 macro_rules! stored_float {
-    ($type:ty) => {
+    ($type:ty, $fill:expr) => {
         impl Stored for $type {
-            const DEFAULT_FILL: Option<Self> = Some(9.969_209_968_386_869e36);
+            const DEFAULT_FILL: Option<Self> = Some($fill);
             const SIZE_BYTES: usize = size_of::<Self>();
             #[inline]
             fn from_bytes(bytes: &[u8], big_endian: bool) -> Self {
@@ -172,8 +172,8 @@ macro_rules! stored_float {
         }
     };
 }
-stored_float!(f32);
-stored_float!(f64);
+stored_float!(f32, 9.969_21e36);
+stored_float!(f64, 9.969_209_968_386_869e36);
 
 macro_rules! with_rules {
     ($rules:expr, $missing:ident => $body:expr) => {
@@ -298,8 +298,8 @@ impl<N: Stored> Missing<N> {
         equal_to.extend(values("missing_value"));
         let mut distinct: Vec<N> = Vec::new();
         for value in equal_to {
-            // What is not equal to itself is NaN, which is missing in any case.
-            if value == value && !distinct.contains(&value) {
+            // NaN, which has no order, is missing in any case.
+            if value.partial_cmp(&value).is_some() && !distinct.contains(&value) {
                 distinct.push(value);
             }
         }

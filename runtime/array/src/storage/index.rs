@@ -47,7 +47,7 @@ impl ChunkIndex {
                 }
                 number += place * grid_strides[dim];
             }
-            let address = chunk.address.checked_add(base).unwrap_or(u64::MAX);
+            let address = chunk.address.saturating_add(base);
             let end = address.checked_add(chunk.size_bytes);
             if end.is_none_or(|end| end > file_bytes) {
                 return Err(format!(

@@ -118,7 +118,7 @@ fn visible(
     raw.iter()
         .filter(|attribute| {
             let name = attribute.name.as_str();
-            !HIDDEN.contains(&name) && !(is_scale && HIDDEN_ON_SCALES.contains(&name))
+            !(HIDDEN.contains(&name) || is_scale && HIDDEN_ON_SCALES.contains(&name))
         })
         .filter_map(|attribute| match &attribute.value {
             Ok(value) => Some((attribute.name.clone(), value.clone())),
