@@ -241,3 +241,62 @@ pub struct LiveTask {
     /// Threads.
     pub threads: u32,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_registration_reads_as_it_was_written(
+            numbers: [u32; 6],
+            command in proptest::collection::vec(".{0,40}|[\\s\\S]{0,9}", 0..4),
+            name: String,
+            sample_ms: Option<u32>,
+            pids in proptest::collection::vec(0..i32::MAX, 0..9),
+        ) {
+            let [job, step, restart_count, uid, gid, task_count] = numbers;
+            let task = |(rank, pid): (usize, i32)| TaskRegistration {
+                rank: Rank(rank as u32),
+                local_rank: rank as u32,
+                pid,
+                visible_gpus: (rank % 2 == 0).then(|| "GPU-1,2".to_owned()),
+            };
+            let registration = StepRegistration {
+                job: JobId(job),
+                step: StepId(step),
+                array: Some((JobId(job), 7)),
+                restart_count,
+                uid,
+                gid,
+                node: "n1".to_owned(),
+                node_index: 0,
+                job_nodes: "n[1-2]".to_owned(),
+                step_nodes: "n1".to_owned(),
+                task_count,
+                job_cpus: None,
+                job_memory_mib: Some(u64::MAX),
+                command,
+                cwd: PathBuf::from("/"),
+                variables: vec![("SLURM_JOB_NAME".to_owned(), name)],
+                sample_ms,
+                stepd_pid: 1,
+                tasks: pids.into_iter().enumerate().map(task).collect(),
+            };
+            let envelope =
+                Envelope { version: 1, request: Request::RegisterStep(Box::new(registration)) };
+            let line = serde_json::to_string(&envelope).unwrap();
+            // A line is the frame: no text of a user's may break it.
+            prop_assert!(!line.contains('\n'));
+            prop_assert_eq!(serde_json::from_str::<Envelope>(&line).unwrap(), envelope);
+        }
+
+        #[test]
+        fn no_line_is_too_strange(bytes: Vec<u8>) {
+            let _ = serde_json::from_slice::<Envelope>(&bytes);
+            let _ = serde_json::from_slice::<Response>(&bytes);
+        }
+    }
+}
