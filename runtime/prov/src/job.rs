@@ -11,8 +11,10 @@
 //! A step that uses what another step made was informed by it. What a file was *derived*
 //! from is not stated: seeing that a program read one file and wrote another proves nothing.
 
+mod input;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mizar_core::ids::{JobId, Rank, StepId};
 
@@ -20,113 +22,12 @@ use crate::document::{Activity, Attributes, Document, RelationKind, Value};
 use crate::name::{QualifiedName, escape};
 use crate::time::Timestamp;
 
+pub use input::{FileProvenance, JobProvenance, RankProvenance, ScriptProvenance, StepProvenance};
+
 /// The namespace of the types and attributes that Mizar adds.
 pub const VOCABULARY: &str = "urn:mizar:vocabulary:1:";
 /// Hexadecimal digits of a SHA-256 that go into a file's name.
 const DIGEST_DIGITS: usize = 16;
-
-/// What is known of a job, as plain data.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct JobProvenance {
-    /// Slurm's number.
-    pub id: u32,
-    /// `SLURM_RESTART_COUNT`.
-    pub restart_count: u32,
-    /// Its name.
-    pub name: String,
-    /// The owner's login name; empty if unknown.
-    pub user: String,
-    /// The owner's number.
-    pub uid: u32,
-    /// The cluster; empty if unknown.
-    pub cluster: String,
-    /// The partition; empty if unknown.
-    pub partition: String,
-    /// The account; empty if unknown.
-    pub account: String,
-    /// Its nodes, as Slurm lists them.
-    pub nodes: String,
-    /// When it began, Unix nanoseconds.
-    pub start_ns: i64,
-    /// When it ended, if it did.
-    pub end_ns: Option<i64>,
-    /// The batch script.
-    pub script: Option<ScriptProvenance>,
-    /// Its steps.
-    pub steps: Vec<StepProvenance>,
-    /// Files that it used or made.
-    pub files: Vec<FileProvenance>,
-    /// Release of the `mizard` that watched it; empty if unknown.
-    pub mizard_version: String,
-    /// Release of Slurm; empty if unknown.
-    pub slurm_version: String,
-}
-
-/// A batch script.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ScriptProvenance {
-    /// Where it lay.
-    pub path: PathBuf,
-    /// Its size.
-    pub size_bytes: Option<u64>,
-    /// Its SHA-256 in hexadecimal.
-    pub sha256: Option<String>,
-    /// Why something of this is missing.
-    pub note: Option<String>,
-}
-
-/// A step.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StepProvenance {
-    /// Which.
-    pub step: StepId,
-    /// Program and arguments.
-    pub command: Vec<String>,
-    /// Working directory.
-    pub cwd: PathBuf,
-    /// When it began, Unix nanoseconds.
-    pub start_ns: i64,
-    /// When it ended, if it did.
-    pub end_ns: Option<i64>,
-    /// Its ranks.
-    pub ranks: Vec<RankProvenance>,
-}
-
-/// A rank of a step.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RankProvenance {
-    /// Which.
-    pub rank: Rank,
-    /// Where it ran.
-    pub node: String,
-    /// Its first process.
-    pub pid: i32,
-    /// When it began, Unix nanoseconds.
-    pub start_ns: i64,
-    /// When it ended, if it did.
-    pub end_ns: Option<i64>,
-    /// Its status as `wait(2)` gives it.
-    pub status: Option<i32>,
-}
-
-/// A file that a step used or made.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FileProvenance {
-    /// The step.
-    pub step: StepId,
-    /// The rank, if one did alone.
-    pub rank: Option<Rank>,
-    /// Made (true) or used (false).
-    pub generated: bool,
-    /// Where it lies.
-    pub path: PathBuf,
-    /// Its size.
-    pub size_bytes: Option<u64>,
-    /// Its SHA-256 in hexadecimal.
-    pub sha256: Option<String>,
-    /// Why there is no digest, if there is none.
-    pub note: Option<String>,
-}
 
 /// Makes the document of a job.
 #[must_use]
