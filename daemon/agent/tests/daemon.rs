@@ -719,3 +719,39 @@ fn files_reported_before_a_kill_are_digested_after_it() {
     });
     assert!(prov.contains("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"));
 }
+
+#[test]
+fn no_acknowledged_step_is_lost_however_often_the_daemon_is_killed() {
+    let seed = std::process::id();
+    println!("seed {seed}");
+    let mut random = seed | 1;
+    let mut daemon = Daemon::start("sample_ms = 100\nflush_ms = 100\n");
+    let task = Task::sleeping();
+    let mut acknowledged = 0;
+    for _ in 0..8 {
+        for _ in 0..3 {
+            daemon.register(JOB, StepId(acknowledged), &[&task]);
+            acknowledged += 1;
+        }
+        // xorshift: anywhere between the answer and the second flush.
+        random ^= random << 13;
+        random ^= random >> 17;
+        random ^= random << 5;
+        std::thread::sleep(Duration::from_millis(u64::from(random % 150)));
+        daemon.kill();
+        daemon.restart();
+    }
+    daemon.ask(Request::JobEnd { job: JOB }).unwrap();
+    until("the record is finished", || {
+        std::fs::exists(daemon.record(JOB).join("prov.json"))
+            .unwrap()
+            .then_some(())
+    });
+    let record = read_job(&daemon.record(JOB)).unwrap();
+    assert!(record.complete);
+    let node = &record.nodes[0];
+    let mut steps: Vec<u32> = node.steps.iter().map(|step| step.step.0).collect();
+    steps.sort_unstable();
+    assert_eq!(steps, (0..acknowledged).collect::<Vec<_>>());
+    assert!(!node.gaps.is_empty());
+}
