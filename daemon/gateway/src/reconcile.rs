@@ -21,9 +21,10 @@
 //! 7. *Two jobs for one event all the same* (a request delayed for longer than the grace):
 //!    one is kept, the others are cancelled while they wait.
 //!
-//! What remains: a delayed request that is queued and starts within one poll. slurmctld itself
-//! may run a job twice if it is killed after the start and before it saved; the job id is the
-//! same then.
+//! What remains: a delayed request that is queued and starts within one poll. And Slurm itself
+//! may start one job twice, under one id, if slurmctld is killed after a start that it had not
+//! saved (it then drains the node with "Duplicate jobid" and requeues); a service whose script
+//! must not be started again sets `no-requeue = true`.
 
 use std::collections::HashMap;
 

@@ -120,6 +120,7 @@ fn every_event_has_exactly_one_job_whatever_is_killed() {
     let limit = Duration::from_secs(60 + count as u64 / 5);
     let gateway = gateway.lock().unwrap();
     let jobs = gateway.wait_jobs(limit, |jobs| {
+        operate(&lab);
         jobs.iter()
             .all(|job| FINAL.contains(&job["state"].as_str().unwrap()))
     });
@@ -128,6 +129,35 @@ fn every_event_has_exactly_one_job_whatever_is_killed() {
         "{count} events, {gateway_kills} kills of the gateway, {controller_kills} of slurmctld, {:.0} s",
         started.elapsed().as_secs_f64()
     );
+}
+
+/// Does what an operator does after slurmctld lost its state: it meets its own jobs again
+/// ("Duplicate jobid"), drains their nodes and holds the jobs.
+fn operate(lab: &Lab) {
+    for node in lab.node_names() {
+        let mut drained = lab.command("sinfo");
+        drained.args(["-h", "-t", "drain", "-o", "%N", "-n", &node]);
+        if lab
+            .run_output(drained)
+            .is_ok_and(|found| !found.stdout.is_empty())
+        {
+            let mut resume = lab.command("scontrol");
+            resume.args(["update", &format!("NodeName={node}"), "State=RESUME"]);
+            let _ = lab.run_output(resume);
+        }
+    }
+    let mut held = lab.command("squeue");
+    held.args(["-h", "-t", "pending", "-o", "%A %r"]);
+    let Ok(held) = lab.run_output(held) else {
+        return;
+    };
+    for line in String::from_utf8_lossy(&held.stdout).lines() {
+        if let Some((job, _)) = line.split_once(" launch failed") {
+            let mut release = lab.command("scontrol");
+            release.args(["release", job]);
+            let _ = lab.run_output(release);
+        }
+    }
 }
 
 /// Compares ledger, queue, and what the jobs themselves wrote.
