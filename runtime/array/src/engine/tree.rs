@@ -84,7 +84,7 @@ impl<T: Merge> Tree<T> {
                 }
             };
             // Merging is long: others may insert meanwhile.
-            if place.index % 2 == 0 {
+            if place.index.is_multiple_of(2) {
                 node.merge(found);
             } else {
                 let right = std::mem::replace(&mut node, found);

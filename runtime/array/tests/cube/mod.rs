@@ -127,7 +127,7 @@ impl Sample {
         let noise = (scrambled >> 40) as f64 / (1_u64 << 24) as f64;
         // A land mask that never has a value, and single gaps.
         let gap = self.missing_every > 0
-            && ((scrambled >> 20) % self.missing_every as u64 == 0 || cell % 97 == 5);
+            && ((scrambled >> 20).is_multiple_of(self.missing_every as u64) || cell % 97 == 5);
         if gap {
             return f64::NAN;
         }
