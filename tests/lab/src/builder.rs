@@ -2,7 +2,8 @@
 
 use crate::config::{SlurmConfig, node_names};
 use crate::guard::Guard;
-use crate::lab::{Daemons, Home, Lab, Plan};
+use crate::lab::{Daemons, Lab};
+use crate::plan::{Home, Plan};
 use crate::ports::{MOST_NODES, Ports};
 use crate::{LabError, MizarOptions, binaries, ffi, packages};
 use nix::fcntl::{Flock, FlockArg};

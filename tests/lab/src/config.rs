@@ -31,7 +31,8 @@ impl SlurmConfig<'_> {
         let dir = self.dir.display();
         let user = self.user;
         // `TmpFS` per node keeps the PMIx servers of the nodes apart, `batch_sched_delay` cuts
-        // the start of a batch job from two seconds to half a second, and `NoInAddrAny` keeps
+        // the start of a batch job from two seconds to half a second, the intervals let a
+        // restarted slurmctld start queued jobs after five seconds instead of thirty, and `NoInAddrAny` keeps
         // everything on the loopback device.
         let mut text = format!(
             "ClusterName=lab\n\
@@ -55,7 +56,7 @@ impl SlurmConfig<'_> {
              SlurmdParameters=config_overrides\n\
              ReturnToService=2\n\
              SchedulerType=sched/backfill\n\
-             SchedulerParameters=batch_sched_delay=0\n\
+             SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2\n\
              SelectType=select/cons_tres\n\
              SelectTypeParameters=CR_Core_Memory\n\
              DefMemPerCPU={memory_per_cpu}\n\

@@ -1,6 +1,6 @@
 //! Accounting: a private MariaDB, reachable by a unix socket only, and slurmdbd.
 
-use crate::lab::Plan;
+use crate::plan::Plan;
 use crate::process::{Daemon, forget_outer_job, run, wait_until};
 use crate::{LabError, packages};
 use std::path::Path;

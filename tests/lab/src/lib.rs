@@ -31,6 +31,7 @@ mod lab;
 mod mizar;
 mod node;
 mod packages;
+mod plan;
 mod ports;
 mod process;
 
