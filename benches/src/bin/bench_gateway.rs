@@ -56,7 +56,7 @@ fn main() -> anyhow::Result<()> {
         arguments.clients, arguments.seconds, arguments.jobs
     );
     let mut report = Report::new("gateway", method);
-    report.peer("slurm", "sbatch", &["--version"]);
+    report.peer("slurm", "slurmctld", &["-V"]);
     intake(&arguments, &mut report)?;
     if arguments.jobs > 0 {
         submission(&arguments, &mut report)?;
