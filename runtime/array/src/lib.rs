@@ -5,7 +5,10 @@
 //!
 //! [`command`] understands CDO's command line, [`plan`] applies the operators of [`ops`] to the
 //! structure of the inputs, and [`engine`] computes the data over ranks and threads.
-#![allow(clippy::single_range_in_vec_init, reason = "a region is a list of ranges, often of one")]
+#![allow(
+    clippy::single_range_in_vec_init,
+    reason = "a region is a list of ranges, often of one"
+)]
 
 pub mod command;
 mod cube;

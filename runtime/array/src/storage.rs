@@ -15,6 +15,7 @@ mod index;
 mod netcdf4;
 pub(crate) mod region;
 mod sniff;
+mod stored;
 pub(crate) mod structure;
 
 pub use error::StorageError;
