@@ -38,11 +38,8 @@ slurm-wlm-mysql-plugin  the private cluster: accounting storage
 libslurm-dev            headers of the Slurm release that the plugin is built against
 munge                   the private cluster: credentials
 mariadb-server          the private cluster: accounting database
-iproute2                the private cluster: addresses of its nodes
-procps                  the tests look for processes left behind
 lmod|environment-modules loads the modulefiles
-man-db                  checks the manual page
-chromium?               opens the HTML report and takes its picture
+chromium?               opens the HTML report, as a test
 LIST
 }
 
