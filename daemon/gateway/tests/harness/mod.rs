@@ -26,11 +26,7 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Writes a configuration under `dir`: `extra` goes into the file, `services` beside it.
     pub(crate) fn prepare(dir: &Path, extra: &str, services: &str) -> Self {
-        // Freed before the gateway takes it; nobody else asks for a port in between in a test.
-        let address = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let address = free_address();
         fs::write(dir.join("services.toml"), services).unwrap();
         let head = if extra.contains("state_dir") {
             ""
@@ -214,6 +210,21 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// An address below the ports that the kernel hands out by itself, so that nobody's outgoing
+/// connection takes it while the gateway is dead, not even one of ours to that very address.
+fn free_address() -> SocketAddr {
+    let first = std::process::id() % 12_000;
+    (0..12_000)
+        .map(|n| u16::try_from(20_000 + (first + n * 7) % 12_000).unwrap())
+        .find_map(|port| {
+            TcpListener::bind(("127.0.0.1", port))
+                .ok()?
+                .local_addr()
+                .ok()
+        })
+        .expect("a free port")
 }
 
 /// One CloudEvent.
