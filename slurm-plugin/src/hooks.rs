@@ -207,10 +207,12 @@ pub(crate) fn job_epilog(spank: &Spank, arguments: &[String]) {
     let node = std::env::var("SLURMD_NODENAME").unwrap_or_else(|_| hostname());
     let daemon = Daemon::new(site.socket(&node), site.budget());
     if let Some(Err(error)) = daemon.tell(Request::JobEnd { job }) {
-        ffi::log_debug(&format!(
-            "the end of job {job} is not reported: {}",
-            chain(&error)
-        ));
+        let line = format!("the end of job {job} is not reported: {}", chain(&error));
+        // Where no daemon runs, that is no news at each job's end.
+        match error {
+            ClientError::Unreachable { .. } => ffi::log_debug(&line),
+            _ => ffi::log_info(&line),
+        }
     }
 }
 

@@ -95,11 +95,13 @@ impl Client {
         let mut line = Vec::new();
         let mut buffer = [0_u8; 4096];
         while !line.ends_with(b"\n") && line.len() <= MAX_MESSAGE_BYTES {
-            self.wait(&stream, PollFlags::POLLIN, deadline)?;
             match stream.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(count) => line.extend_from_slice(&buffer[..count]),
-                Err(error) if retry(&error) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(&stream, PollFlags::POLLIN, deadline)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => return Err(self.unreachable(source)),
             }
         }
@@ -132,15 +134,18 @@ impl Client {
         if line.len() > MAX_MESSAGE_BYTES {
             return Err(ClientError::TooLong { bytes: line.len() });
         }
+        if self.limit.is_zero() {
+            return Err(self.late());
+        }
         let stream = self.connect_until(deadline)?;
         let mut sent = 0;
         while sent < line.len() {
-            self.wait(&stream, PollFlags::POLLOUT, deadline)?;
             // Without MSG_NOSIGNAL a daemon that hangs up would kill a host program that, unlike
             // Rust's own, has not set SIGPIPE aside: slurmstepd.
             match send(stream.as_raw_fd(), &line[sent..], MsgFlags::MSG_NOSIGNAL) {
                 Ok(count) => sent += count,
-                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => self.wait(&stream, PollFlags::POLLOUT, deadline)?,
+                Err(Errno::EINTR) => {}
                 Err(code) => return Err(self.unreachable(code.into())),
             }
         }
@@ -176,6 +181,8 @@ impl Client {
         }
     }
 
+    /// Waits for what only the daemon can bring about. The deadline is for waiting alone: a
+    /// process that got no CPU until it had passed still takes what is there, at no cost.
     fn wait(
         &self,
         stream: &UnixStream,
@@ -185,11 +192,8 @@ impl Client {
         use std::os::fd::AsFd;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(self.late());
-            }
-            let timeout =
-                PollTimeout::try_from(left.as_millis().max(1)).unwrap_or(PollTimeout::MAX);
+            let left_ms = left.as_micros().div_ceil(1000);
+            let timeout = PollTimeout::try_from(left_ms).unwrap_or(PollTimeout::MAX);
             match poll(&mut [PollFd::new(stream.as_fd(), events)], timeout) {
                 Ok(0) => return Err(self.late()),
                 Ok(_) => return Ok(()),
@@ -212,13 +216,6 @@ impl Client {
             source,
         }
     }
-}
-
-fn retry(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
 }
 
 #[cfg(test)]
@@ -252,6 +249,27 @@ mod tests {
             "{:?}",
             start.elapsed()
         );
+    }
+
+    #[test]
+    fn time_without_a_cpu_costs_no_message() {
+        let (_folder, path, daemon) = listener();
+        // As after a long while off the CPU: the deadline has passed, nothing needs waiting.
+        let client = Client::new(&path, Duration::from_nanos(1));
+        client.tell(Request::Ping).unwrap();
+        let (mut stream, _) = daemon.accept().unwrap();
+        let mut line = String::new();
+        stream.read_to_string(&mut line).unwrap();
+        assert!(line.ends_with('\n'), "{line}");
+        assert!(matches!(
+            client.ask(Request::Ping),
+            Err(ClientError::Late { .. })
+        ));
+        let spent = Client::new(&path, Duration::ZERO);
+        assert!(matches!(
+            spent.tell(Request::Ping),
+            Err(ClientError::Late { .. })
+        ));
     }
 
     #[test]
