@@ -79,6 +79,9 @@ pub fn create(record_dir: &Path, job: JobId, uid: u32, gid: u32) -> Result<PathB
 
 /// Gives the open folder to the job's owner if it is ours to give; false if it is a third's.
 fn adopt(handle: &File, folder: &Path, uid: u32, gid: u32) -> Result<bool, RecordError> {
+    // Looked at before the owner: another node gives the folder away before it puts anything
+    // in, so one that is found filled and then still ours is really nobody's.
+    let is_empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
     let status = handle
         .metadata()
         .map_err(RecordError::io("inspect", folder))?;
@@ -86,7 +89,6 @@ fn adopt(handle: &File, folder: &Path, uid: u32, gid: u32) -> Result<bool, Recor
         return Ok(true);
     }
     // Ours and empty: just made, here or by another node that has not given it away yet.
-    let is_empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
     if status.uid() != nix::unistd::geteuid().as_raw() || !is_empty {
         return Ok(false);
     }
@@ -227,6 +229,37 @@ mod tests {
             create(records.path(), JobId(8), uid, gid),
             Err(RecordError::Io { .. })
         ));
+    }
+
+    #[test]
+    fn nodes_that_begin_at_once_share_one_folder() {
+        if !nix::unistd::geteuid().is_root() {
+            println!("SKIP: giving folders away needs root");
+            return;
+        }
+        let records = tempfile::tempdir().unwrap();
+        let begin = |job: u32, node: &str| {
+            let folder = create(records.path(), JobId(job), 65534, 65534).unwrap();
+            fs::write(folder.join(node), "").unwrap();
+        };
+        const JOBS: u32 = 1000;
+        let barrier = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            for node in ["n1", "n2"] {
+                let (barrier, begin) = (&barrier, &begin);
+                scope.spawn(move || {
+                    for job in 0..JOBS {
+                        barrier.wait();
+                        begin(job, node);
+                    }
+                });
+            }
+        });
+        for job in 0..JOBS {
+            let folder = of_job(records.path(), JobId(job));
+            assert_eq!(fs::read_dir(folder).unwrap().count(), 2, "job {job}");
+        }
+        assert_eq!(fs::read_dir(records.path()).unwrap().count(), JOBS as usize);
     }
 
     #[test]
