@@ -24,55 +24,37 @@ pub(super) trait Streamed: Readable {
     ) -> Result<(), CubeError>;
 }
 
-impl Streamed for f32 {
-    fn to_bytes(values: &[Self]) -> Vec<u8> {
-        values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect()
-    }
-    fn from_bytes(bytes: &[u8]) -> Vec<Self> {
-        bytes
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|bytes| Self::from_le_bytes(*bytes))
-            .collect()
-    }
-    fn write(
-        writer: &mut Writer,
-        variable: usize,
-        region: &Region,
-        values: &[Self],
-    ) -> Result<(), CubeError> {
-        Ok(writer.write_f32(variable, region, values)?)
-    }
+/// One implementation a sample type: they differ in nothing but its name and width.
+macro_rules! streamed {
+    ($sample:ty, $write:ident) => {
+        impl Streamed for $sample {
+            fn to_bytes(values: &[Self]) -> Vec<u8> {
+                values
+                    .iter()
+                    .flat_map(|value| value.to_le_bytes())
+                    .collect()
+            }
+            fn from_bytes(bytes: &[u8]) -> Vec<Self> {
+                let (samples, _) = bytes.as_chunks::<{ size_of::<Self>() }>();
+                samples
+                    .iter()
+                    .map(|sample| Self::from_le_bytes(*sample))
+                    .collect()
+            }
+            fn write(
+                writer: &mut Writer,
+                variable: usize,
+                region: &Region,
+                values: &[Self],
+            ) -> Result<(), CubeError> {
+                Ok(writer.$write(variable, region, values)?)
+            }
+        }
+    };
 }
 
-impl Streamed for f64 {
-    fn to_bytes(values: &[Self]) -> Vec<u8> {
-        values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect()
-    }
-    fn from_bytes(bytes: &[u8]) -> Vec<Self> {
-        bytes
-            .as_chunks::<8>()
-            .0
-            .iter()
-            .map(|bytes| Self::from_le_bytes(*bytes))
-            .collect()
-    }
-    fn write(
-        writer: &mut Writer,
-        variable: usize,
-        region: &Region,
-        values: &[Self],
-    ) -> Result<(), CubeError> {
-        Ok(writer.write_f64(variable, region, values)?)
-    }
-}
+streamed!(f32, write_f32);
+streamed!(f64, write_f64);
 
 impl Run<'_> {
     /// Computes an expression without stages block by block; rank 0 writes.
