@@ -55,6 +55,12 @@ pub enum CubeError {
         /// Where they differ.
         problem: String,
     },
+    /// The output would take the place of what is being read.
+    #[error("the output {path} is an input too: give it another name")]
+    OutputIsInput {
+        /// As typed.
+        path: String,
+    },
     /// The threads could not be started.
     #[error("cannot start {count} threads")]
     Threads {
@@ -93,7 +99,7 @@ impl CubeError {
     /// Whether the command line itself is wrong: exit code 2.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Command(_))
+        matches!(self, Self::Command(_) | Self::OutputIsInput { .. })
     }
 
     /// The message and its causes on one line.

@@ -60,6 +60,7 @@ pub fn compile(command: &Command, history: &str) -> Result<Plan, CubeError> {
         warnings: Vec::new(),
     };
     let mut cube = compiler.node(&command.tree)?;
+    keep_inputs(&compiler.sources, &command.output)?;
     if cube.dataset.data_variables().is_empty() {
         compiler
             .warnings
@@ -74,6 +75,27 @@ pub fn compile(command: &Command, history: &str) -> Result<Plan, CubeError> {
         options: command.options.clone(),
         warnings: compiler.warnings,
     })
+}
+
+/// Refuses an output that is one of the inputs, by whatever name: it would be lost.
+fn keep_inputs(sources: &[Arc<Source>], output: &Path) -> Result<(), CubeError> {
+    use std::os::unix::fs::MetadataExt as _;
+    let identity = |path: &Path| {
+        let status = std::fs::metadata(path).ok()?;
+        Some((status.dev(), status.ino()))
+    };
+    let Some(taken) = identity(output) else {
+        return Ok(());
+    };
+    if sources
+        .iter()
+        .any(|source| identity(source.path()) == Some(taken))
+    {
+        return Err(CubeError::OutputIsInput {
+            path: output.display().to_string(),
+        });
+    }
+    Ok(())
 }
 
 struct Compiler<'a> {

@@ -215,6 +215,29 @@ fn an_existing_output_survives_a_failure_and_is_replaced_by_success() {
 }
 
 #[test]
+fn an_input_is_not_replaced_by_its_own_result() {
+    let (folder, input, _) = folder();
+    let link = folder.path().join("link.nc");
+    std::os::unix::fs::symlink(&input, &link).unwrap();
+    let before = std::fs::read(&input).unwrap();
+    for output in [&input, &link] {
+        let run = mizar(&format!(
+            "-timmean {} {}",
+            input.display(),
+            output.display()
+        ));
+        assert_eq!(run.status.code(), Some(2));
+        let expected = format!(
+            "mizar cube: the output {} is an input too: give it another name\n",
+            output.display()
+        );
+        assert_eq!(stderr(&run), expected);
+    }
+    assert_eq!(std::fs::read(&input).unwrap(), before);
+    assert!(link.is_symlink());
+}
+
+#[test]
 fn a_wrong_command_line_is_exit_code_2() {
     for (line, message) in [
         ("", "mizar cube: no operator given"),
