@@ -28,6 +28,11 @@ pub(crate) fn daemon() -> Client {
     Client::new(PathBuf::from(socket), DAEMON_LIMIT)
 }
 
+/// Is a daemon expected: does the environment say where?
+pub(crate) fn daemon_is_named() -> bool {
+    std::env::var_os(SOCKET_VARIABLE).is_some()
+}
+
 /// The record folder: the flag or variable, else what the daemon says, else the usual one.
 pub(crate) fn resolve(args: &RecordDir) -> PathBuf {
     if let Some(given) = &args.record_dir {
