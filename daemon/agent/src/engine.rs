@@ -8,7 +8,7 @@ mod ending;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 
 use mizar_core::clock::{monotonic_ns, unix_ns};
@@ -23,7 +23,7 @@ use crate::recorder::{Preamble, Recorder};
 use crate::registry::{Job, Phase};
 use crate::shared::{NodeView, Shared};
 use crate::track::{Stamp, TaskNews, Track};
-use crate::worker::Work;
+use crate::worker::{Queues, Work};
 
 /// Between readings of the node while no job runs, for the metrics.
 const IDLE_PERIOD_NS: i64 = 15_000_000_000;
@@ -34,7 +34,7 @@ const MIN_PERIOD_NS: i64 = 100_000_000;
 /// The sampler.
 pub(crate) struct Engine {
     shared: Arc<Shared>,
-    work: SyncSender<Work>,
+    queues: Queues,
     processes: ProcessTable,
     energy: EnergyMeter,
     tracks: BTreeMap<JobId, Track>,
@@ -44,16 +44,12 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        work: SyncSender<Work>,
-        processes: ProcessTable,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, queues: Queues, processes: ProcessTable) -> Self {
         let energy = EnergyMeter::discover(&shared.config.roots());
         tracing::info!(method = energy.method(), "energy of the node");
         Self {
             shared,
-            work,
+            queues,
             processes,
             energy,
             tracks: BTreeMap::new(),
@@ -92,7 +88,7 @@ impl Engine {
     }
 
     fn send(&self, work: Work) -> bool {
-        match self.work.try_send(work) {
+        match self.queues.work.try_send(work) {
             Ok(()) => true,
             Err(TrySendError::Full(_)) => false,
             Err(TrySendError::Disconnected(work)) => {
@@ -106,6 +102,7 @@ impl Engine {
     fn take_changes(&mut self) {
         let shared = Arc::clone(&self.shared);
         let roots = shared.config.roots();
+        let mut earlier_runs = Vec::new();
         let mut registry = shared.registry();
         for (id, job) in &mut registry.jobs {
             if job.phase == Phase::Merging {
@@ -118,8 +115,7 @@ impl Engine {
             if is_new {
                 if let Some(mut old) = self.tracks.remove(id) {
                     old.release(&mut self.processes);
-                    old.recorder.post([Event::End { time_ns: unix_ns() }]);
-                    old.recorder.finish(&shared.counters);
+                    earlier_runs.push(old.recorder);
                 }
                 self.tracks.insert(*id, self.begin(job));
             }
@@ -140,6 +136,10 @@ impl Engine {
             track.recorder.post(events);
         }
         drop(registry);
+        for mut recorder in earlier_runs {
+            recorder.post([Event::End { time_ns: unix_ns() }]);
+            recorder.finish(&shared.counters);
+        }
         self.ask_for_scripts();
     }
 
@@ -224,7 +224,7 @@ impl Engine {
             };
             // The flush makes the folder that the copy goes into.
             if track.recorder.flush(&self.shared.counters) {
-                track.script_asked = self.work.try_send(work).is_ok();
+                track.script_asked = self.queues.work.try_send(work).is_ok();
             }
         }
     }
@@ -270,7 +270,13 @@ impl Engine {
             let Some(track) = self.tracks.get_mut(&id) else {
                 continue;
             };
-            news.push((id, track.sample_tasks(&uses, stamp, &mut self.processes)));
+            let of_job = track.sample_tasks(&uses, stamp, &mut self.processes);
+            // Who looks from another node reads the record: it shows a young job's use as soon
+            // as there is any, not a whole flush period later.
+            if of_job.iter().any(|task| task.first_rates) {
+                track.flush_due_ns = begin_ns;
+            }
+            news.push((id, of_job));
             track.sample_steps(stamp, &mut self.buffer);
             track.sample_node(&usage, energy, stamp);
             track.recorder.rows.own_cost.extend(own);

@@ -22,6 +22,8 @@ pub(crate) struct Track {
     pub(crate) flush_due_ns: i64,
     /// Flushes at the end that did not succeed.
     pub(crate) failed_ends: u32,
+    /// When to try that again.
+    pub(crate) end_due_ns: i64,
     /// Has the batch script been asked for?
     pub(crate) script_asked: bool,
     /// Since when no task has had a process, monotonic.
@@ -37,6 +39,8 @@ struct TaskTrack {
     rank: Rank,
     pid: i32,
     last: Option<(i64, TreeUse)>,
+    /// Has it had a second reading, and with it rates?
+    is_rated: bool,
 }
 
 struct StepTrack {
@@ -51,6 +55,8 @@ pub(crate) struct TaskNews {
     pub(crate) live: Live,
     pub(crate) first_runs: bool,
     pub(crate) present: bool,
+    /// Are these its first rates?
+    pub(crate) first_rates: bool,
 }
 
 /// The clocks of one sample, read when its readings were done.
@@ -75,6 +81,7 @@ impl Track {
             due_ns: now_ns,
             flush_due_ns: now_ns,
             failed_ends: 0,
+            end_due_ns: 0,
             script_asked: job.script.is_some(),
             idle_since_ns: None,
             tasks: Vec::new(),
@@ -110,6 +117,7 @@ impl Track {
                     rank,
                     pid,
                     last: None,
+                    is_rated: false,
                 });
             }
         }
@@ -141,13 +149,17 @@ impl Track {
                     .task_samples
                     .push(row(task, usage, stamp, interval_ns));
             }
+            let live = live(usage, task.last.map(|(_, last)| last), interval_ns);
+            let is_rated = task.is_rated || live.cpus_busy.is_some();
             news.push(TaskNews {
                 step: task.step,
                 rank: task.rank,
-                live: live(usage, task.last.map(|(_, last)| last), interval_ns),
+                live,
                 first_runs: usage.first_runs,
                 present: usage.processes > 0,
+                first_rates: is_rated && !task.is_rated,
             });
+            task.is_rated = is_rated;
             task.last = Some((stamp.monotonic_ns, *usage));
         }
         self.tasks.retain(|task| {

@@ -196,6 +196,17 @@ fn a_graceful_stop_keeps_what_was_measured_and_the_job() {
 }
 
 #[test]
+fn a_young_jobs_use_is_in_the_record_before_its_first_flush() {
+    let daemon = Daemon::start("sample_ms = 100\nflush_ms = 60000\n");
+    let task = Task::sleeping();
+    daemon.register(JOB, STEP, &[&task]);
+    until("two readings are on disk", || {
+        let record = read_job(&daemon.record(JOB)).ok()?;
+        (record.nodes[0].task_samples.len() >= 2).then_some(())
+    });
+}
+
+#[test]
 fn a_live_socket_is_refused_and_a_stale_one_replaced() {
     let mut daemon = Daemon::start("");
     let second = daemon.command().output().unwrap();
