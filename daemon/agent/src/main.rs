@@ -23,7 +23,7 @@ mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -41,7 +41,7 @@ use crate::privileges::Owner;
 use crate::serve::Service;
 use crate::shared::Shared;
 use crate::state::State;
-use crate::worker::Work;
+use crate::worker::{Queues, Work};
 
 /// Work that waits for a worker.
 const MAX_WAITING_WORK: usize = 4096;
@@ -71,7 +71,9 @@ Examples:
   mizard --config /etc/mizar/mizard.toml --check-config
   mizard --socket /tmp/%n.sock --record-dir /shared/mizar --state-dir /tmp/state
   MIZARD_SAMPLE_MS=200 mizard                 five samples a second
-Logging: MIZARD_LOG=debug (or info, warn, error)";
+Logging: MIZARD_LOG=debug (or info, warn, error)
+
+Exit codes: 0 stopped as asked, 1 failed or configuration refused, 2 wrong command line.";
 
 /// What the daemon starts as children.
 #[derive(Debug, clap::Subcommand)]
@@ -179,9 +181,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let found = registry.jobs.len();
     let shared = Arc::new(Shared::new(config, state, registry));
     let metrics = serve_metrics(&shared).await?;
-    let (sender, receiver) = sync_channel(MAX_WAITING_WORK);
-    start_workers(&shared, receiver)?;
-    let engine = start_engine(&shared, sender, processes)?;
+    let (work, merges) = sync_channel(MAX_WAITING_WORK);
+    let (digests, files) = sync_channel(MAX_WAITING_WORK);
+    start_workers(&shared, "worker", worker::WORKERS, merges)?;
+    start_workers(&shared, "digester", worker::DIGESTERS, files)?;
+    let engine = start_engine(&shared, Queues { work, digests }, processes)?;
+    let mut engine = tokio::task::spawn_blocking(move || engine.join());
     let service = Arc::new(Service::new(Arc::clone(&shared)));
     let socket = tokio::spawn(socket::serve(listener, service, Arc::clone(&shared)));
     let config = &shared.config;
@@ -193,6 +198,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        // Whoever started it starts it again, and running jobs are found again.
+        _ = &mut engine => anyhow::bail!("the sampler has panicked"),
     }
     tracing::info!("stopping; running jobs are found again at the next start");
     notify::systemd("STOPPING=1");
@@ -200,10 +207,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     metrics.inspect(tokio::task::JoinHandle::abort);
     let _ = std::fs::remove_file(&shared.config.socket);
     shared.stop();
-    if tokio::task::spawn_blocking(move || engine.join())
-        .await?
-        .is_err()
-    {
+    if engine.await?.is_err() {
         anyhow::bail!("the sampler had panicked");
     }
     Ok(())
@@ -228,12 +232,17 @@ async fn serve_metrics(
 }
 
 /// Workers end with the process: a child of theirs may be stuck.
-fn start_workers(shared: &Arc<Shared>, receiver: Receiver<Work>) -> anyhow::Result<()> {
+fn start_workers(
+    shared: &Arc<Shared>,
+    name: &str,
+    count: usize,
+    receiver: Receiver<Work>,
+) -> anyhow::Result<()> {
     let queue = Arc::new(Mutex::new(receiver));
-    for index in 0..worker::WORKERS {
+    for index in 0..count {
         let (shared, queue) = (Arc::clone(shared), Arc::clone(&queue));
         std::thread::Builder::new()
-            .name(format!("worker-{index}"))
+            .name(format!("{name}-{index}"))
             .spawn(move || worker::run(&shared, &queue))?;
     }
     Ok(())
@@ -241,10 +250,10 @@ fn start_workers(shared: &Arc<Shared>, receiver: Receiver<Work>) -> anyhow::Resu
 
 fn start_engine(
     shared: &Arc<Shared>,
-    work: SyncSender<Work>,
+    queues: Queues,
     processes: ProcessTable,
 ) -> anyhow::Result<JoinHandle<()>> {
-    let engine = Engine::new(Arc::clone(shared), work, processes);
+    let engine = Engine::new(Arc::clone(shared), queues, processes);
     Ok(std::thread::Builder::new()
         .name("sampler".to_owned())
         .spawn(move || engine.run())?)
