@@ -201,7 +201,9 @@ fn check(lab: &Lab, gateway: &Gateway, ids: &[String], jobs: &[Value]) {
             .map_or(0, Vec::len);
         assert!(in_queue <= 1, "{event} has {in_queue} jobs in Slurm: {row}");
         match state {
-            "completed" => assert_eq!((jobs, in_queue), (1, 1), "{event}: {row}"),
+            // Slurm may have forgotten it since: a slurmctld killed after the ledger saw the
+            // end comes back with an older state.
+            "completed" => assert_eq!(jobs, 1, "{event}: {row}"),
             // slurmctld forgot a job that had started; Slurm ends such a job, or it ended.
             "vanished" => {
                 vanished += 1;

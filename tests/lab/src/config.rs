@@ -3,6 +3,10 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+/// Lifetime of a launch credential. A requeued job waits for the old one to expire before it
+/// may start, two minutes by default: too long for a test that kills slurmctld.
+const CREDENTIAL_S: u32 = 30;
+
 /// Everything that the generated files depend on.
 #[derive(Debug)]
 pub(crate) struct SlurmConfig<'a> {
@@ -41,7 +45,7 @@ impl SlurmConfig<'_> {
              SlurmUser={user}\n\
              SlurmdUser={user}\n\
              AuthType=auth/munge\n\
-             AuthInfo=socket={dir}/munge/munge.sock\n\
+             AuthInfo=socket={dir}/munge/munge.sock,cred_expire={CREDENTIAL_S}\n\
              CredType=cred/munge\n\
              CommunicationParameters=NoInAddrAny,NoCtldInAddrAny\n\
              StateSaveLocation={dir}/state\n\
