@@ -4,6 +4,7 @@
 //! Left out: any logic that a library could hold.
 
 mod cube;
+mod generate;
 mod plot;
 mod ps;
 mod record_dir;
@@ -12,15 +13,25 @@ mod stdout;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 /// What a failed command answers; a wrong command line answers 2.
 const EXIT_FAILED: u8 = 1;
 
+const EXAMPLES: &str = "\
+Examples:
+  srun --mizar -n 4 mizar cube -ymonmean in.nc out.nc   compute, watched
+  mizar ps                                              what runs, with its live use
+  mizar report 1234 --html report.html                  what job 1234 did
+  mizar plot out.nc tas -o map.svg                      look at a result
+  mizar man report | man -l -                           the manual of a subcommand
+
+Exit codes: 0 done, 1 failed, 2 wrong command line.";
+
 /// Analyse arrays, watch jobs and read their records on an HPC site.
 #[derive(Parser)]
 #[command(name = "mizar", version, propagate_version = true)]
-#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong command line.")]
+#[command(after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -41,8 +52,12 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print the manual page, or that of a subcommand
+    Man {
+        /// The subcommand
+        #[arg(value_name = "COMMAND")]
+        command: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -51,14 +66,8 @@ fn main() -> ExitCode {
         Command::Ps(args) => ps::run(args),
         Command::Report(args) => report::run(args),
         Command::Plot(args) => plot::run(args),
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "mizar", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Man => clap_mangen::Man::new(Cli::command())
-            .render(&mut std::io::stdout())
-            .map(|()| ExitCode::SUCCESS)
-            .map_err(Into::into),
+        Command::Completions { shell } => generate::completions(shell),
+        Command::Man { command } => generate::manual(command.as_deref()),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("mizar: {error:#}");
@@ -68,6 +77,8 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[test]

@@ -19,12 +19,18 @@ const MAX_CELLS: usize = 1 << 27;
 /// Labels along a time axis.
 const MAX_LABELS: usize = 8;
 
+const EXAMPLES: &str = "\
+Examples:
+  mizar plot out.nc -o map.svg                  the first variable with data
+  mizar plot out.nc tas --time 7 -o july.svg    one step of a variable
+  mizar plot series.nc tas -o series.svg        a single axis becomes a line
+
+A variable on longitudes and latitudes becomes a map, one along a single axis (a series, a
+profile, a zonal mean) a line.";
+
 /// Arguments of `mizar plot`.
 #[derive(clap::Args)]
-#[command(
-    after_help = "A variable on longitudes and latitudes becomes a map, one along a single \
-axis (a series, a profile, a zonal mean) a line."
-)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// A NetCDF file
     input: PathBuf,

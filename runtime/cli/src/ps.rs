@@ -21,9 +21,19 @@ use crate::stdout;
 /// The name of the JSON's layout; fields may be added under it.
 const SCHEMA: &str = "mizar-ps/1";
 
+const EXAMPLES: &str = "\
+Examples:
+  mizar ps                        every watched job that you may see
+  mizar ps 1234 --watch           one job, again every 2 seconds
+  mizar ps --json | jq '.rows[]'  for programs
+
+CPUs are those kept busy, memory is what is resident, I/O is read and written together, each
+by the ranks on that node over the last sampling interval. What other nodes do is read from
+their records, which are some seconds old. A dash is what is not known yet.";
+
 /// Arguments of `mizar ps`.
 #[derive(clap::Args)]
-#[command(after_help = "Figures of use are those of the last sampling interval.")]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Only this job
     #[arg(value_name = "JOB")]

@@ -9,12 +9,19 @@ use mizar_report::{analyse, html, text};
 use crate::record_dir::{self, RecordDir};
 use crate::stdout;
 
+const EXAMPLES: &str = "\
+Examples:
+  mizar report 1234                     on the terminal, while the job runs too
+  mizar report 1234 --html report.html  a page for a browser
+  mizar report 1234 --json | jq .cpu    for programs
+  mizar report /archive/records/1234    a record kept elsewhere
+
+The record folder is, in this order: --record-dir, MIZAR_RECORD_DIR, what the mizard of this
+machine says, /var/lib/mizar/records. A job's W3C PROV document is prov.json in its folder.";
+
 /// Arguments of `mizar report`.
 #[derive(clap::Args)]
-#[command(
-    after_help = "The record folder is, in this order: --record-dir, MIZAR_RECORD_DIR, \
-what the mizard of this machine says, /var/lib/mizar/records."
-)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// A job's number, or the folder of its record
     #[arg(value_name = "JOB")]

@@ -208,6 +208,49 @@ fn what_is_not_there_is_said_with_where_it_was_sought() {
 }
 
 #[test]
+fn every_page_that_the_manual_names_exists() {
+    let folder = tempfile::tempdir().unwrap();
+    let manual = said(&mizar(&["man"], folder.path()));
+    let named: Vec<&str> = manual
+        .lines()
+        .filter_map(|line| line.strip_prefix("mizar\\-")?.strip_suffix("(1)"))
+        .collect();
+    assert_eq!(
+        named,
+        ["cube", "ps", "report", "plot", "completions", "man"]
+    );
+    for name in named {
+        let page = said(&mizar(&["man", name], folder.path()));
+        assert!(page.contains(&format!(".TH mizar-{name} 1")), "{page}");
+    }
+    let cube = said(&mizar(&["man", "cube"], folder.path()));
+    assert!(
+        cube.contains("Exit codes") && cube.contains("ymonsub"),
+        "{cube}"
+    );
+    let message = refused(&mizar(&["man", "cub"], folder.path()));
+    assert!(message.contains("there are pages on cube, ps"), "{message}");
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    for arguments in [&["man"][..], &["completions", "bash"]] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_mizar"))
+            .args(arguments)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{output:?}"
+        );
+    }
+}
+
+#[test]
 fn a_cmip6_field_becomes_a_map_and_a_wrong_file_a_message() {
     let folder = tempfile::tempdir().unwrap();
     let picture = folder.path().join("map.svg");
