@@ -5,8 +5,12 @@
 use std::ffi::CString;
 
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, geteuid, initgroups, setgroups, setresgid, setresuid};
+
+/// Address space of a child: the events of a thousand nodes fit, a node's memory does not.
+const MAX_CHILD_BYTES: u64 = 4 << 30;
 
 /// Whose rights to take.
 #[derive(Clone, Debug, clap::Args)]
@@ -41,6 +45,8 @@ pub(crate) fn become_owner(owner: &Owner) -> Result<(), PrivilegeError> {
     // Best effort: these two only make the child more polite.
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
     ffi::lower_priority();
+    // What the child reads is the owner's to forge; its memory counts as the daemon's.
+    let _ = setrlimit(Resource::RLIMIT_AS, MAX_CHILD_BYTES, MAX_CHILD_BYTES);
     let euid = geteuid().as_raw();
     if euid != 0 {
         return if euid == owner.uid {
@@ -92,5 +98,23 @@ mod ffi {
             libc::setpriority(libc::PRIO_PROCESS, 0, LOWEST_PRIORITY);
             libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_can_not_take_the_nodes_memory() {
+        // Concerns this test's process alone.
+        let owner = Owner {
+            uid: geteuid().as_raw(),
+            gid: nix::unistd::getegid().as_raw(),
+            user: String::new(),
+        };
+        become_owner(&owner).unwrap();
+        let limit = nix::sys::resource::getrlimit(Resource::RLIMIT_AS).unwrap();
+        assert!(limit.0 <= MAX_CHILD_BYTES && limit.1 <= MAX_CHILD_BYTES);
     }
 }

@@ -85,7 +85,9 @@ impl Recorder {
         let last = segments
             .iter()
             .rfind(|segment| segment.node == self.preamble.node)?;
-        let modified = std::fs::metadata(last.tables()).ok()?.modified().ok()?;
+        // Of a link that the folder's owner may have put there, not of what it points to.
+        let status = std::fs::symlink_metadata(last.tables()).ok()?;
+        let modified = status.modified().ok()?;
         let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
         i64::try_from(since.as_nanos()).ok()
     }

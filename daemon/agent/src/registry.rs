@@ -18,6 +18,9 @@ use crate::config::SAMPLE_MS_RANGE;
 /// Files that one job may report on one node; more are not taken.
 pub(crate) const MAX_FILES: usize = 4096;
 
+/// Their names together: the state file holds them, and is written at every change of the job.
+const MAX_FILES_BYTES: usize = 1 << 20;
+
 /// Files that all jobs together may have reported.
 const MAX_ALL_FILES: usize = 16 * MAX_FILES;
 
@@ -63,6 +66,12 @@ pub(crate) struct Job {
     /// Events that the engine has not recorded yet.
     #[serde(skip)]
     pub(crate) outbox: Vec<Event>,
+    /// Merges of the record that failed.
+    #[serde(skip)]
+    pub(crate) failed_merges: u32,
+    /// When to try the next one, monotonic; none while one runs.
+    #[serde(skip)]
+    pub(crate) merge_due_ns: Option<i64>,
 }
 
 /// A step on this node.
@@ -114,7 +123,7 @@ pub(crate) enum RegistryError {
         known: u32,
         claimed: u32,
     },
-    #[error("job {0} has reported {MAX_FILES} files already")]
+    #[error("job {0} has reported {MAX_FILES} files, or {MAX_FILES_BYTES} bytes of names, already")]
     TooManyFiles(JobId),
     #[error("the jobs of this node have reported {MAX_ALL_FILES} files already")]
     TooManyFilesHere,
@@ -251,6 +260,8 @@ impl Job {
             resumed: false,
             unsaved: false,
             outbox: Vec::new(),
+            failed_merges: 0,
+            merge_due_ns: None,
         }
     }
 
@@ -402,11 +413,17 @@ impl Job {
         if self.files.contains(&record) {
             return Ok(());
         }
-        if self.files.len() >= MAX_FILES {
+        let names_bytes: usize = self.files.iter().map(|known| path_bytes(&known.path)).sum();
+        if self.files.len() >= MAX_FILES || names_bytes + path_bytes(&record.path) > MAX_FILES_BYTES
+        {
             return Err(RegistryError::TooManyFiles(JobId(self.info.id)));
         }
         self.files.push(record.clone());
         self.post([Event::File(record)]);
         Ok(())
     }
+}
+
+fn path_bytes(path: &std::path::Path) -> usize {
+    path.as_os_str().len()
 }

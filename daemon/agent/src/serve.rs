@@ -237,7 +237,7 @@ impl Service {
         let arrival = Arrival {
             now_ns: unix_ns(),
             node: &config.node,
-            user: login_name(step.uid),
+            user: self.login_name(&step),
             sample_ms: config.sample_ms,
             start_ticks,
             max_jobs: config.max_jobs,
@@ -248,6 +248,15 @@ impl Service {
         registry.register(step, &arrival)?;
         self.shared.save(registry.job_mut(id)?);
         Ok(())
+    }
+
+    /// Asked once a job: while a directory server is slow, nobody else is answered.
+    fn login_name(&self, step: &StepRegistration) -> String {
+        let known = self.shared.registry().jobs.get(&step.job).and_then(|job| {
+            let same = job.info.uid == step.uid && !job.info.user.is_empty();
+            same.then(|| job.info.user.clone())
+        });
+        known.unwrap_or_else(|| ask_login_name(step.uid))
     }
 
     fn file(&self, file: FileUse, uid: u32) -> Result<(), Refusal> {
@@ -312,7 +321,8 @@ fn owned(
     ))
 }
 
-fn login_name(uid: u32) -> String {
+/// What the site's directory says; it may take its time.
+fn ask_login_name(uid: u32) -> String {
     User::from_uid(Uid::from_raw(uid))
         .ok()
         .flatten()

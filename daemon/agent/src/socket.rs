@@ -19,6 +19,10 @@ use crate::shared::Shared;
 /// A client that has not sent its line, or taken its answer, by then is dropped.
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(2);
 
+/// The longest line of an ordinary user: a path with every byte escaped fits. What connections
+/// hold in memory is bounded by this and not by what a step's registration may need.
+const MAX_USER_MESSAGE_BYTES: usize = 32 << 10;
+
 /// After a failed accept (no file descriptors left): not at once again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -168,6 +172,11 @@ fn refuse(stream: &UnixStream) {
 }
 
 async fn exchange(mut stream: UnixStream, uid: u32, service: &Service) -> io::Result<()> {
+    let limit = if service.is_admin(uid) {
+        MAX_MESSAGE_BYTES
+    } else {
+        MAX_USER_MESSAGE_BYTES
+    };
     let mut line = Vec::new();
     let mut block = [0; 8192];
     let answer = loop {
@@ -175,16 +184,17 @@ async fn exchange(mut stream: UnixStream, uid: u32, service: &Service) -> io::Re
         if count == 0 {
             return Ok(());
         }
-        line.extend_from_slice(&block[..count]);
-        if let Some(end) = line.iter().position(|byte| *byte == b'\n') {
-            break service.answer(&line[..end], uid);
-        }
-        if line.len() > MAX_MESSAGE_BYTES {
-            let message = format!("the request is longer than {MAX_MESSAGE_BYTES} bytes");
+        let end = block[..count].iter().position(|byte| *byte == b'\n');
+        line.extend_from_slice(&block[..end.unwrap_or(count)]);
+        if line.len() > limit {
+            let message = format!("the request is longer than {limit} bytes");
             break Response::Error {
                 code: ErrorCode::Limit,
                 message,
             };
+        }
+        if end.is_some() {
+            break service.answer(&line, uid);
         }
     };
     stream.write_all(&encode(&answer)).await?;

@@ -6,11 +6,12 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use mizar_core::clock::monotonic_ns;
 use mizar_core::ids::{JobId, StepId};
 use mizar_record::folder::SCRIPT;
 use mizar_record::model::{Event, FileRecord, JobInfo};
@@ -21,14 +22,22 @@ use crate::digest::{FileDigest, hexadecimal};
 use crate::registry::Phase;
 use crate::shared::Shared;
 
-/// Threads that wait for children.
-pub(crate) const WORKERS: usize = 3;
+/// Threads that wait for scripts and merges. They sleep most of the time, and one user's merge
+/// may make its thread wait for long.
+pub(crate) const WORKERS: usize = 8;
+
+/// Threads that wait for digests, which may take long: they keep no record from being merged.
+pub(crate) const DIGESTERS: usize = 2;
 
 /// A larger batch script is not copied (Slurm's own limit is 4 MiB).
 const MAX_SCRIPT_BYTES: u64 = 4 << 20;
 
 /// A merge takes no longer.
 const MERGE_LIMIT: Duration = Duration::from_secs(900);
+
+/// Until a failed merge is tried again, each time twice as long: for some twenty minutes.
+const FIRST_MERGE_PAUSE_NS: i64 = 5_000_000_000;
+const MAX_FAILED_MERGES: u32 = 8;
 
 /// What a child may print on its output.
 const MAX_OUTPUT_BYTES: u64 = 64 << 20;
@@ -52,6 +61,15 @@ pub(crate) enum Work {
     },
     /// Merge the record if this was the last node.
     Merge { job: JobInfo, folder: PathBuf },
+}
+
+/// The ways to the workers.
+#[derive(Debug)]
+pub(crate) struct Queues {
+    /// Scripts and merges.
+    pub(crate) work: SyncSender<Work>,
+    /// Digests.
+    pub(crate) digests: SyncSender<Work>,
 }
 
 /// Takes work until there will be no more.
@@ -91,27 +109,35 @@ fn done(shared: &Arc<Shared>, work: Work) {
             }
         }
         Work::Merge { job, folder } => {
-            if let Err(error) = merge(&job, &folder) {
-                tracing::error!(
-                    job = job.id,
-                    error = format!("{error:#}"),
-                    "record not merged"
-                );
-            }
-            let id = JobId(job.id);
-            let mut registry = shared.registry();
-            // A requeued job may be running here again under the same number.
-            if registry
-                .jobs
-                .get(&id)
-                .is_some_and(|known| known.phase == Phase::Merging)
-            {
-                registry.jobs.remove(&id);
-                shared.state.remove(id);
-            }
+            let outcome = merge(&job, &folder).inspect_err(|error| {
+                let error = format!("{error:#}");
+                tracing::error!(job = job.id, error, "record not merged");
+            });
+            forget_or_retry(shared, JobId(job.id), outcome.is_err());
         }
     }
     shared.ring();
+}
+
+/// A job whose record is merged is done with. One whose is not is kept for a while, as long as
+/// that leaves room for new jobs.
+fn forget_or_retry(shared: &Shared, id: JobId, failed: bool) {
+    let mut registry = shared.registry();
+    let has_room = registry.jobs.len() <= shared.config.max_jobs / 2;
+    let Some(job) = registry.jobs.get_mut(&id) else {
+        return;
+    };
+    // A requeued job may be running here again under the same number.
+    if job.phase != Phase::Merging {
+        return;
+    }
+    if failed && has_room && job.failed_merges < MAX_FAILED_MERGES {
+        job.merge_due_ns = Some(monotonic_ns() + (FIRST_MERGE_PAUSE_NS << job.failed_merges));
+        job.failed_merges += 1;
+    } else {
+        registry.jobs.remove(&id);
+        shared.state.remove(id);
+    }
 }
 
 fn with_digests(
@@ -218,7 +244,8 @@ fn child(
         }
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
             let _ = child.kill();
-            let _ = child.try_wait();
+            // Stuck, it dies later or never; whenever it does, no zombie is left.
+            std::thread::spawn(move || child.wait());
             anyhow::bail!(
                 "`mizard {subcommand}` took longer than {} s",
                 limit.as_secs()

@@ -78,7 +78,8 @@ fn lock(folder: &Path) -> Result<Option<Flock<std::fs::File>>, RecordError> {
         .create(true)
         .truncate(false)
         .mode(0o640)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+        // Not kept waiting by a FIFO of that name.
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
         .open(&path)
         .map_err(RecordError::io("open", &path))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {

@@ -475,3 +475,11 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_fifo_for_a_lock_keeps_no_merge_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join(".merge.lock");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(matches!(merge(folder.path()), Err(RecordError::Io { .. })));
+}

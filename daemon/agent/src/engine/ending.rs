@@ -10,7 +10,8 @@ use crate::engine::Engine;
 use crate::registry::Phase;
 use crate::worker::Work;
 
-/// Tries to write a job's last words before they are given up.
+/// Tries to write a job's last words before they are given up: over some ten minutes, for a
+/// record without its end keeps all nodes' parts from being merged.
 const MAX_FAILED_ENDS: u32 = 12;
 
 impl Engine {
@@ -28,6 +29,27 @@ impl Engine {
                 job: job.info.clone(),
                 folder,
             });
+        }
+    }
+
+    /// Tries again what failed, on a full disk for example.
+    fn retry_merges(&self) {
+        let now_ns = monotonic_ns();
+        let mut registry = self.shared.registry();
+        for job in registry
+            .jobs
+            .values_mut()
+            .filter(|job| job.merge_due_ns.is_some_and(|due_ns| due_ns <= now_ns))
+        {
+            let id = JobId(job.info.id);
+            let folder = mizar_record::folder::of_job(&self.shared.config.record_dir, id);
+            let job_info = job.info.clone();
+            if self.send(Work::Merge {
+                job: job_info,
+                folder,
+            }) {
+                job.merge_due_ns = None;
+            }
         }
     }
 
@@ -58,7 +80,7 @@ impl Engine {
                         job: job.info.clone(),
                         files: job.files.clone(),
                     };
-                    if self.work.try_send(work).is_ok() {
+                    if self.queues.digests.try_send(work).is_ok() {
                         job.phase = Phase::Digesting;
                     }
                 } else {
@@ -73,6 +95,7 @@ impl Engine {
         for id in ended {
             self.close_job(id);
         }
+        self.retry_merges();
     }
 
     fn close_job(&mut self, id: JobId) {
@@ -81,8 +104,12 @@ impl Engine {
         };
         if track.failed_ends == 0 {
             track.recorder.post([Event::End { time_ns: unix_ns() }]);
+        } else if monotonic_ns() < track.end_due_ns {
+            return;
         }
         if !track.recorder.finish(&self.shared.counters) && track.failed_ends < MAX_FAILED_ENDS {
+            let wait_ms = i64::from(self.shared.config.flush_ms) << track.failed_ends.min(4);
+            track.end_due_ns = monotonic_ns() + wait_ms * 1_000_000;
             track.failed_ends += 1;
             return;
         }
