@@ -117,7 +117,11 @@ impl SlurmCli {
         let done = run(&program, arguments, &self.environment, None, limit)
             .map_err(|source| QueryError::Start { program, source })?;
         match done.status {
-            Some(status) if status.success() => Ok(done.stdout),
+            Some(status) if status.success() && done.complete => Ok(done.stdout),
+            Some(status) if status.success() => Err(QueryError::Failed {
+                program: name.to_owned(),
+                message: "its output was cut short".to_owned(),
+            }),
             Some(_) => Err(QueryError::Failed {
                 program: name.to_owned(),
                 message: complaint(&done),
@@ -370,6 +374,7 @@ mod tests {
     fn finished(code: Option<i32>, stdout: &str, stderr: &str) -> Finished {
         Finished {
             status: code.map(|code| ExitStatus::from_raw(code << 8)),
+            complete: true,
             stdout: stdout.to_owned(),
             stderr: stderr.to_owned(),
         }

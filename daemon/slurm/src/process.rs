@@ -32,6 +32,8 @@ pub(crate) struct Finished {
     pub(crate) status: Option<ExitStatus>,
     /// What it wrote to stdout.
     pub(crate) stdout: String,
+    /// Is that all of it? A list that was cut short must not be taken for a short list.
+    pub(crate) complete: bool,
     /// What it wrote to stderr.
     pub(crate) stderr: String,
 }
@@ -108,12 +110,20 @@ fn collect(child: &mut Child, deadline: Instant) -> io::Result<Finished> {
             std::thread::sleep(WAIT_STEP);
         }
     }
-    if status.is_none() {
+    let complete = if status.is_some() {
+        // All that the command wrote lies in its pipes by now, however late this thread is.
+        while read_ready(&mut stdout, &mut stderr, Duration::ZERO)?
+            && Instant::now() < deadline + DRAIN
+        {}
+        stdout.source.is_none() || !read_ready(&mut stdout, &mut stderr, Duration::ZERO)?
+    } else {
         kill_group(child);
         child.wait()?;
-    }
+        false
+    };
     Ok(Finished {
         status,
+        complete: complete && !stdout.cut,
         stdout: stdout.text(),
         stderr: stderr.text(),
     })
@@ -124,6 +134,7 @@ struct Pipe<R> {
     source: Option<R>,
     bytes: Vec<u8>,
     limit: usize,
+    cut: bool,
 }
 
 impl<R: Read + AsFd> Pipe<R> {
@@ -132,6 +143,7 @@ impl<R: Read + AsFd> Pipe<R> {
             source,
             bytes: Vec::new(),
             limit,
+            cut: false,
         }
     }
 
@@ -145,6 +157,7 @@ impl<R: Read + AsFd> Pipe<R> {
             Ok(0) => self.source = None,
             Ok(count) => {
                 let room = self.limit - self.bytes.len();
+                self.cut |= count > room;
                 self.bytes.extend_from_slice(&chunk[..count.min(room)]);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -162,7 +175,7 @@ fn read_ready<A: Read + AsFd, B: Read + AsFd>(
     first: &mut Pipe<A>,
     second: &mut Pipe<B>,
     wait: Duration,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let ready = {
         let mut polled = Vec::with_capacity(2);
         let both = [
@@ -172,7 +185,7 @@ fn read_ready<A: Read + AsFd, B: Read + AsFd>(
         for fd in both.into_iter().flatten() {
             polled.push(PollFd::new(fd, PollFlags::POLLIN));
         }
-        let wait_ms = u16::try_from(wait.as_millis()).unwrap_or(u16::MAX).max(1);
+        let wait_ms = u16::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
         match poll(&mut polled, PollTimeout::from(wait_ms)) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
@@ -189,7 +202,7 @@ fn read_ready<A: Read + AsFd, B: Read + AsFd>(
     if ready[1] {
         second.read()?;
     }
-    Ok(())
+    Ok(ready[0] || ready[1])
 }
 
 /// The one call that must happen between fork and exec.
@@ -276,6 +289,33 @@ mod tests {
         assert_eq!(done.stdout, "7\n");
         assert_eq!(done.status.unwrap().code(), Some(0));
         assert!(started.elapsed() < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn output_that_waits_in_the_pipe_is_read_however_late_it_is() {
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", "head -c 60000 /dev/zero"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // As after a long while off the CPU: the command has ended, the time is over.
+        while nix::sys::wait::waitid(
+            nix::sys::wait::Id::Pid(Pid::from_raw(child.id() as i32)),
+            nix::sys::wait::WaitPidFlag::WEXITED | nix::sys::wait::WaitPidFlag::WNOWAIT,
+        )
+        .is_err()
+        {}
+        let done = collect(&mut child, Instant::now()).unwrap();
+        assert!(done.status.is_some_and(|status| status.success()));
+        assert!(done.complete && done.stdout.len() == 60_000);
+    }
+
+    #[test]
+    fn output_beyond_the_limit_is_not_all_of_it() {
+        let done = shell("head -c 68000000 /dev/zero", 60_000);
+        assert!(done.status.is_some_and(|status| status.success()));
+        assert!(!done.complete);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The lines of squeue and sacct, in the formats that [`crate::cli`] asks for.
 
+use crate::marker::PREFIX;
 use crate::state::{JobState, exit_code};
 use crate::{JobId, JobReport, Marker};
 
@@ -54,9 +55,25 @@ fn job(line: &str) -> Result<Option<JobReport>, &str> {
 }
 
 /// Reads all lines; jobs of others are left out.
+///
+/// The name of another's job may hold a line break. What it leaves is passed over where it
+/// cannot be of ours and other lines are as expected; a table without any such is an error.
 pub(crate) fn jobs(text: &str) -> Result<Vec<JobReport>, &str> {
-    let lines = text.lines().filter(|line| !line.is_empty());
-    lines.filter_map(|line| job(line).transpose()).collect()
+    let (mut found, mut odd, mut as_expected) = (Vec::new(), None, false);
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        match job(line) {
+            Ok(report) => {
+                as_expected = true;
+                found.extend(report);
+            }
+            Err(line) if line.contains(PREFIX) => return Err(line),
+            Err(line) => odd = odd.or(Some(line)),
+        }
+    }
+    match odd {
+        Some(line) if !as_expected => Err(line),
+        _ => Ok(found),
+    }
 }
 
 #[cfg(test)]
@@ -97,6 +114,17 @@ mod tests {
         assert_eq!(found[0].state, JobState::Cancelled);
         assert_eq!(found[0].exit_code, Some(143));
         assert_eq!(found[1].exit_code, Some(143));
+    }
+
+    #[test]
+    fn a_strange_name_of_anothers_job_hides_none_of_ours() {
+        let text = format!(
+            "1|PENDING|0|Resources|two\nlines|x|\n8|RUNNING|0|None|{M}|one\ntwo|\n9|PENDING|0|None|{M}|{M}|\n"
+        );
+        let ids: Vec<u32> = jobs(&text).unwrap().iter().map(|job| job.id.0).collect();
+        assert_eq!(ids, [8, 9]);
+        let cut = format!("1|PENDING|0|None|a|b|\n9|PEND\n2|{M}");
+        assert!(jobs(&cut).is_err());
     }
 
     #[test]
