@@ -108,6 +108,7 @@ fn job(record: &JobRecord, elapsed_s: f64) -> Job {
         array: job.array,
         restart_count: job.restart_count,
         name: job.name.clone(),
+        title: crate::format::job_title(&job.name).to_owned(),
         user: if job.user.is_empty() {
             format!("uid {}", job.uid)
         } else {

@@ -6,6 +6,19 @@ use time::OffsetDateTime;
 /// What stands where nothing was measured.
 pub const NOT_MEASURED: &str = "not measured";
 
+/// What people call a job: the service's name for a job of the gateway, whose name in Slurm is
+/// a marker (`mizar:<service>:<32 digits>`, perhaps with `.<n>`), else its name.
+#[must_use]
+pub fn job_title(name: &str) -> &str {
+    let service = || {
+        let (service, key) = name.strip_prefix("mizar:")?.split_once(':')?;
+        let hash = key.split('.').next()?;
+        let is_marker = hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        (is_marker && !service.is_empty()).then_some(service)
+    };
+    service().unwrap_or(name)
+}
+
 /// `1.20 GiB`.
 #[must_use]
 pub fn bytes(count: Option<u64>) -> String {
@@ -88,6 +101,20 @@ pub fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_of_the_gateway_is_called_by_its_service() {
+        let hash = "0123456789abcdef0123456789abcdef";
+        for (name, title) in [
+            (format!("mizar:monthly-mean:{hash}"), "monthly-mean"),
+            (format!("mizar:monthly-mean:{hash}.2"), "monthly-mean"),
+            ("mizar:mine:2".to_owned(), "mizar:mine:2"),
+            ("mizar:cube".to_owned(), "mizar:cube"),
+            ("climatology".to_owned(), "climatology"),
+        ] {
+            assert_eq!(job_title(&name), title);
+        }
+    }
 
     #[test]
     fn figures_read_as_people_say_them() {

@@ -59,6 +59,8 @@ pub struct Job {
     pub restart_count: u32,
     /// Its name.
     pub name: String,
+    /// What people call it: of a job of the gateway, the service.
+    pub title: String,
     /// Its owner's login name, or number.
     pub user: String,
     /// Its partition.

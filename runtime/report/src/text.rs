@@ -67,7 +67,7 @@ fn head(out: &mut String, report: &Report) {
     let job = &report.job;
     put(
         out,
-        &printable(&format!("Job {} · {} · {}", job.id, job.name, job.state)),
+        &printable(&format!("Job {} · {} · {}", job.id, job.title, job.state)),
     );
     let place = [
         &job.user,
@@ -338,6 +338,9 @@ fn files(out: &mut String, report: &Report) {
     }
 }
 
+/// Below this share of the ranks' time the totals miss something worth a word.
+const WELL_OBSERVED: f64 = 0.95;
+
 fn measurement(out: &mut String, report: &Report) {
     let measured = &report.measurement;
     put(out, "");
@@ -376,6 +379,19 @@ fn measurement(out: &mut String, report: &Report) {
         _ => line.push_str("an unknown amount of CPU."),
     }
     put(out, &line);
+    if let Some(share) = report
+        .completeness
+        .observed_share
+        .filter(|share| *share < WELL_OBSERVED)
+    {
+        put(
+            out,
+            &format!(
+                "Readings cover {} of the ranks' time; what a rank did after its last one is not counted.",
+                format::share(Some(share))
+            ),
+        );
+    }
     if !report.completeness.complete && report.job.state == "finished" {
         put(out, "Some nodes have not finished their record.");
     }

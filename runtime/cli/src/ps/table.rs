@@ -17,7 +17,7 @@ pub(super) fn render(rows: &[Row]) -> String {
         table.add_row([
             row.job.to_string(),
             printable(&row.user),
-            printable(&row.name),
+            printable(format::job_title(&row.name)),
             printable(&row.node),
             row.step.clone(),
             format!("{} of {}", row.ranks_here, row.ranks),
