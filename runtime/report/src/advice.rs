@@ -34,8 +34,10 @@ pub struct Thresholds {
     pub memory_margin: f64,
     /// Memory that is not worth asking back.
     pub memory_worth_bytes: u64,
-    /// Largest / mean CPU time of the ranks of a step.
+    /// Largest / mean CPU time of the ranks of a step, …
     pub imbalance: f64,
+    /// … where the difference of the two is at least this share of the job's time.
+    pub imbalance_worth: f64,
     /// CPU efficiency below which much I/O is the likely reason, …
     pub io_bound_cpu: f64,
     /// … and the bytes per second and node that are much.
@@ -58,6 +60,7 @@ impl Default for Thresholds {
             memory_margin: 1.2,
             memory_worth_bytes: GIB,
             imbalance: 1.10,
+            imbalance_worth: 0.01,
             io_bound_cpu: 0.50,
             io_bound_bytes_per_s: 50e6,
             observed: 0.90,
@@ -301,7 +304,10 @@ fn mem_directive(bytes: u64) -> String {
 
 fn imbalance(report: &Report, step: &Step) -> Option<Advice> {
     let balance = step.balance.as_ref()?;
-    (balance.max_over_mean > report.thresholds.imbalance).then(|| Advice {
+    let limits = &report.thresholds;
+    let waiting_s = (balance.max_over_mean - 1.0) * balance.mean_cpu_s;
+    let is_worth_it = waiting_s >= limits.imbalance_worth * report.job.elapsed_s;
+    (balance.max_over_mean > limits.imbalance && is_worth_it).then(|| Advice {
         kind: "imbalance",
         severity: Severity::Warning,
         message: format!(

@@ -254,6 +254,18 @@ fn a_rank_that_is_always_busier_is_a_straggler_and_noise_is_none() {
 }
 
 #[test]
+fn a_short_steps_imbalance_is_not_worth_a_word() {
+    let mut job = record(&Shape {
+        busy: |rank, _| if rank == 3 { 1.0 } else { 0.5 },
+        ..Shape::default()
+    });
+    assert!(kinds(&analyse(&job)).contains(&"imbalance"));
+    // The same step, in a job of three hours.
+    job.job.start_ns -= 3 * 3600 * 1_000_000_000;
+    assert!(!kinds(&analyse(&job)).contains(&"imbalance"));
+}
+
+#[test]
 fn a_short_job_gets_no_advice_on_its_use_but_failures_are_told() {
     let mut job = record(&Shape {
         elapsed_s: 4,
