@@ -57,7 +57,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     );
     let source = Source::open(&args.input)?;
     let view = View::of(&source, &args)?;
-    let svg = view.draw()?;
+    let svg = view.draw().with_context(|| {
+        let (title, _) = view.words();
+        format!("no picture of {title}, {}", view.subtitle)
+    })?;
     mizar_core::durable::write(&args.output, svg.as_bytes())
         .with_context(|| format!("cannot write {}", args.output.display()))?;
     stdout::print(&format!("{}\n", args.output.display()))?;
