@@ -14,7 +14,7 @@ use mizar_slurm::{JobId, JobReport, Marker, Phase};
 use tracing::{info, warn};
 
 use crate::ledger::{
-    Change, Followed, State, apply, counts, followed, forget, generation_of, now_ms,
+    Change, Followed, State, apply, counts, followed, forget, generation_of, mend_waits, now_ms,
 };
 use crate::reconcile::{Sight, by_marker, decide, keep};
 use crate::shared::Shared;
@@ -25,7 +25,7 @@ const CHANGES_AT_ONCE: usize = 500;
 /// Longest pause between looks while Slurm does not answer.
 const AWAY_MAX: Duration = Duration::from_secs(30);
 
-/// Looks between two rounds of forgetting old jobs.
+/// Looks between two rounds of tidying the ledger.
 const FORGET_EVERY: u64 = 500;
 
 /// Most jobs forgotten at once.
@@ -67,6 +67,12 @@ fn run(shared: &Shared) {
         }
         if round.is_multiple_of(FORGET_EVERY) {
             forget_old(shared);
+            let mended = shared
+                .writer
+                .write(|connection| mend_waits(connection, now_ms()));
+            if let Err(error) = mended {
+                warn!(%error, "cannot mend waits");
+            }
         }
         shared.look.wait(pause);
     }

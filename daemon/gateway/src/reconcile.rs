@@ -18,6 +18,7 @@
 //! 5. *Job ids come round again* after such a loss. Jobs are matched by marker, never by id.
 //! 6. *A look that is older than the row* proves nothing: rows that changed after the look
 //!    began are left alone.
+//!    If the clock was set back meanwhile, the row starts over with both looks.
 //! 7. *Two jobs for one event all the same* (a request delayed for longer than the grace):
 //!    one is kept, the others are cancelled while they wait.
 //!
@@ -113,6 +114,12 @@ pub fn decide(
         .collect();
     if let Some(job) = keep(&ended, row.slurm_job) {
         return follow(row, job, &change);
+    }
+    if row.changed_ms > now_ms || row.next_ms > now_ms + policy.grace_ms {
+        // The clock was set back: waiting for those times again could take years.
+        let mut anew = change(row.state);
+        (anew.verdict, anew.reason) = (row.verdict, row.reason.clone());
+        return Some(anew);
     }
     if row.changed_ms >= look_ms || now_ms < row.next_ms {
         return None;

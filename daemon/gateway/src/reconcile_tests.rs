@@ -238,3 +238,22 @@ fn waits_double_up_to_the_limit() {
         .to_vec();
     assert_eq!(waits, [100, 100, 200, 400, 5_000, 5_000]);
 }
+
+#[test]
+fn a_clock_that_was_set_back_neither_hurries_nor_stops_a_row() {
+    let verdict = Some(Verdict::Unavailable);
+    for (changed_ms, next_ms) in [(NOW + 1, 0), (5_000, NOW + POLICY.grace_ms + 1)] {
+        let ahead = Followed {
+            verdict,
+            looks: 1,
+            changed_ms,
+            next_ms,
+            ..row(State::Unsure)
+        };
+        let anew = look(&ahead, &[], &[], &[]).unwrap();
+        assert_eq!(
+            (anew.to, anew.looks, anew.next_ms, anew.verdict),
+            (State::Unsure, 0, 0, verdict)
+        );
+    }
+}

@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
 use crate::http::{self, Front};
-use crate::ledger::{Reader, Writer, doubt_claims, now_ms};
+use crate::ledger::{Reader, Writer, doubt_claims, mend_waits, now_ms};
 use crate::shared::Shared;
 use crate::{poller, submit};
 
@@ -38,6 +38,7 @@ pub fn run(path: &Path) -> Result<()> {
         .with_context(|| format!("cannot open the ledger {}", ledger.display()))?;
     let reader = Reader::open(&ledger)?;
     let doubtful = writer.write(|connection| doubt_claims(connection, now_ms()))?;
+    writer.write(|connection| mend_waits(connection, now_ms()))?;
     if doubtful > 0 {
         info!(
             jobs = doubtful,

@@ -249,6 +249,8 @@ fn write_event(folder: &Path, document: &str) -> io::Result<()> {
         .mode(0o600)
         .open(&temporary)?;
     file.write_all(document.as_bytes())?;
+    // Slurm keeps the job over a power cut, which would leave it an empty event.
+    file.sync_all()?;
     drop(file);
     std::fs::rename(&temporary, folder.join(EVENT_FILE))
 }

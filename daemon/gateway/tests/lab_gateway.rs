@@ -1,5 +1,5 @@
-//! Events on a real Slurm while gateway and slurmctld are killed at random moments: every
-//! event has exactly one job.
+//! Events on a real Slurm while gateway, slurmctld and the mizards of the nodes are killed at
+//! random moments: every event has exactly one job.
 //!
 //! `MIZAR_FAULT_EVENTS` sets the number of events (200 unless told), `MIZAR_FAULT_SEED` the
 //! moments; the seed is printed.
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use harness::{Dice, Gateway, program};
 use mizar_lab::Lab;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 const DEFAULT_EVENTS: usize = 200;
@@ -30,6 +31,7 @@ fn lab() -> Option<Lab> {
         .nodes(2)
         .cpus(32)
         .memory_mib(64_000)
+        .mizar(true)
         .slurm_conf_extra(
             "MaxJobCount=20000\nMinJobAge=3600\nSchedulerParameters=batch_sched_delay=0,sched_interval=1,default_queue_depth=10000\n",
         )
@@ -49,7 +51,7 @@ fn gateway(lab: &Lab) -> Gateway {
         ),
     );
     let services = format!(
-        "[[service]]\nname = \"fault\"\nscript = \"{}\"\nargs = [{{ name = \"id\", from = \"id\" }}]\nsbatch = {{ time = \"5\", mem = 10 }}\n",
+        "[[service]]\nname = \"fault\"\nscript = \"{}\"\nargs = [{{ name = \"id\", from = \"id\" }}]\nsbatch = {{ time = \"5\", mem = 10, mizar = true }}\n",
         script.display()
     );
     let env: HashMap<_, _> = lab.env().into_iter().collect();
@@ -94,26 +96,37 @@ fn every_event_has_exactly_one_job_whatever_is_killed() {
             sent.store(true, Ordering::SeqCst);
         })
     };
-    let (mut gateway_kills, mut controller_kills) = (0, 0);
-    // Goes on while events come in and jobs are made of them, and until both have been killed
+    let (mut gateway_kills, mut controller_kills, mut mizard_kills) = (0, 0, 0);
+    // Goes on while events come in and jobs are made of them, and until each has been killed
     // some times.
     let least = Duration::from_millis(20 * count as u64);
     while !sent.load(Ordering::SeqCst)
         || started.elapsed() < least
         || gateway_kills < 4
         || controller_kills < 2
+        || mizard_kills < 2
     {
         std::thread::sleep(Duration::from_millis(dice.between(100, 1500)));
-        if dice.between(0, 3) < 2 {
-            let mut gateway = gateway.lock().unwrap();
-            gateway.kill();
-            gateway.start();
-            gateway_kills += 1;
-        } else {
-            lab.kill_slurmctld();
-            std::thread::sleep(Duration::from_millis(dice.between(0, 800)));
-            lab.start_slurmctld().unwrap();
-            controller_kills += 1;
+        match dice.between(0, 4) {
+            0 | 1 => {
+                let mut gateway = gateway.lock().unwrap();
+                gateway.kill();
+                gateway.start();
+                gateway_kills += 1;
+            }
+            2 => {
+                lab.kill_slurmctld();
+                std::thread::sleep(Duration::from_millis(dice.between(0, 800)));
+                lab.start_slurmctld().unwrap();
+                controller_kills += 1;
+            }
+            _ => {
+                let node = if dice.between(0, 2) == 0 { "n1" } else { "n2" };
+                lab.mizard(node).unwrap().signal(Signal::SIGKILL);
+                std::thread::sleep(Duration::from_millis(dice.between(0, 800)));
+                lab.start_mizard(node).unwrap();
+                mizard_kills += 1;
+            }
         }
     }
     sender.join().unwrap();
@@ -126,7 +139,7 @@ fn every_event_has_exactly_one_job_whatever_is_killed() {
     });
     check(&lab, &gateway, &ids, &jobs);
     println!(
-        "{count} events, {gateway_kills} kills of the gateway, {controller_kills} of slurmctld, {:.0} s",
+        "{count} events, {gateway_kills} kills of the gateway, {controller_kills} of slurmctld, {mizard_kills} of mizard, {:.0} s",
         started.elapsed().as_secs_f64()
     );
 }

@@ -52,7 +52,12 @@ pub fn router(front: Arc<Front>) -> Router {
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/services", get(jobs::services))
         .route("/health", get(health))
-        .fallback(|| async { refuse(StatusCode::NOT_FOUND, "there is nothing here") })
+        .fallback(|| async {
+            refuse(
+                StatusCode::NOT_FOUND,
+                "there is nothing here: events are taken by POST /events",
+            )
+        })
         .method_not_allowed_fallback(|| async {
             refuse(
                 StatusCode::METHOD_NOT_ALLOWED,

@@ -52,7 +52,11 @@ pub enum LedgerError {
         known: i64,
     },
     /// The file is not there.
-    #[error("there is no ledger at {}", .path.display())]
+    #[error(
+        "there is no ledger at {}: `mizar-gateway serve` makes it; is this its host and its \
+         configuration?",
+        .path.display()
+    )]
     Missing {
         /// Where it should be.
         path: PathBuf,

@@ -356,6 +356,16 @@ pub fn doubt_claims(connection: &Connection, now_ms: i64) -> rusqlite::Result<us
     )
 }
 
+/// Lets jobs go on that wait for a time which the clock, set back since, may not reach for
+/// years.
+pub fn mend_waits(connection: &Connection, now_ms: i64) -> rusqlite::Result<usize> {
+    connection.execute(
+        "UPDATE jobs SET next_ms = ?1, changed_ms = ?1
+         WHERE state = 'received' AND next_ms > ?1 AND changed_ms > ?1",
+        [now_ms],
+    )
+}
+
 /// Has another job made for an event. Returns the state it was in, and whether that allows it.
 pub fn retry(
     connection: &Connection,
@@ -455,4 +465,47 @@ pub fn generation_of(connection: &Connection, marker: &Marker) -> rusqlite::Resu
         .prepare_cached("SELECT generation FROM jobs WHERE service = ?1 AND key_hash = ?2")?
         .query_row([marker.service(), marker.hash()], |row| row.get(0))
         .optional()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_that_the_clock_was_set_back_from_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let (writer, thread) = super::super::Writer::open(&path).unwrap();
+        let event = NewEvent {
+            id: "1".to_owned(),
+            source: "/s".to_owned(),
+            kind: "t".to_owned(),
+            subject: None,
+            document: "{}".to_owned(),
+            matched: vec![("svc".to_owned(), "0".repeat(32))],
+        };
+        writer
+            .write(move |ledger| accept(ledger, 5_000, &[event], 0))
+            .unwrap();
+        let wait = |from_ms: i64| {
+            let change = Change {
+                next_ms: from_ms + 300,
+                ..Change::new(1, 0, State::Received, State::Received)
+            };
+            let took = writer.write(move |ledger| apply(ledger, from_ms, &[change]));
+            assert_eq!(took, Ok(1));
+        };
+        let claims = || {
+            writer
+                .write(|ledger| mend_waits(ledger, 1_000).and_then(|_| claim(ledger, 1_000, 9)))
+                .unwrap()
+                .len()
+        };
+        wait(900);
+        assert_eq!(claims(), 0, "it has begun and is not over");
+        wait(9_000);
+        assert_eq!(claims(), 1);
+        drop(writer);
+        thread.join().unwrap();
+    }
 }
