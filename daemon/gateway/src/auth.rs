@@ -29,7 +29,8 @@ impl Tokens {
             }
             if line.len() < MIN_TOKEN_BYTES {
                 return Err(format!(
-                    "holds a token of fewer than {MIN_TOKEN_BYTES} characters in line {}; make one with: openssl rand -hex 32",
+                    "holds a token of fewer than {MIN_TOKEN_BYTES} characters in line {}; \
+                     make one with: openssl rand -hex 32",
                     number + 1
                 ));
             }
