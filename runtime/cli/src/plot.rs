@@ -285,10 +285,19 @@ fn step_text(
     let attributes = &dataset.variables[coordinate].attributes;
     let units = attributes.get_text("units").unwrap_or_default();
     Ok(Some(
-        format!("{} {value} {units}", dataset.dimensions[dimension].name)
-            .trim()
-            .to_owned(),
+        format!(
+            "{} {} {units}",
+            dataset.dimensions[dimension].name,
+            plain(*value)
+        )
+        .trim()
+        .to_owned(),
     ))
+}
+
+/// A coordinate to six digits: some models write 100000.00000001001 Pa.
+fn plain(value: f64) -> String {
+    format!("{value:.5e}").parse().unwrap_or(value).to_string()
 }
 
 fn dates(source: &Source, coordinate: usize, values: &[f64]) -> anyhow::Result<Vec<DateTime>> {
@@ -333,6 +342,13 @@ fn unwrap_degrees(longitudes: &mut [f64]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_level_is_shown_without_the_noise_of_its_last_digits() {
+        assert_eq!(plain(100_000.000_000_010_01), "100000");
+        assert_eq!(plain(850.0), "850");
+        assert_eq!(plain(0.992_556_099), "0.992556");
+    }
 
     #[test]
     fn longitudes_across_greenwich_keep_rising() {
