@@ -45,8 +45,10 @@ pub(crate) fn become_owner(owner: &Owner) -> Result<(), PrivilegeError> {
     // Best effort: these two only make the child more polite.
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
     ffi::lower_priority();
-    // What the child reads is the owner's to forge; its memory counts as the daemon's.
+    // What the child reads is the owner's to forge, and its memory counts as the daemon's: it
+    // has a limit, and where memory is short it dies and not the daemon.
     let _ = setrlimit(Resource::RLIMIT_AS, MAX_CHILD_BYTES, MAX_CHILD_BYTES);
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let euid = geteuid().as_raw();
     if euid != 0 {
         return if euid == owner.uid {
@@ -116,5 +118,7 @@ mod tests {
         become_owner(&owner).unwrap();
         let limit = nix::sys::resource::getrlimit(Resource::RLIMIT_AS).unwrap();
         assert!(limit.0 <= MAX_CHILD_BYTES && limit.1 <= MAX_CHILD_BYTES);
+        let victim = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+        assert_eq!(victim.trim(), "1000");
     }
 }
