@@ -149,23 +149,41 @@ fn failures(report: &Report) -> Vec<Advice> {
             )),
         });
     }
-    for step in report.steps.iter().filter(|step| !step.failures.is_empty()) {
-        advice.push(Advice {
-            kind: "failed_ranks",
-            severity: Severity::Critical,
-            message: format!(
+    let failed = |step: &&Step| !step.failures.is_empty();
+    advice.extend(report.steps.iter().filter(failed).map(failed_ranks));
+    advice
+}
+
+fn failed_ranks(step: &Step) -> Advice {
+    let (message, action) = match &step.failures[..] {
+        [failure] if step.task_count == 1 => {
+            let how = failure
+                .split_once(": ")
+                .map_or(&failure[..], |(_, how)| how);
+            let what = match step.step.as_str() {
+                "batch" => "The batch script".to_owned(),
+                number => format!("Step {number}"),
+            };
+            (format!("{what} failed ({how})."), "Read its output.")
+        }
+        failures => (
+            format!(
                 "{} of {} ranks of step {} failed ({}).",
-                step.failures.len(),
+                failures.len(),
                 step.task_count,
                 step.step,
-                listed(&step.failures)
+                listed(failures)
             ),
-            action: "Read the output of the first rank that failed; the others often follow it."
-                .to_owned(),
-            directive: None,
-        });
+            "Read the output of the first rank that failed; the others often follow it.",
+        ),
+    };
+    Advice {
+        kind: "failed_ranks",
+        severity: Severity::Critical,
+        message,
+        action: action.to_owned(),
+        directive: None,
     }
-    advice
 }
 
 /// The first few, so that a thousand ranks do not fill the page.

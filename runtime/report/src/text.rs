@@ -83,7 +83,9 @@ fn head(out: &mut String, report: &Report) {
         .collect();
     put(out, &printable(&format!("  {}", place.join(" · "))));
     let start = format::instant(job.start_s);
-    let end = job.end_s.map_or_else(|| "now".to_owned(), format::instant);
+    let end = job
+        .end_s
+        .map_or_else(|| "its last reading".to_owned(), format::instant);
     put(
         out,
         &format!("  {start} to {end}: {}", format::duration(job.elapsed_s)),

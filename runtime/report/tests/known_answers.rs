@@ -1,6 +1,7 @@
 //! Figures and advice of synthetic jobs whose answers are known.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use mizar_core::ids::StepId;
 use mizar_record::model::UNKNOWN;
 use mizar_report::schema::Severity;
 use mizar_report::synthetic::{Shape, record};
@@ -279,6 +280,23 @@ fn a_short_job_gets_no_advice_on_its_use_but_failures_are_told() {
         report.advice[0].message,
         "1 of 4 ranks of step 0 failed (rank 3: signal 9)."
     );
+}
+
+#[test]
+fn a_step_of_one_rank_that_failed_is_said_in_plain_words() {
+    let mut job = record(&Shape {
+        nodes: 1,
+        ranks_per_node: 1,
+        ..Shape::default()
+    });
+    job.nodes[0].tasks[0].status = Some(3 << 8);
+    assert_eq!(analyse(&job).advice[0].message, "Step 0 failed (exit 3).");
+    let batch = StepId::BATCH;
+    job.nodes[0].steps[0].step = batch;
+    job.nodes[0].tasks[0].step = batch;
+    let advice = &analyse(&job).advice[0];
+    assert_eq!(advice.message, "The batch script failed (exit 3).");
+    assert_eq!(advice.action, "Read its output.");
 }
 
 #[test]
