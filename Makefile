@@ -16,6 +16,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 PLUGIN  ?= yes
 NODES   ?= 2
+EVENTS  ?= 2000
 ARGS    ?=
 
 dev      = $(CARGO_TARGET_DIR)/debug
@@ -41,6 +42,10 @@ test: packages venv modules nextest lint build ## check and test everything
 	@$(CARGO) test --quiet --workspace --doc
 	$(say) 'testing: everything else'
 	@$(CARGO) nextest run --workspace
+
+.PHONY: faults
+faults: packages build ## kill gateway, slurmctld and mizard under EVENTS=2000 events on a real Slurm (minutes)
+	@MIZAR_FAULT_EVENTS=$(EVENTS) $(CARGO) test --quiet -p mizar-gateway --test lab_gateway -- --nocapture
 
 .PHONY: lint
 lint: ## formatting and lints

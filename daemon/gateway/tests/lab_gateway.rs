@@ -122,7 +122,11 @@ fn every_event_has_exactly_one_job_whatever_is_killed() {
             }
             _ => {
                 let node = if dice.between(0, 2) == 0 { "n1" } else { "n2" };
-                lab.mizard(node).unwrap().signal(Signal::SIGKILL);
+                let mizard = lab.mizard(node).unwrap();
+                mizard.signal(Signal::SIGKILL);
+                while mizard.ended().is_none() {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
                 std::thread::sleep(Duration::from_millis(dice.between(0, 800)));
                 lab.start_mizard(node).unwrap();
                 mizard_kills += 1;
@@ -130,7 +134,7 @@ fn every_event_has_exactly_one_job_whatever_is_killed() {
         }
     }
     sender.join().unwrap();
-    let limit = Duration::from_secs(60 + count as u64 / 5);
+    let limit = Duration::from_secs(120 + count as u64 / 5);
     let gateway = gateway.lock().unwrap();
     let jobs = gateway.wait_jobs(limit, |jobs| {
         operate(&lab);
