@@ -1,8 +1,9 @@
 //! The step's way to the daemon, bounded once for all of it: every exchange takes from one
-//! budget, and the first failure ends them all.
+//! budget, and after the first failure nothing is waited for any more. A daemon that was late
+//! has got the message all the same and is told the rest as far as that needs no waiting.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mizar_api::{Client, ClientError, Request};
@@ -11,6 +12,12 @@ use mizar_api::{Client, ClientError, Request};
 /// a process that waits for 50 ms runs again some milliseconds later.
 const WAITING_PERCENT: u32 = 80;
 
+/// Messages sent without any waiting once the time is used up; each takes some 50 µs.
+const MAX_UNAWAITED: u32 = 64;
+
+/// What such a message may wait: nothing.
+const NO_WAIT: Duration = Duration::from_nanos(1);
+
 /// A daemon and what is left of the time for it.
 #[derive(Debug)]
 pub(crate) struct Daemon {
@@ -18,6 +25,8 @@ pub(crate) struct Daemon {
     waiting: Duration,
     spent_ns: AtomicU64,
     given_up: AtomicBool,
+    /// How many more messages may be sent without waiting.
+    unawaited: AtomicU32,
 }
 
 impl Daemon {
@@ -28,6 +37,7 @@ impl Daemon {
             waiting: budget * WAITING_PERCENT / 100,
             spent_ns: AtomicU64::new(0),
             given_up: AtomicBool::new(false),
+            unawaited: AtomicU32::new(MAX_UNAWAITED),
         }
     }
 
@@ -36,9 +46,21 @@ impl Daemon {
         self.bounded(|client| client.ask(request).map(drop))
     }
 
-    /// Sends without waiting for the answer; `None` as in [`ask`](Self::ask).
+    /// Sends without waiting for the answer; `None` if the daemon cannot take it at once after
+    /// an earlier exchange failed.
     pub(crate) fn tell(&self, request: Request) -> Option<Result<(), ClientError>> {
-        self.bounded(|client| client.tell(request))
+        if !self.given_up.load(Ordering::Relaxed) && self.spent() < self.waiting {
+            return self.bounded(|client| client.tell(request));
+        }
+        let one_less = |left: u32| left.checked_sub(1);
+        self.unawaited
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less)
+            .ok()?;
+        let told = Client::new(&self.socket, NO_WAIT).tell(request);
+        if told.is_err() {
+            self.unawaited.store(0, Ordering::Relaxed);
+        }
+        told.ok().map(Ok)
     }
 
     /// Time spent on it so far.
@@ -59,6 +81,9 @@ impl Daemon {
         let nanos = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.spent_ns.fetch_add(nanos, Ordering::Relaxed);
         self.given_up.store(result.is_err(), Ordering::Relaxed);
+        if !matches!(result, Ok(()) | Err(ClientError::Late { .. })) {
+            self.unawaited.store(0, Ordering::Relaxed);
+        }
         Some(result)
     }
 }
@@ -80,10 +105,13 @@ mod tests {
             daemon.ask(Request::Ping),
             Some(Err(ClientError::Late { .. }))
         ));
+        let mut told = 0;
         for _ in 0..100 {
             assert!(daemon.ask(Request::Ping).is_none());
-            assert!(daemon.tell(Request::Ping).is_none());
+            told += u32::from(daemon.tell(Request::Ping).is_some());
         }
+        // As many as it takes without waiting, but not any number.
+        assert_eq!(told, MAX_UNAWAITED);
         assert!(
             start.elapsed() < Duration::from_millis(30 + 100),
             "{:?}",
@@ -102,9 +130,29 @@ mod tests {
         assert!(matches!(daemon.tell(Request::Ping), Some(Ok(()))));
         daemon.spent_ns.store(24_000_000, Ordering::Relaxed);
         assert!(matches!(
-            daemon.tell(Request::Ping),
+            daemon.ask(Request::Ping),
             Some(Err(ClientError::Late { .. }))
         ));
+        assert!(daemon.ask(Request::Ping).is_none());
+    }
+
+    #[test]
+    fn a_late_daemon_hears_the_rest_and_a_gone_one_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("late.sock");
+        let late = UnixListener::bind(&socket).unwrap();
+        let daemon = Daemon::new(socket.clone(), Duration::from_millis(10));
+        assert!(matches!(daemon.ask(Request::Ping), Some(Err(_))));
+        assert!(matches!(daemon.tell(Request::Ping), Some(Ok(()))));
+        let mut text = String::new();
+        for _ in 0..2 {
+            let (mut stream, _) = late.accept().unwrap();
+            std::io::Read::read_to_string(&mut stream, &mut text).unwrap();
+        }
+        assert_eq!(text.matches("ping").count(), 2, "{text}");
+        drop(late);
         assert!(daemon.tell(Request::Ping).is_none());
+        let _back = std::fs::remove_file(&socket).map(|()| UnixListener::bind(&socket));
+        assert!(daemon.tell(Request::Ping).is_none(), "given up for good");
     }
 }
