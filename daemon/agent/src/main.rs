@@ -173,6 +173,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let listener = socket::bind(&config.socket)?;
     std::fs::create_dir_all(&config.record_dir)
         .with_context(|| format!("cannot make {}", config.record_dir.display()))?;
+    warn_if_open(&config.record_dir);
     let state = State::open(&config.state_dir)?;
     let mut processes = ProcessTable::new(&config.roots());
     let registry = state
@@ -211,6 +212,19 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         anyhow::bail!("the sampler had panicked");
     }
     Ok(())
+}
+
+/// Who may rename a job's folder may put a link in its place.
+fn warn_if_open(record_dir: &std::path::Path) {
+    const OTHERS_WRITE: u32 = 0o022;
+    let mode = std::fs::metadata(record_dir)
+        .map_or(0, |status| std::os::unix::fs::MetadataExt::mode(&status));
+    if mode & OTHERS_WRITE != 0 {
+        tracing::warn!(
+            record_dir = %record_dir.display(),
+            "others than its owner may write to `record_dir`: make it 0755"
+        );
+    }
 }
 
 async fn serve_metrics(

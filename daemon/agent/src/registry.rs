@@ -197,9 +197,10 @@ impl Registry {
         }
     }
 
-    /// Tasks with processes left, all jobs.
+    /// Tasks with processes left, all jobs that still run: others wait for their digests or
+    /// their merge, and are not sampled.
     pub(crate) fn running_tasks(&self) -> usize {
-        let steps = self.jobs.values().flat_map(|job| &job.steps);
+        let steps = self.running().flat_map(|(_, job)| &job.steps);
         steps
             .flat_map(|step| &step.tasks)
             .filter(|task| task.present)

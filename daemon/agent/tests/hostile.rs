@@ -107,3 +107,17 @@ fn a_record_ends_when_the_disk_has_room_again_however_busy_the_daemon_is() {
     assert!(!daemon.log().contains("given up"), "{}", daemon.log());
     assert!(read_job(&folder).unwrap().complete);
 }
+
+#[test]
+fn a_job_that_waits_for_its_digests_takes_no_running_jobs_place() {
+    let daemon = Daemon::start("max_tasks = 1\ndigest_timeout_s = 25\n");
+    let huge = daemon.folder().join("huge");
+    std::fs::File::create(&huge)
+        .and_then(|file| file.set_len(64 << 30))
+        .unwrap();
+    let task = Task::sleeping();
+    daemon.register(JOB, STEP, &[&task]);
+    daemon.ask(used(JOB, huge)).unwrap();
+    daemon.ask(Request::JobEnd { job: JOB }).unwrap();
+    daemon.register(JobId(8), STEP, &[&task]);
+}
