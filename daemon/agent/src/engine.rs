@@ -19,7 +19,7 @@ use mizar_node::process::ProcessTable;
 use mizar_record::model::{Event, Methods};
 
 use crate::own_cost;
-use crate::recorder::{Preamble, Recorder};
+use crate::recorder::{self, Preamble, Recorder};
 use crate::registry::{Job, Phase};
 use crate::shared::{NodeView, Shared};
 use crate::track::{Stamp, TaskNews, Track};
@@ -40,6 +40,8 @@ pub(crate) struct Engine {
     tracks: BTreeMap<JobId, Track>,
     idle_due_ns: i64,
     last_pass_ns: i64,
+    /// Since when the jobs found again have not been sampled.
+    unsampled_since_ns: BTreeMap<JobId, i64>,
     buffer: Vec<u8>,
 }
 
@@ -55,6 +57,7 @@ impl Engine {
             tracks: BTreeMap::new(),
             idle_due_ns: 0,
             last_pass_ns: monotonic_ns() - MIN_PERIOD_NS,
+            unsampled_since_ns: BTreeMap::new(),
             buffer: Vec::new(),
         }
     }
@@ -62,6 +65,7 @@ impl Engine {
     /// Works until the daemon stops; then leaves every segment closed and readable.
     pub(crate) fn run(mut self) {
         self.resume_merges();
+        self.unsampled_since_ns = self.last_written();
         while !self.shared.is_stopping() {
             self.take_changes();
             self.sample();
@@ -76,6 +80,21 @@ impl Engine {
             track.recorder.flush(&self.shared.counters);
             track.recorder.close();
         }
+    }
+
+    /// Asks the records, which may lie on a slow file system, before the registry is taken:
+    /// meanwhile the plugin is answered.
+    fn last_written(&self) -> BTreeMap<JobId, i64> {
+        let resumed: Vec<(JobId, String)> = {
+            let registry = self.shared.registry();
+            let resumed = registry.jobs.iter().filter(|(_, job)| job.resumed);
+            resumed.map(|(id, job)| (*id, job.node.clone())).collect()
+        };
+        let record_dir = &self.shared.config.record_dir;
+        let written = |(id, node): (JobId, String)| {
+            Some((id, recorder::last_written_ns(record_dir, id, &node)?))
+        };
+        resumed.into_iter().filter_map(written).collect()
     }
 
     fn next_due_ns(&self) -> i64 {
@@ -173,9 +192,10 @@ impl Engine {
         let mut recorder = Recorder::new(preamble, self.shared.config.record_dir.clone());
         if std::mem::take(&mut job.resumed) {
             let to_ns = unix_ns();
-            let from_ns = recorder
-                .last_written_ns()
-                .unwrap_or(job.info.start_ns)
+            let from_ns = self
+                .unsampled_since_ns
+                .get(&JobId(job.info.id))
+                .map_or(job.info.start_ns, |written_ns| *written_ns)
                 .min(to_ns);
             let reason = "daemon restarted".to_owned();
             recorder.post([Event::Gap {

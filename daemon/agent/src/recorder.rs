@@ -4,7 +4,7 @@
 //! Invariant: nothing here ever fails the job or the daemon. Trouble is logged once, counted,
 //! and becomes a gap in the record when there is room again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mizar_core::clock::{monotonic_ns, unix_ns};
@@ -55,6 +55,21 @@ struct Pause {
     length_ns: i64,
 }
 
+/// When the node's last segment was written to, Unix nanoseconds: since then a restarted
+/// daemon has not sampled.
+pub(crate) fn last_written_ns(record_dir: &Path, job: JobId, node: &str) -> Option<i64> {
+    let segments = folder::segments(&folder::of_job(record_dir, job)).ok()?;
+    let last = segments.iter().rfind(|segment| segment.node == node)?;
+    // Of a link that the folder's owner may have put there, not of what it points to.
+    let status = std::fs::symlink_metadata(last.tables()).ok()?;
+    let since = status
+        .modified()
+        .ok()?
+        .duration_since(std::time::UNIX_EPOCH)
+        .ok()?;
+    i64::try_from(since.as_nanos()).ok()
+}
+
 impl Recorder {
     pub(crate) fn new(preamble: Preamble, record_dir: PathBuf) -> Self {
         Self {
@@ -76,20 +91,6 @@ impl Recorder {
     /// The folder of the record, whether it exists or not.
     pub(crate) fn folder(&self) -> PathBuf {
         folder::of_job(&self.record_dir, JobId(self.preamble.job.id))
-    }
-
-    /// When the node's last segment was written to, Unix nanoseconds: since then a restarted
-    /// daemon has not sampled.
-    pub(crate) fn last_written_ns(&self) -> Option<i64> {
-        let segments = folder::segments(&self.folder()).ok()?;
-        let last = segments
-            .iter()
-            .rfind(|segment| segment.node == self.preamble.node)?;
-        // Of a link that the folder's owner may have put there, not of what it points to.
-        let status = std::fs::symlink_metadata(last.tables()).ok()?;
-        let modified = status.modified().ok()?;
-        let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
-        i64::try_from(since.as_nanos()).ok()
     }
 
     /// Do so many rows wait that they must be written before it is time?
