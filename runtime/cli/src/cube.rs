@@ -18,6 +18,8 @@ use mizar_array::engine::{self, Progress};
 use mizar_array::{CubeError, plan};
 use mizar_comm::Communicator;
 
+use crate::interrupt;
+
 /// The command line is wrong.
 const EXIT_USAGE: u8 = 2;
 /// It could not be done.
@@ -50,6 +52,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     match command::parse(&words) {
         Ok(command::Request::Run(command)) => {
+            interrupt::leave_nothing_half_made().context("cannot wait for signals")?;
             let world = mizar_comm::world().context("cannot join the other ranks")?;
             Ok(compute(&command, &words, world.as_ref()))
         }

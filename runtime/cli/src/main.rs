@@ -5,6 +5,7 @@
 
 mod cube;
 mod generate;
+mod interrupt;
 mod plot;
 mod ps;
 mod record_dir;

@@ -3,10 +3,27 @@
 //! Every result under its final name goes through here, so that a full disk or a killed
 //! process leaves the old file or none, never half of one.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What this process has begun and not finished, for [`abandon_all`].
+static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes every file that is being written, for a process that is about to end without
+/// dropping its [`PendingFile`]s; they can no longer be committed.
+pub fn abandon_all() {
+    for path in std::mem::take(&mut *unfinished()) {
+        let _ = std::fs::remove_file(path);
+    }
+}
 
 /// A file being written beside its final name.
 ///
@@ -26,10 +43,14 @@ impl PendingFile {
     /// Whatever the file system says about creating a file there.
     pub fn create(target: &Path) -> io::Result<Self> {
         let temporary = temporary_beside(target)?;
+        // Held over both, so that `abandon_all` never meets a file that is not listed.
+        let mut listed = unfinished();
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .open(&temporary)?;
+        listed.insert(temporary.clone());
+        drop(listed);
         Ok(Self {
             file,
             temporary,
@@ -68,6 +89,7 @@ impl Write for PendingFile {
 
 impl Drop for PendingFile {
     fn drop(&mut self) {
+        unfinished().remove(&self.temporary);
         if !self.committed {
             // Nothing can be done about a temporary file that will not go away.
             let _ = std::fs::remove_file(&self.temporary);
@@ -133,6 +155,17 @@ mod tests {
         drop(pending);
         assert_eq!(std::fs::read(&target).unwrap(), b"old");
         assert_eq!(names_in(folder.path()), ["result.nc"]);
+    }
+
+    #[test]
+    fn what_is_abandoned_cannot_appear() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("result.nc");
+        let pending = PendingFile::create(&target).unwrap();
+        abandon_all();
+        assert!(names_in(folder.path()).is_empty());
+        assert!(pending.commit().is_err());
+        assert!(names_in(folder.path()).is_empty());
     }
 
     #[test]
