@@ -1,8 +1,9 @@
 //! Joins all segments of all nodes into `job.h5`.
 //!
 //! Layout, for plain h5py: the root has attributes `schema`, `mizar`, `job_id`, `job` (JSON),
-//! `user`, `nodes`, `start_ns`, `end_ns` (-1 if a node did not finish), `complete`; each
-//! `/nodes/<node>` has the tables `task_samples`, `step_samples`, `node_samples`, `own_cost`
+//! `user`, `nodes`, `start_ns`, `end_ns` (-1 if a node did not finish) and `complete` (is every
+//! node of the job in it?); each `/nodes/<node>` has the tables `task_samples`, `step_samples`,
+//! `node_samples`, `own_cost`
 //! (compressed compounds) and `events` (JSON lines, one string each), and attributes
 //! `cpu_method`, `memory_method`, `io_method`, `energy_method`, `network_method`.
 //!
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use hdf5::types::VarLenUnicode;
 use hdf5::{File, Group};
 use mizar_core::durable::PendingFile;
+use mizar_core::nodelist;
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 
@@ -130,7 +132,16 @@ fn write(path: &Path, segments: &[Segment], events: &[Vec<Event>]) -> Result<(),
         )?;
         index += count;
     }
-    write_job(&file, &events.concat()).map_err(failed())?;
+    let job = write_job(&file, &events.concat()).map_err(failed())?;
+    // All that began have ended; one that was never heard of is missing.
+    let listed = nodelist::expand(&job.nodes).unwrap_or_default();
+    let complete = listed
+        .iter()
+        .all(|name| segments.iter().any(|segment| segment.node == *name));
+    file.new_attr::<bool>()
+        .create("complete")
+        .and_then(|attribute| attribute.write_scalar(&complete))
+        .map_err(failed())?;
     file.close().map_err(failed())
 }
 
@@ -189,7 +200,7 @@ fn write_methods(group: &Group, methods: &Methods) -> hdf5::Result<()> {
     write_text(group, "network_method", &methods.network)
 }
 
-fn write_job(file: &File, events: &[Event]) -> hdf5::Result<()> {
+fn write_job(file: &File, events: &[Event]) -> hdf5::Result<JobInfo> {
     let mut job = JobInfo::default();
     let mut start_ns = i64::MAX;
     let mut end_ns = -1;
@@ -223,5 +234,6 @@ fn write_job(file: &File, events: &[Event]) -> hdf5::Result<()> {
         .write_scalar(&start_ns)?;
     file.new_attr::<i64>()
         .create("end_ns")?
-        .write_scalar(&end_ns)
+        .write_scalar(&end_ns)?;
+    Ok(job)
 }

@@ -233,6 +233,7 @@ fn the_last_node_merges_everything_into_one_file() {
         merge(folder.path()).unwrap(),
         Merged::Written(merged.clone())
     );
+    assert!(says_complete(&merged));
     let after = reader::read_merged(&merged).unwrap();
     assert!(after.complete && after.missing_nodes.is_empty());
     assert_eq!(after.job.end_ns, Some(5_000));
@@ -482,4 +483,21 @@ fn a_fifo_for_a_lock_keeps_no_merge_waiting() {
     let fifo = folder.path().join(".merge.lock");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
     assert!(matches!(merge(folder.path()), Err(RecordError::Io { .. })));
+}
+
+fn says_complete(merged: &Path) -> bool {
+    let file = hdf5::File::open(merged).unwrap();
+    file.attr("complete").unwrap().read_scalar().unwrap()
+}
+
+#[test]
+fn a_record_without_one_of_the_jobs_nodes_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut only = SegmentWriter::create(folder.path(), "n1", &begin("n1", 0)).unwrap();
+    only.append_events(&[Event::End { time_ns: 4_000 }])
+        .unwrap();
+    only.close().unwrap();
+    merge(folder.path()).unwrap();
+    assert!(!says_complete(&folder.path().join(MERGED)));
+    assert_eq!(read_job(folder.path()).unwrap().missing_nodes, ["n2"]);
 }
