@@ -34,7 +34,8 @@ Environment:
   MIZAR_SOCKET                        mizard's socket, told of inputs and outputs for provenance
 
 Results have the same bits for any number of ranks and threads. Missing values are skipped by
-statistics and spread by arithmetic. An output appears whole or not at all.
+statistics and spread by arithmetic; where a variable names no fill value, NetCDF's default one
+is missing too (CDO takes it for a number). An output appears whole or not at all.
 
 Exit codes: 0 done, 1 failed, 2 wrong command line.
 ";
