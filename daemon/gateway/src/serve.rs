@@ -27,6 +27,7 @@ const HTTP_THREADS: usize = 2;
 /// If the configuration is refused, or the ledger or the address is taken.
 pub fn run(path: &Path) -> Result<()> {
     start_log();
+    end_with_vital_threads();
     let config = Config::load(path)?;
     let services = config.load_services()?;
     let tokens = config.load_tokens()?;
@@ -75,6 +76,25 @@ pub fn run(path: &Path) -> Result<()> {
     served
 }
 
+/// Makes a panic in a thread that nothing replaces the end of the process.
+///
+/// A gateway without its ledger, submitters or poller would go on listening and do nothing.
+/// One that ends is started again by its supervisor and goes on where the ledger stands, as
+/// after any kill. A panic in a connection ends that connection alone.
+fn end_with_vital_threads() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        if std::thread::current().name().is_some_and(is_vital) {
+            std::process::abort();
+        }
+    }));
+}
+
+fn is_vital(thread: &str) -> bool {
+    matches!(thread, "ledger" | "poll" | "dispatch") || thread.starts_with("submit-")
+}
+
 async fn serve_until_signal(listen: std::net::SocketAddr, front: Arc<Front>) -> Result<()> {
     let listener = TcpListener::bind(listen)
         .await
@@ -107,4 +127,19 @@ fn start_log() {
     };
     // Only a test that serves twice in one process has a log already.
     drop(started);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_that_nothing_replaces_are_vital() {
+        for name in ["ledger", "poll", "dispatch", "submit-0", "submit-63"] {
+            assert!(is_vital(name), "{name}");
+        }
+        for name in ["main", "tokio-rt-worker", "signal"] {
+            assert!(!is_vital(name), "{name}");
+        }
+    }
 }
