@@ -41,8 +41,9 @@ struct Arguments {
     /// Clients at the same time
     #[arg(long, default_value_t = 8)]
     clients: usize,
-    /// Jobs to submit each way; 0 leaves submission out
-    #[arg(long, default_value_t = 200)]
+    /// Jobs to submit each way, enough that the last look counts for little; 0 leaves
+    /// submission out
+    #[arg(long, default_value_t = 1000)]
     jobs: usize,
     /// Print one JSON document
     #[arg(long)]
