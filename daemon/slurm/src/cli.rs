@@ -471,7 +471,7 @@ mod tests {
                 ("nodes".into(), "2".into()),
                 ("mizar".into(), String::new()),
             ],
-            directory: "/work/e".into(),
+            directory: "/data/e".into(),
             environment: vec![],
         };
         let arguments = submit_arguments(&request);
