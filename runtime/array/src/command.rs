@@ -36,8 +36,8 @@ pub struct Command {
     pub options: Options,
     /// What to compute.
     pub tree: Node,
-    /// Where the result goes; an existing file is replaced.
-    pub output: PathBuf,
+    /// Where the results go, existing files are replaced; none for operators that print.
+    pub outputs: Vec<PathBuf>,
 }
 
 /// One operator with what it works on, or a file.
@@ -53,6 +53,13 @@ pub enum Node {
         arguments: Vec<String>,
         /// Where its data comes from, in CDO's order.
         inputs: Vec<Node>,
+    },
+    /// Several operators on one input, whose results stand side by side.
+    Together {
+        /// Which; none takes parameters.
+        operators: Vec<&'static Operator>,
+        /// Where their data comes from.
+        input: Box<Node>,
     },
 }
 
@@ -72,6 +79,7 @@ impl Node {
             Self::Operator { inputs, .. } => {
                 inputs.iter().for_each(|input| input.collect_files(files));
             }
+            Self::Together { input, .. } => input.collect_files(files),
         }
     }
 }

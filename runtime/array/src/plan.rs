@@ -15,7 +15,7 @@ use crate::command::{Command, Node, Options, Precision};
 use crate::cube::{self, Content, Cube};
 use crate::dataset::{AttrValue, DType, Variable};
 use crate::error::CubeError;
-use crate::ops::{self, Kernel, Parameters};
+use crate::ops::{self, Context, Operator, Outcome, Render};
 use crate::storage::Source;
 
 /// `_FillValue` of variables that have none (NetCDF's default for floats).
@@ -24,15 +24,22 @@ const FILL_VALUE: f64 = 9.969_209_968_386_869e36;
 /// The conventions that are claimed where the input claims none.
 const CONVENTIONS: &str = "CF-1.8";
 
-/// What to compute and where to write it.
-#[derive(Debug)]
+/// What to compute and where it goes.
 pub struct Plan {
-    pub(crate) cube: Cube,
+    pub(crate) outputs: Vec<Output>,
+    /// What makes a text of the only output, which is then no file.
+    pub(crate) render: Option<Render>,
     pub(crate) sources: Vec<Arc<Source>>,
-    pub(crate) output: PathBuf,
     pub(crate) options: Options,
     /// What the user should know although it can be done.
     pub warnings: Vec<String>,
+}
+
+/// One file to write.
+pub(crate) struct Output {
+    pub(crate) cube: Cube,
+    /// Empty for a text.
+    pub(crate) path: PathBuf,
 }
 
 impl Plan {
@@ -41,10 +48,10 @@ impl Plan {
         self.sources.iter().map(|source| source.path())
     }
 
-    /// The file that is written.
-    #[must_use]
-    pub fn output(&self) -> &Path {
-        &self.output
+    /// The files that are written.
+    pub fn outputs(&self) -> impl Iterator<Item = &Path> {
+        let files = self.outputs.iter().filter(|_| self.render.is_none());
+        files.map(|output| output.path.as_path())
     }
 }
 
@@ -59,22 +66,60 @@ pub fn compile(command: &Command, history: &str) -> Result<Plan, CubeError> {
         sources: Vec::new(),
         warnings: Vec::new(),
     };
-    let mut cube = compiler.node(&command.tree)?;
-    keep_inputs(&compiler.sources, &command.output)?;
-    if cube.dataset.data_variables().is_empty() {
-        compiler
-            .warnings
-            .push("the result has no data variables".to_owned());
+    let outcome = compiler.node(&command.tree)?;
+    let is_text = matches!(outcome, Outcome::Text(..));
+    let (mut outputs, render) = outputs(outcome, &command.outputs);
+    for output in &mut outputs {
+        keep_inputs(&compiler.sources, &output.path)?;
+        if is_text {
+            continue;
+        }
+        if output.cube.dataset.data_variables().is_empty() {
+            compiler
+                .warnings
+                .push("the result has no data variables".to_owned());
+        }
+        finish_variables(&mut output.cube, command.options.precision);
+        finish_globals(&mut output.cube, history);
     }
-    finish_variables(&mut cube, command.options.precision);
-    finish_globals(&mut cube, history);
     Ok(Plan {
-        cube,
+        outputs,
+        render,
         sources: compiler.sources,
-        output: command.output.clone(),
         options: command.options.clone(),
         warnings: compiler.warnings,
     })
+}
+
+/// Names the files of an outcome.
+fn outputs(outcome: Outcome, paths: &[PathBuf]) -> (Vec<Output>, Option<Render>) {
+    match outcome {
+        Outcome::Cubes(cubes) => {
+            let pairs = cubes.into_iter().zip(paths.iter().cloned());
+            let outputs = pairs.map(|(cube, path)| Output { cube, path });
+            (outputs.collect(), None)
+        }
+        Outcome::Named(cubes) => {
+            let prefix = paths.first().cloned().unwrap_or_default();
+            let named = |(suffix, cube): (String, Cube)| {
+                let mut path = prefix.clone().into_os_string();
+                path.push(suffix);
+                path.push(".nc");
+                Output {
+                    cube,
+                    path: path.into(),
+                }
+            };
+            (cubes.into_iter().map(named).collect(), None)
+        }
+        Outcome::Text(cube, render) => {
+            let output = Output {
+                cube: *cube,
+                path: PathBuf::new(),
+            };
+            (vec![output], Some(render))
+        }
+    }
 }
 
 /// Refuses an output that is one of the inputs, by whatever name: it would be lost.
@@ -105,67 +150,65 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn node(&mut self, node: &Node) -> Result<Cube, CubeError> {
+    fn node(&mut self, node: &Node) -> Result<Outcome, CubeError> {
         match node {
-            Node::Input(path) => Cube::from_source(&self.open(path)?),
+            Node::Input(path) => {
+                Ok(Cube::from_source(&ops::open(&mut self.sources, path)?)?.into())
+            }
             Node::Operator {
                 operator,
                 arguments,
                 inputs,
             } => {
-                let mut cubes = inputs
-                    .iter()
-                    .map(|input| self.node(input))
-                    .collect::<Result<Vec<_>, _>>()?;
-                let mut next = || cubes.remove(0);
-                let name = operator.name;
-                match operator.kernel {
-                    Kernel::Select(select) => {
-                        let mut cube = next();
-                        if operator.name == "selname" {
-                            self.warn_unknown(&cube, arguments);
-                        }
-                        select(
-                            &mut cube,
-                            &Parameters {
-                                operator: name,
-                                values: arguments,
-                            },
-                        )?;
-                        Ok(cube)
-                    }
-                    Kernel::Time(grouping, statistic) => {
-                        let stamp = self.options.time_stamp;
-                        ops::time::reduce(next(), name, grouping, statistic, stamp)
-                    }
-                    Kernel::FieldMean(axes) => {
-                        ops::field::reduce(next(), name, axes, &mut self.warnings)
-                    }
-                    Kernel::Pair(matching, arithmetic) => {
-                        let (left, right) = (next(), next());
-                        ops::pair::combine(left, &right, name, matching, arithmetic)
+                let inputs = inputs.iter().map(|input| self.cube(input));
+                let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+                let mut context = self.context(operator, arguments);
+                operator.family.apply(inputs, &mut context)
+            }
+            Node::Together { operators, input } => {
+                let input = self.cube(input)?;
+                let mut joined: Option<Cube> = None;
+                for operator in operators {
+                    let mut context = self.context(operator, &[]);
+                    let outcome = operator.family.apply(vec![input.clone()], &mut context)?;
+                    let mut cube = only(outcome);
+                    cube.append_to_names(&operator.name);
+                    match &mut joined {
+                        None => joined = Some(cube),
+                        Some(joined) => joined.absorb(cube),
                     }
                 }
+                Ok(joined.unwrap_or(input).into())
             }
         }
     }
 
-    /// One file is opened once, however often it is named.
-    fn open(&mut self, path: &Path) -> Result<Arc<Source>, CubeError> {
-        if let Some(source) = self.sources.iter().find(|source| source.path() == path) {
-            return Ok(Arc::clone(source));
-        }
-        let source = Arc::new(Source::open(path)?);
-        self.sources.push(Arc::clone(&source));
-        Ok(source)
+    /// The one cube that an input is.
+    fn cube(&mut self, node: &Node) -> Result<Cube, CubeError> {
+        Ok(only(self.node(node)?))
     }
 
-    fn warn_unknown(&mut self, cube: &Cube, names: &[String]) {
-        for name in ops::select::unknown_names(cube, names) {
-            self.warnings.push(format!(
-                "operator `selname`: the input has no variable `{name}`"
-            ));
+    fn context<'a>(
+        &'a mut self,
+        operator: &'static Operator,
+        arguments: &'a [String],
+    ) -> Context<'a> {
+        Context {
+            operator,
+            arguments,
+            options: self.options,
+            warnings: &mut self.warnings,
+            sources: &mut self.sources,
         }
+    }
+}
+
+/// The cube of an outcome: the parser lets no other kind of operator be an input.
+fn only(outcome: Outcome) -> Cube {
+    match outcome {
+        Outcome::Cubes(mut cubes) => cubes.remove(0),
+        Outcome::Named(mut cubes) => cubes.remove(0).1,
+        Outcome::Text(cube, _) => *cube,
     }
 }
 

@@ -117,9 +117,10 @@ fn compute(command: &Command, words: &[String], comm: &dyn Communicator) -> Exit
     let outcome = engine::execute(&plan, comm, threads, &|progress| meter.show(progress));
     meter.clear();
     match outcome {
-        Ok(()) => {
+        Ok(text) => {
             if is_first {
-                tell_daemon(plan.inputs(), plan.output());
+                text.as_deref().map(print);
+                tell_daemon(plan.inputs(), plan.outputs());
             }
             ExitCode::SUCCESS
         }
@@ -212,7 +213,10 @@ impl Meter {
 }
 
 /// Best effort: provenance must neither fail nor delay a run.
-fn tell_daemon<'a>(inputs: impl Iterator<Item = &'a Path>, output: &Path) {
+fn tell_daemon<'a>(
+    inputs: impl Iterator<Item = &'a Path>,
+    outputs: impl Iterator<Item = &'a Path>,
+) {
     let Some(socket) = std::env::var_os(SOCKET_VARIABLE) else {
         return;
     };
@@ -224,9 +228,8 @@ fn tell_daemon<'a>(inputs: impl Iterator<Item = &'a Path>, output: &Path) {
     let step = step.unwrap_or(mizar_core::ids::StepId::BATCH);
     let started = Instant::now();
     let used = inputs.map(|path| (FileRole::Used, path.to_owned()));
-    let uses: Vec<(FileRole, PathBuf)> = used
-        .chain(std::iter::once((FileRole::Generated, output.to_owned())))
-        .collect();
+    let made = outputs.map(|path| (FileRole::Generated, path.to_owned()));
+    let uses: Vec<(FileRole, PathBuf)> = used.chain(made).collect();
     for (role, path) in uses {
         let Ok(path) = std::path::absolute(path) else {
             continue;

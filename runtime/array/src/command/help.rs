@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::ops::{OPERATORS, Operator};
+use crate::ops::{Operator, operators};
 
 const OVERVIEW: &str = "\
 Run CDO operators on NetCDF files, over any number of MPI ranks and threads.
@@ -49,13 +49,13 @@ pub fn overview() -> &'static str {
 /// One line per operator.
 #[must_use]
 pub fn operator_list() -> String {
-    let width = OPERATORS
+    let width = operators()
         .iter()
         .map(|operator| operator.name.len())
         .max()
         .unwrap_or(0);
     let mut text = String::new();
-    for operator in OPERATORS {
+    for operator in operators() {
         let _ = writeln!(text, "{:width$}  {}", operator.name, operator.summary);
     }
     text

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Command, CommandError, Node, Options, Precision, Request, TimeStamp};
-use crate::ops::{self, Inputs, Operator};
+use crate::ops::{self, Inputs, Operator, Outputs};
 
 /// Understands the words after `mizar cube`.
 ///
@@ -24,34 +24,48 @@ pub fn parse(words: &[String]) -> Result<Request, CommandError> {
         ["help", name, ..] => return find(name).map(Request::Operator),
         _ => {}
     }
-    let mut cursor = Cursor {
-        words: &words,
-        next: 0,
+    let head = Head::of(words[0].trim_start_matches('-'))?;
+    let operator = head.operators[0];
+    let output_count = operator.outputs.words();
+    let too_few = || CommandError::TooFewFiles {
+        operator: &operator.name,
+        needed: needs(operator),
     };
-    let (operator, arguments) = split_operator(words[0].trim_start_matches('-'))?;
-    cursor.next += 1;
-    let tree = cursor.operator(operator, arguments, true)?;
-    let output = *words.last().ok_or(CommandError::Empty)?;
-    if output.starts_with('-') || output == "]" || output == "[" {
-        return Err(CommandError::Output {
-            found: output.to_owned(),
-        });
-    }
-    if cursor.next < cursor.end() {
-        let found = words[cursor.next].to_owned();
-        let needed = operator.inputs.to_string();
+    let end = words.len().checked_sub(output_count).filter(|end| *end > 0);
+    let end = end.ok_or_else(too_few)?;
+    let mut cursor = Cursor {
+        words: &words[..end],
+        next: 1,
+    };
+    let tree = cursor.operator(head, true)?;
+    if let Some(found) = cursor.words.get(cursor.next) {
         return Err(CommandError::TooManyFiles {
-            found,
-            operator: operator.name,
-            needed,
+            found: (*found).to_owned(),
+            operator: &operator.name,
+            needed: operator.inputs.to_string(),
         });
     }
-    let output = PathBuf::from(output);
+    let wrong = |output: &&&str| output.starts_with('-') || matches!(**output, "[" | "]");
+    if let Some(found) = words[end..].iter().find(wrong) {
+        return Err(CommandError::Output {
+            found: (*found).to_owned(),
+        });
+    }
     Ok(Request::Run(Box::new(Command {
         options,
         tree,
-        output,
+        outputs: words[end..].iter().map(PathBuf::from).collect(),
     })))
+}
+
+/// What an operator needs after it, in words.
+fn needs(operator: &Operator) -> String {
+    match operator.outputs {
+        Outputs::Exactly(1) => format!("{} and an output file", operator.inputs),
+        Outputs::Exactly(count) => format!("{} and {count} output files", operator.inputs),
+        Outputs::Prefix => format!("{} and a prefix for output files", operator.inputs),
+        Outputs::Text => operator.inputs.to_string(),
+    }
 }
 
 /// One dash and one letter, or two dashes: no operator is written so.
@@ -147,88 +161,112 @@ fn find(name: &str) -> Result<&'static Operator, CommandError> {
     })
 }
 
-/// `name,argument,argument` without its dash.
-fn split_operator(word: &str) -> Result<(&'static Operator, Vec<String>), CommandError> {
-    let mut parts = word.split(',');
-    let operator = find(parts.next().unwrap_or_default())?;
-    let arguments: Vec<String> = parts.map(str::to_owned).collect();
-    if !operator.arguments.counts.contains(&arguments.len()) {
-        return Err(CommandError::ArgumentCount {
-            operator: operator.name,
-            expected: operator.arguments.count_in_words(),
-            found: arguments.len(),
-            usage: operator.usage(),
-        });
-    }
-    Ok((operator, arguments))
+/// The word of an operator, or of several together.
+struct Head {
+    /// Never empty.
+    operators: Vec<&'static Operator>,
+    arguments: Vec<String>,
 }
 
-/// The words between the options and the output.
+impl Head {
+    /// `name,argument,argument` without its dash.
+    fn of(word: &str) -> Result<Self, CommandError> {
+        let mut parts = word.split(',');
+        let operator = find(parts.next().unwrap_or_default())?;
+        let arguments: Vec<String> = parts.map(str::to_owned).collect();
+        if operator.arguments.counts.contains(&arguments.len()) {
+            return Ok(Self {
+                operators: vec![operator],
+                arguments,
+            });
+        }
+        let others = arguments.iter().map(|name| ops::find(name));
+        let others: Option<Vec<_>> = others.collect();
+        let together =
+            |other: &&Operator| operator.together.is_some() && other.together == operator.together;
+        match others {
+            Some(others) if others.iter().all(together) => {
+                let mut operators = vec![operator];
+                for other in others {
+                    if !operators.contains(&other) {
+                        operators.push(other);
+                    }
+                }
+                Ok(Self {
+                    operators,
+                    arguments: Vec::new(),
+                })
+            }
+            _ => Err(CommandError::ArgumentCount {
+                operator: &operator.name,
+                expected: operator.arguments.count_in_words(),
+                found: arguments.len(),
+                usage: operator.usage(),
+            }),
+        }
+    }
+
+    fn node(self, mut inputs: Vec<Node>) -> Node {
+        match self.operators.as_slice() {
+            [operator] => Node::Operator {
+                operator,
+                arguments: self.arguments,
+                inputs,
+            },
+            _ => Node::Together {
+                operators: self.operators,
+                input: Box::new(inputs.remove(0)),
+            },
+        }
+    }
+}
+
+/// The words before the outputs.
 struct Cursor<'a> {
     words: &'a [&'a str],
     next: usize,
 }
 
 impl Cursor<'_> {
-    /// Where the output stands.
-    fn end(&self) -> usize {
-        self.words.len() - 1
-    }
-
-    fn at_end(&self) -> bool {
-        self.next >= self.end()
+    fn peek(&self) -> Option<&str> {
+        self.words.get(self.next).copied()
     }
 
     /// The inputs of an operator whose own word is taken. The outermost may leave none over.
-    fn operator(
-        &mut self,
-        operator: &'static Operator,
-        arguments: Vec<String>,
-        outermost: bool,
-    ) -> Result<Node, CommandError> {
-        let bracketed = !self.at_end() && self.words[self.next] == "[";
+    fn operator(&mut self, head: Head, outermost: bool) -> Result<Node, CommandError> {
+        let operator = head.operators[0];
+        let bracketed = self.peek() == Some("[");
         if bracketed {
             self.next += 1;
         }
         let mut inputs = Vec::new();
-        while operator
-            .inputs
-            .wants_more(inputs.len(), bracketed || outermost)
-        {
-            if bracketed && !self.at_end() && self.words[self.next] == "]" {
-                break;
-            }
-            if self.at_end() {
+        while let Some(word) = self.peek() {
+            let is_open = bracketed || outermost;
+            if !operator.inputs.wants_more(inputs.len(), is_open) || bracketed && word == "]" {
                 break;
             }
             inputs.push(self.input()?);
         }
-        let needed = operator.inputs.to_string();
         if !operator.inputs.is_satisfied_by(inputs.len()) {
             return Err(CommandError::TooFewFiles {
-                operator: operator.name,
-                needed,
+                operator: &operator.name,
+                needed: needs(operator),
             });
         }
         if bracketed {
-            match self.words.get(self.next) {
-                Some(&"]") => self.next += 1,
-                Some(found) if !self.at_end() => {
-                    let found = (*found).to_owned();
+            match self.peek() {
+                Some("]") => self.next += 1,
+                Some(found) => {
                     return Err(CommandError::TooManyFiles {
-                        found,
-                        operator: operator.name,
-                        needed,
+                        found: found.to_owned(),
+                        operator: &operator.name,
+                        needed: operator.inputs.to_string(),
                     });
                 }
-                _ => return Err(CommandError::Bracket { found: "[" }),
+                None => return Err(CommandError::Bracket { found: "[" }),
             }
         }
-        Ok(Node::Operator {
-            operator,
-            arguments,
-            inputs,
-        })
+        Ok(head.node(inputs))
     }
 
     fn input(&mut self) -> Result<Node, CommandError> {
@@ -236,8 +274,13 @@ impl Cursor<'_> {
         self.next += 1;
         match word.strip_prefix('-') {
             Some(word) => {
-                let (operator, arguments) = split_operator(word)?;
-                self.operator(operator, arguments, false)
+                let head = Head::of(word)?;
+                if head.operators[0].outputs != Outputs::Exactly(1) {
+                    return Err(CommandError::NotAnInput {
+                        operator: &head.operators[0].name,
+                    });
+                }
+                self.operator(head, false)
             }
             None if word == "[" => Err(CommandError::Bracket { found: "[" }),
             None if word == "]" => Err(CommandError::Bracket { found: "]" }),
@@ -253,6 +296,7 @@ impl Inputs {
         match self {
             Self::Exactly(wanted) => count < wanted,
             Self::AtLeastOne => open || count == 0,
+            Self::Either(least, most) => count < if open { most } else { least },
         }
     }
 
@@ -260,6 +304,7 @@ impl Inputs {
         match self {
             Self::Exactly(wanted) => count == wanted,
             Self::AtLeastOne => count > 0,
+            Self::Either(least, most) => count == least || count == most,
         }
     }
 }
@@ -282,10 +327,14 @@ mod tests {
                 inputs,
             } => {
                 let inputs: Vec<String> = inputs.iter().map(show).collect();
-                let name = [&[operator.name.to_owned()], arguments.as_slice()]
+                let name = [&[operator.name.clone()], arguments.as_slice()]
                     .concat()
                     .join(",");
                 format!("{name}({})", inputs.join(" "))
+            }
+            Node::Together { operators, input } => {
+                let names: Vec<&str> = operators.iter().map(|o| o.name.as_str()).collect();
+                format!("{}({})", names.join("+"), show(input))
             }
         }
     }
@@ -294,7 +343,7 @@ mod tests {
         match parse(&words(line)) {
             Ok(Request::Run(command)) => {
                 assert_eq!(show(&command.tree), tree, "{line}");
-                assert_eq!(command.output, PathBuf::from(output), "{line}");
+                assert_eq!(command.outputs, [PathBuf::from(output)], "{line}");
             }
             other => panic!("{line}: {other:?}"),
         }
@@ -323,6 +372,11 @@ mod tests {
         check(
             "-O -s -f nc4 -z zip_2 -b F64 -P 3 -L timmin in o",
             "timmin(in)",
+            "o",
+        );
+        check(
+            "-timmean,timmax,timmean -selmon,1 in o",
+            "timmean+timmax(selmon,1(in))",
             "o",
         );
     }
@@ -365,12 +419,16 @@ mod tests {
              sellonlatbox,west,east,south,north infile outfile",
         );
         check_error(
+            "-timmean,monmean in out",
+            "operator `timmean` takes no parameters, found 1: timmean infile outfile",
+        );
+        check_error(
             "-timmean in",
-            "operator `timmean` needs 1 input and an output file after them",
+            "operator `timmean` needs 1 input and an output file after it",
         );
         check_error(
             "-sub a out",
-            "operator `sub` needs 2 inputs and an output file after them",
+            "operator `sub` needs 2 inputs and an output file after it",
         );
         check_error(
             "-timmean a b out",

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{Progress, Run, agree, units};
+use super::{Job, Progress, Run, Writers, agree, units};
 use crate::error::CubeError;
 use crate::plan::expr::{Expr, Readable};
 use crate::plan::region::{self, Region};
@@ -59,10 +59,10 @@ streamed!(f64, write_f64);
 impl Run<'_> {
     /// Computes an expression without stages block by block; rank 0 writes.
     pub(super) fn stream_to_file<T: Streamed>(
-        &mut self,
+        &self,
         expr: &Expr,
-        variable: usize,
-        name: &str,
+        job: &Job<'_>,
+        writers: &mut Writers,
     ) -> Result<(), CubeError> {
         let blocks = blocks(expr);
         let (rank, ranks) = (self.comm.rank(), self.comm.size());
@@ -84,14 +84,18 @@ impl Run<'_> {
                     .collect::<Result<Vec<_>, _>>()
             });
             let computed = agree(self.comm, computed)?;
-            let written = self.write_wave(variable, wave, width, computed);
+            let mut writer = writers.get_mut(job.writer).map(|writer| Target {
+                writer,
+                variable: job.variable,
+            });
+            let written = self.write_wave(&mut writer, wave, width, computed);
             agree(self.comm, written)?;
             let (done, total) = (
                 (number * width * ranks + wave.len()) as u64,
                 blocks.len() as u64,
             );
             (self.progress)(Progress {
-                variable: name,
+                variable: job.name,
                 done,
                 total,
             });
@@ -101,24 +105,23 @@ impl Run<'_> {
 
     /// Brings a wave's blocks to rank 0 and writes them in order.
     fn write_wave<T: Streamed>(
-        &mut self,
-        variable: usize,
+        &self,
+        target: &mut Option<Target<'_>>,
         wave: &[Region],
         width: usize,
         own: Vec<Vec<T>>,
     ) -> Result<(), CubeError> {
         if self.comm.size() == 1 {
-            let Some(writer) = &mut self.writer else {
+            let Some(target) = target else {
                 return Ok(());
             };
             let mut pairs = wave.iter().zip(own);
-            return pairs
-                .try_for_each(|(region, values)| T::write(writer, variable, region, &values));
+            return pairs.try_for_each(|(region, values)| target.write(region, &values));
         }
         let Some(parts) = self.comm.gather(0, &T::to_bytes(&own.concat()))? else {
             return Ok(());
         };
-        let Some(writer) = &mut self.writer else {
+        let Some(target) = target else {
             return Ok(());
         };
         for (rank, (regions, part)) in wave.chunks(width).zip(&parts).enumerate() {
@@ -128,11 +131,23 @@ impl Run<'_> {
                 let Some((values, tail)) = rest.split_at_checked(region::cells(region)) else {
                     return Err(CubeError::Protocol { rank });
                 };
-                T::write(writer, variable, region, values)?;
+                target.write(region, values)?;
                 rest = tail;
             }
         }
         Ok(())
+    }
+}
+
+/// A variable of a file that is being written.
+struct Target<'a> {
+    writer: &'a mut Writer,
+    variable: usize,
+}
+
+impl Target<'_> {
+    fn write<T: Streamed>(&mut self, region: &Region, values: &[T]) -> Result<(), CubeError> {
+        T::write(self.writer, self.variable, region, values)
     }
 }
 

@@ -3,14 +3,19 @@
 //! A field is read in pieces along its storage chunks and folded in one fixed order, so the
 //! bits depend on the file alone.
 
+mod table;
+
+pub(crate) use table::table;
+
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{area, time};
+use super::{Context, area, time};
 use crate::cube::{Content, Cube};
 use crate::dataset::{Axis, DType};
 use crate::error::CubeError;
-use crate::plan::expr::{Expr, Readable};
+use crate::plan::expr::{Expr, Operation, Readable};
+use crate::plan::picks::Picks;
 use crate::plan::region::{self, Region};
 
 /// Cells of a field that are in memory at once, unless one storage chunk has more.
@@ -22,7 +27,7 @@ const LANES: usize = 8;
 
 /// Which dimensions a mean runs over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FieldAxes {
+enum FieldAxes {
     /// Latitude and longitude, weighted by cell area.
     Both,
     /// Longitude, unweighted.
@@ -31,10 +36,10 @@ pub(crate) enum FieldAxes {
 
 /// The weighted mean over some dimensions of a child.
 #[derive(Clone, Debug)]
-pub(crate) struct FieldMean {
-    pub(crate) child: Expr,
+struct FieldMean {
+    child: Expr,
     /// For each dimension of the child, whether the mean runs over it.
-    pub(crate) reduced: Vec<bool>,
+    reduced: Vec<bool>,
     weights: Option<Weights>,
 }
 
@@ -53,39 +58,49 @@ struct Weighted {
     weight: f64,
 }
 
-impl FieldMean {
-    pub(crate) fn shape(&self) -> Vec<usize> {
+impl Operation for FieldMean {
+    fn shape(&self) -> Vec<usize> {
         let shape = self.child.shape();
         let len = |(len, &reduced): (usize, &bool)| if reduced { 1 } else { len };
         shape.into_iter().zip(&self.reduced).map(len).collect()
     }
 
-    /// How many cells of the child give one of the result.
-    pub(crate) fn reduced_cells(&self) -> usize {
-        let shape = self.child.shape();
-        shape
-            .iter()
-            .zip(&self.reduced)
-            .filter(|(_, reduced)| **reduced)
-            .map(|(len, _)| len)
-            .product()
+    fn children(&self) -> Vec<&Expr> {
+        vec![&self.child]
     }
 
-    /// What of the child a region of the result needs.
-    pub(crate) fn child_region(&self, region: &[Range<usize>]) -> Region {
-        let shape = self.child.shape();
-        let range = |dim: usize| {
-            if self.reduced[dim] {
-                0..shape[dim]
-            } else {
-                region[dim].clone()
-            }
-        };
-        (0..region.len()).map(range).collect()
+    fn with_children(&self, mut children: Vec<Expr>) -> Arc<dyn Operation> {
+        Arc::new(Self {
+            child: children.remove(0),
+            ..self.clone()
+        })
+    }
+
+    fn cuts(&self, dim: usize) -> Vec<usize> {
+        if self.reduced[dim] {
+            vec![0, 1]
+        } else {
+            self.child.cuts(dim)
+        }
+    }
+
+    fn pulled_per_cell(&self) -> usize {
+        self.reduced_cells() * self.child.pulled_per_cell()
+    }
+
+    fn stored_bytes(&self, region: &[Range<usize>]) -> u64 {
+        self.child.stored_bytes(&self.child_region(region))
+    }
+
+    fn pick(&self, dim: usize, picks: &Picks) -> Option<Arc<dyn Operation>> {
+        (!self.reduced[dim]).then(|| {
+            let child = self.child.pick(dim, picks);
+            self.with_children(vec![child])
+        })
     }
 
     /// Computes a region of the result.
-    pub(crate) fn fill(&self, region: &[Range<usize>], out: &mut [f64]) -> Result<(), CubeError> {
+    fn fill(&self, region: &[Range<usize>], out: &mut [f64]) -> Result<(), CubeError> {
         let mut kept = vec![Weighted::default(); out.len()];
         let whole = self.child_region(region);
         // Only reduced dimensions are split; the caller chose the size of the others.
@@ -119,6 +134,32 @@ impl FieldMean {
             .zip(kept)
             .for_each(|(out, kept)| *out = kept.sum / kept.weight);
         Ok(())
+    }
+}
+
+impl FieldMean {
+    /// How many cells of the child give one of the result.
+    fn reduced_cells(&self) -> usize {
+        let shape = self.child.shape();
+        shape
+            .iter()
+            .zip(&self.reduced)
+            .filter(|(_, reduced)| **reduced)
+            .map(|(len, _)| len)
+            .product()
+    }
+
+    /// What of the child a region of the result needs.
+    fn child_region(&self, region: &[Range<usize>]) -> Region {
+        let shape = self.child.shape();
+        let range = |dim: usize| {
+            if self.reduced[dim] {
+                0..shape[dim]
+            } else {
+                region[dim].clone()
+            }
+        };
+        (0..region.len()).map(range).collect()
     }
 
     fn add_piece<T: Readable>(
@@ -245,12 +286,7 @@ struct Grid {
 }
 
 /// Replaces every variable that has horizontal dimensions by its mean over them.
-pub(crate) fn reduce(
-    mut cube: Cube,
-    operator: &'static str,
-    axes: FieldAxes,
-    warnings: &mut Vec<String>,
-) -> Result<Cube, CubeError> {
+fn reduce(mut cube: Cube, context: &mut Context<'_>, axes: FieldAxes) -> Result<Cube, CubeError> {
     let mut grids: Vec<Grid> = Vec::new();
     for variable in cube.dataset.data_variables() {
         let Some(grid) = grid_of(&cube, variable, axes) else {
@@ -258,17 +294,16 @@ pub(crate) fn reduce(
         };
         if !grids.iter().any(|known| known.dims == grid.dims) {
             if grid.areas.is_none() && axes == FieldAxes::Both {
-                warnings.push(format!(
-                    "operator `{operator}`: the areas of the cells cannot be told without bounds; \
-                     all get the same weight"
-                ));
+                context.warn(
+                    "the areas of the cells cannot be told without bounds; all get the same weight",
+                );
             }
             grids.push(grid);
         }
     }
     if grids.is_empty() {
         return Err(CubeError::NoAxis {
-            operator,
+            operator: context.name(),
             axis: Axis::Longitude,
         });
     }
@@ -306,7 +341,7 @@ fn reduce_grid(cube: &mut Cube, grid: &Grid, drops: &mut [bool]) {
                 });
                 let variable = &mut cube.dataset.variables[index];
                 time::add_cell_method(&mut variable.attributes, &grid.method);
-                Content::Lazy(Expr::Field(Arc::new(FieldMean {
+                Content::Lazy(Expr::Operation(Arc::new(FieldMean {
                     child: child.clone(),
                     reduced,
                     weights,

@@ -21,6 +21,16 @@ pub(crate) enum Grouping {
 pub(crate) type Group = Vec<Range<usize>>;
 
 impl Grouping {
+    /// What names of operators begin with.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::All => "tim",
+            Self::Month => "mon",
+            Self::Year => "year",
+            Self::MonthOfYear => "ymon",
+        }
+    }
+
     /// Whether a group gathers steps of many years: CF's climatology.
     pub(crate) fn is_climatology(self) -> bool {
         matches!(self, Self::MonthOfYear)

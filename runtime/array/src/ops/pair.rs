@@ -1,12 +1,16 @@
 //! Two inputs combined cell by cell: `sub`, `ymonsub`.
 
+mod table;
+
+pub(crate) use table::table;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::cube::{Content, Cube, TimeCoordinate};
 use crate::dataset::Axis;
 use crate::error::CubeError;
-use crate::plan::expr::Expr;
+use crate::plan::expr::{Expr, Operation};
 use crate::plan::region::{self, Region};
 
 /// How far apart two coordinates of one cell may be, relative to their size: files round them
@@ -39,17 +43,17 @@ impl Arithmetic {
 
 /// Two operands and their result.
 #[derive(Clone, Debug)]
-pub(crate) struct Pairing {
+struct Pairing {
     left: Operand,
     right: Operand,
     arithmetic: Arithmetic,
-    pub(crate) shape: Vec<usize>,
+    shape: Vec<usize>,
 }
 
 /// Values that are looked up for a cell of the result.
 #[derive(Clone, Debug)]
-pub(crate) struct Operand {
-    pub(crate) expr: Expr,
+struct Operand {
+    expr: Expr,
     /// For each dimension of the values, how its index follows.
     lookups: Vec<Lookup>,
 }
@@ -112,23 +116,39 @@ impl Operand {
 }
 
 impl Pairing {
-    pub(crate) fn operands(&self) -> impl Iterator<Item = &Operand> {
+    fn operands(&self) -> impl Iterator<Item = &Operand> {
         [&self.left, &self.right].into_iter()
     }
+}
 
-    /// The same with other operands of the same shape.
-    pub(crate) fn map(
-        &self,
-        hold: impl Fn(&Expr) -> Result<Expr, CubeError>,
-    ) -> Result<Self, CubeError> {
+impl Operation for Pairing {
+    fn shape(&self) -> Vec<usize> {
+        self.shape.clone()
+    }
+
+    fn children(&self) -> Vec<&Expr> {
+        self.operands().map(|operand| &operand.expr).collect()
+    }
+
+    fn with_children(&self, children: Vec<Expr>) -> Arc<dyn Operation> {
         let mut pairing = self.clone();
-        pairing.left.expr = hold(&self.left.expr)?;
-        pairing.right.expr = hold(&self.right.expr)?;
-        Ok(pairing)
+        let operands = [&mut pairing.left, &mut pairing.right];
+        for (operand, expr) in operands.into_iter().zip(children) {
+            operand.expr = expr;
+        }
+        Arc::new(pairing)
+    }
+
+    fn pulled_per_cell(&self) -> usize {
+        let operands = self.operands();
+        operands
+            .map(|o| o.expr.pulled_per_cell())
+            .max()
+            .unwrap_or(1)
     }
 
     /// The cuts of the operand that varies along the dimension; the first, if both do.
-    pub(crate) fn cuts(&self, dim: usize) -> Vec<usize> {
+    fn cuts(&self, dim: usize) -> Vec<usize> {
         for operand in self.operands() {
             let follows = |lookup: &Lookup| matches!(lookup, Lookup::Same(of) if *of == dim);
             if let Some(own) = operand.lookups.iter().position(follows) {
@@ -139,7 +159,7 @@ impl Pairing {
     }
 
     /// Computes a region.
-    pub(crate) fn fill(&self, region: &[Range<usize>], out: &mut [f64]) -> Result<(), CubeError> {
+    fn fill(&self, region: &[Range<usize>], out: &mut [f64]) -> Result<(), CubeError> {
         let mut sides = Vec::with_capacity(2);
         for operand in self.operands() {
             let (own, steps) = operand.steps(region);
@@ -178,7 +198,7 @@ impl Pairing {
 }
 
 /// Combines two inputs; structure and attributes are those of the first.
-pub(crate) fn combine(
+fn combine(
     left: Cube,
     right: &Cube,
     operator: &'static str,
@@ -218,7 +238,7 @@ pub(crate) fn combine(
         }
         .pairing((l, left_expr), (r, right_expr), arithmetic)
         .map_err(mismatch)?;
-        result.contents[l] = Content::Lazy(Expr::Pair(Arc::new(pairing)));
+        result.contents[l] = Content::Lazy(Expr::Operation(Arc::new(pairing)));
     }
     if times.takes_right() {
         take_time(&mut result, right, &times);

@@ -1,6 +1,10 @@
 //! Selections: of variables, boxes and dates. They only shorten dimensions; the plan turns
 //! them into smaller reads.
 
+mod table;
+
+pub(crate) use table::table;
+
 use std::sync::Arc;
 
 use super::Parameters;
@@ -12,7 +16,7 @@ use crate::plan::region;
 use crate::time_axis::{Calendar, DateTime, TimeAxis};
 
 /// `selname`.
-pub(crate) fn by_name(cube: &mut Cube, parameters: &Parameters<'_>) -> Result<(), CubeError> {
+fn by_name(cube: &mut Cube, parameters: &Parameters<'_>) -> Result<(), CubeError> {
     let dataset = &cube.dataset;
     let mut kept: Vec<usize> = parameters
         .values
@@ -40,7 +44,7 @@ pub(crate) fn by_name(cube: &mut Cube, parameters: &Parameters<'_>) -> Result<()
 }
 
 /// The names that `selname` does not find.
-pub(crate) fn unknown_names(cube: &Cube, names: &[String]) -> Vec<String> {
+fn unknown_names(cube: &Cube, names: &[String]) -> Vec<String> {
     names
         .iter()
         .filter(|name| cube.dataset.variable_index(name).is_none())
@@ -49,7 +53,7 @@ pub(crate) fn unknown_names(cube: &Cube, names: &[String]) -> Vec<String> {
 }
 
 /// `seldate`.
-pub(crate) fn by_date(cube: &mut Cube, parameters: &Parameters<'_>) -> Result<(), CubeError> {
+fn by_date(cube: &mut Cube, parameters: &Parameters<'_>) -> Result<(), CubeError> {
     const EXPECTED: &str = "a date YYYY-MM-DD[Thh:mm:ss]";
     let time = cube.time(parameters.operator)?;
     let parse = |index: usize, is_end: bool| {
@@ -67,7 +71,7 @@ pub(crate) fn by_date(cube: &mut Cube, parameters: &Parameters<'_>) -> Result<()
 }
 
 /// `selmon`.
-pub(crate) fn by_month(cube: &mut Cube, parameters: &Parameters<'_>) -> Result<(), CubeError> {
+fn by_month(cube: &mut Cube, parameters: &Parameters<'_>) -> Result<(), CubeError> {
     let months = parameters.numbers(1..=12, "months from 1 to 12, or from/to[/step]")?;
     let time = cube.time(parameters.operator)?;
     let dates = time.dates(parameters.operator)?;
@@ -164,7 +168,7 @@ fn parse_date(text: &str, is_end: bool, calendar: Calendar) -> Option<DateTime> 
 }
 
 /// `sellonlatbox`.
-pub(crate) fn by_box(cube: &mut Cube, parameters: &Parameters<'_>) -> Result<(), CubeError> {
+fn by_box(cube: &mut Cube, parameters: &Parameters<'_>) -> Result<(), CubeError> {
     let number = |index, expected| parameters.number(index, expected);
     let bounds = LonLatBox {
         west: number(0, "a longitude in degrees east")?,

@@ -1,5 +1,9 @@
 //! Reductions of groups of steps: `timmean`, `monmean`, `ymonmean` and their kind.
 
+mod table;
+
+pub(crate) use table::table;
+
 use std::sync::Arc;
 
 use super::grouping::{Group, Grouping};
@@ -11,7 +15,7 @@ use crate::error::CubeError;
 use crate::plan::expr::{Expr, TimeReduction};
 
 /// Reduces every variable that varies with time.
-pub(crate) fn reduce(
+fn reduce(
     mut cube: Cube,
     operator: &'static str,
     grouping: Grouping,

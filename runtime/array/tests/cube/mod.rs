@@ -20,7 +20,7 @@ pub(crate) fn run_on(comm: &dyn Communicator, threads: usize, line: &str) -> Res
         other => panic!("{line}: {other:?}"),
     };
     let plan = engine::agree(comm, plan::compile(&command, "today mizar cube a test"))?;
-    engine::execute(&plan, comm, threads, &|_| {})
+    engine::execute(&plan, comm, threads, &|_| {}).map(drop)
 }
 
 /// Runs a command line alone with two threads.
