@@ -327,7 +327,7 @@ mod tests {
                 inputs,
             } => {
                 let inputs: Vec<String> = inputs.iter().map(show).collect();
-                let name = [&[operator.name.clone()], arguments.as_slice()]
+                let name = [std::slice::from_ref(&operator.name), arguments.as_slice()]
                     .concat()
                     .join(",");
                 format!("{name}({})", inputs.join(" "))
