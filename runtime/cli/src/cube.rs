@@ -54,7 +54,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Ok(command::Request::Run(command)) => {
             interrupt::leave_nothing_half_made().context("cannot wait for signals")?;
             let world = mizar_comm::world().context("cannot join the other ranks")?;
-            Ok(compute(&command, &words, world.as_ref()))
+            let watch = mizar_comm::Watch::start(world.as_ref(), end_without)
+                .context("cannot join the other ranks")?;
+            let code = compute(&command, &words, world.as_ref());
+            drop(watch);
+            Ok(code)
         }
         Ok(command::Request::Overview) => Ok(print(command::overview())),
         Ok(command::Request::Operators) => Ok(print(&command::operator_list())),
@@ -126,6 +130,20 @@ fn compute(command: &Command, words: &[String], comm: &dyn Communicator) -> Exit
         }
         Err(error) => failed(error),
     }
+}
+
+/// Ends this rank because another is gone: it may be waiting for it, and the result would not
+/// be whole.
+fn end_without(lost: mizar_comm::LostRank) {
+    mizar_core::durable::abandon_all();
+    if lost.tells {
+        eprintln!(
+            "mizar cube: rank {} on {} was lost (killed, out of memory, or its node is gone): \
+             the run ends, no output is written",
+            lost.rank, lost.host
+        );
+    }
+    mizar_comm::end_process(i32::from(EXIT_FAILED));
 }
 
 /// `<date> mizar cube <arguments>`, as CDO and NCO write theirs.

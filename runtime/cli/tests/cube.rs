@@ -311,6 +311,81 @@ fn a_run_that_is_stopped_leaves_nothing() {
     assert_eq!(names(), ["in.nc"]);
 }
 
+/// The process of a rank that `mpirun` started on this file.
+fn process_of_rank(rank: usize, output: &Path) -> Option<i32> {
+    let wanted = format!("OMPI_COMM_WORLD_RANK={rank}");
+    let has = |bytes: Vec<u8>, text: &str| bytes.split(|b| *b == 0).any(|w| w == text.as_bytes());
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.find(|pid| {
+        let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        let is_ours =
+            read("comm").starts_with(b"mizar") && has(read("cmdline"), output.to_str().unwrap());
+        is_ours && has(read("environ"), &wanted)
+    })
+}
+
+/// `mpirun` is told to let the others run on, as `srun` does: they must find out themselves.
+#[test]
+fn a_rank_that_is_killed_ends_the_others_with_one_message() {
+    for victim in [0, 1] {
+        let folder = tempfile::tempdir().unwrap();
+        let (input, output) = (folder.path().join("in.nc"), folder.path().join("out.nc"));
+        write_noise(&input);
+        let run = Command::new("mpirun")
+            .args([
+                "--allow-run-as-root",
+                "--oversubscribe",
+                "--enable-recovery",
+                "-n",
+                "3",
+            ])
+            .args([
+                env!("CARGO_BIN_EXE_mizar"),
+                "cube",
+                "-P",
+                "1",
+                "-b",
+                "F64",
+                "-z",
+                "zip_9",
+            ])
+            .args(["-selname,noise"])
+            .args([&input, &output])
+            .env("OMPI_MCA_mpi_yield_when_idle", "1")
+            .env("OMPI_MCA_btl_tcp_if_include", "lo")
+            .env("OMPI_MCA_oob_tcp_if_include", "lo")
+            .stderr(std::process::Stdio::piped())
+            .spawn();
+        let Ok(run) = run else {
+            println!("SKIP: mpirun (Debian package openmpi-bin)");
+            return;
+        };
+        let is_writing = || {
+            let entries = std::fs::read_dir(folder.path()).unwrap().flatten();
+            entries
+                .filter(|entry| entry.path() != input)
+                .any(|entry| entry.metadata().is_ok_and(|status| status.len() > 100_000))
+        };
+        let started = std::time::Instant::now();
+        while !is_writing() {
+            assert!(started.elapsed().as_secs() < 60, "nothing is written");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let pid = process_of_rank(victim, &output).expect("the victim runs");
+        let pid = nix::unistd::Pid::from_raw(pid);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        let killed = std::time::Instant::now();
+        let result = run.wait_with_output().unwrap();
+        assert!(killed.elapsed().as_secs() < 10, "{:?}", killed.elapsed());
+        let text = stderr(&result);
+        let told = format!("mizar cube: rank {victim} on ");
+        assert_eq!(text.matches(&told).count(), 1, "{text}");
+        assert_eq!(text.matches("mizar cube:").count(), 1, "{text}");
+        assert!(!output.exists(), "rank {victim}");
+    }
+}
+
 #[test]
 fn a_wrong_command_line_is_exit_code_2() {
     for (line, message) in [
