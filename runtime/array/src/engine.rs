@@ -13,6 +13,7 @@
 //! and no output appears.
 
 mod agree;
+mod estimate;
 mod reduce;
 mod stream;
 mod tree;
@@ -35,6 +36,7 @@ use crate::write::{WriteOptions, Writer};
 const OUTPUTS_AT_ONCE: usize = 8;
 
 pub use agree::agree;
+pub use estimate::{Estimate, Step, estimate};
 
 /// How far a run is: units of work done and, of the variable at hand, all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

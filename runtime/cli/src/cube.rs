@@ -18,7 +18,7 @@ use mizar_array::engine::{self, Progress};
 use mizar_array::{CubeError, plan};
 use mizar_comm::Communicator;
 
-use crate::interrupt;
+use crate::{interrupt, plot};
 
 /// The command line is wrong.
 const EXIT_USAGE: u8 = 2;
@@ -52,6 +52,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     match command::parse(&words) {
         Ok(command::Request::Run(command)) => {
+            if let Some(picture) = &command.options.plot {
+                plot::check_name(picture)?;
+            }
             interrupt::leave_nothing_half_made().context("cannot wait for signals")?;
             let world = mizar_comm::world().context("cannot join the other ranks")?;
             let watch = mizar_comm::Watch::start(world.as_ref(), end_without)
@@ -116,8 +119,14 @@ fn compute(command: &Command, words: &[String], comm: &dyn Communicator) -> Exit
             .iter()
             .for_each(|warning| eprintln!("mizar cube: warning: {warning}"));
     }
-    let meter = Meter::new(is_first && !command.options.silent);
     let threads = command.options.threads.unwrap_or_else(default_threads);
+    if command.options.plan {
+        if is_first {
+            print(&engine::estimate(&plan, comm.size(), threads).to_string());
+        }
+        return ExitCode::SUCCESS;
+    }
+    let meter = Meter::new(is_first && !command.options.silent);
     let outcome = engine::execute(&plan, comm, threads, &|progress| meter.show(progress));
     meter.clear();
     match outcome {
@@ -125,10 +134,22 @@ fn compute(command: &Command, words: &[String], comm: &dyn Communicator) -> Exit
             if is_first {
                 text.as_deref().map(print);
                 tell_daemon(plan.inputs(), plan.outputs());
+                if let Err(error) = draw(command, &plan) {
+                    eprintln!("mizar cube: the result is written, but not its picture: {error:#}");
+                    return ExitCode::from(EXIT_FAILED);
+                }
             }
             ExitCode::SUCCESS
         }
         Err(error) => failed(error),
+    }
+}
+
+/// The picture that `--plot` asks for: of the first file that is written.
+fn draw(command: &Command, plan: &plan::Plan) -> anyhow::Result<()> {
+    match (&command.options.plot, plan.outputs().next()) {
+        (Some(picture), Some(output)) => plot::first(output, picture),
+        _ => Ok(()),
     }
 }
 

@@ -116,6 +116,12 @@ fn parse_option<'a>(
                 (found, expected) => return Err(wrong(name, expected, found)),
             }
         }
+        "--plan" => options.plan = true,
+        "--cdo" => options.cdo = true,
+        "--plot" => {
+            let (found, _) = value("a picture, FILE.png or FILE.svg")?;
+            options.plot = Some(PathBuf::from(found));
+        }
         "--percentile" => drop(value("a method")?),
         "--operators" => return Ok(Some(Request::Operators)),
         "-h" | "--help" => {
@@ -384,7 +390,7 @@ mod tests {
     #[test]
     fn options_are_kept() {
         let Ok(Request::Run(command)) = parse(&words(
-            "-s -z zip_5 -b F64 -P 3 --timestat_date last timmin in o",
+            "-s -z zip_5 -b F64 -P 3 --plan --plot=map.png --cdo --timestat_date last timmin in o",
         )) else {
             panic!("does not parse");
         };
@@ -394,6 +400,9 @@ mod tests {
             precision: Some(Precision::Double),
             threads: Some(3),
             time_stamp: TimeStamp::Last,
+            plan: true,
+            plot: Some(PathBuf::from("map.png")),
+            cdo: true,
         };
         assert_eq!(command.options, expected);
     }

@@ -26,7 +26,7 @@ const BATCH_BYTES_MAX: usize = 48 << 20;
 const PIECE_CELLS_MAX: usize = 1 << 17;
 
 /// Statistics of the same groups of the same data, which one pass over it gives.
-struct Joint<'a> {
+pub(super) struct Joint<'a> {
     child: &'a Expr,
     axis: usize,
     groups: &'a [Group],
@@ -37,7 +37,11 @@ struct Joint<'a> {
 
 impl<'a> Joint<'a> {
     /// `child` is that of the first reduction, with its stages held.
-    fn new(child: &'a Expr, first: &'a TimeReduction, statistics: Vec<Statistic>) -> Self {
+    pub(super) fn new(
+        child: &'a Expr,
+        first: &'a TimeReduction,
+        statistics: Vec<Statistic>,
+    ) -> Self {
         let mut accumulators: Vec<Accumulator> = Vec::new();
         for accumulator in statistics.iter().flat_map(|s| s.accumulators()) {
             if !accumulators.contains(accumulator) {
@@ -325,6 +329,23 @@ fn groups_of_steps(joint: &Joint<'_>) -> Vec<Option<usize>> {
             .for_each(|step| groups[step] = Some(group));
     }
     groups
+}
+
+/// Into how many units the work is cut.
+pub(super) fn unit_count(joint: &Joint<'_>) -> usize {
+    let batches = batches(joint, &units::cut(joint.child, joint.axis));
+    batches.iter().map(|batch| batch.units.len()).sum()
+}
+
+/// Bytes of the partial results of the largest batch, once.
+pub(super) fn batch_bytes(joint: &Joint<'_>) -> u64 {
+    let batches = batches(joint, &units::cut(joint.child, joint.axis));
+    let bytes = |batch: &Batch| {
+        let columns = batch.columns.iter();
+        let cells: usize = columns.map(|column| column_cells(column, joint.axis)).sum();
+        (cells * batch.groups.len() * joint.bytes_per_cell()) as u64
+    };
+    batches.iter().map(bytes).max().unwrap_or(0)
 }
 
 /// Cuts the work so that the partial results of a batch fit [`BATCH_BYTES_MAX`], if a single

@@ -10,7 +10,7 @@ use crate::write::Writer;
 
 /// Units of each thread in one wave: enough to even out their lengths; all blocks of a wave are
 /// in memory at once.
-const UNITS_PER_THREAD: usize = 2;
+pub(super) const UNITS_PER_THREAD: usize = 2;
 
 /// A sample that can be sent and written.
 pub(super) trait Streamed: Readable {
@@ -152,7 +152,7 @@ impl Target<'_> {
 }
 
 /// The blocks of an expression, in an order that goes along the slowest dimension.
-fn blocks(expr: &Expr) -> Vec<Region> {
+pub(super) fn blocks(expr: &Expr) -> Vec<Region> {
     if expr.shape().is_empty() {
         return vec![Region::new()];
     }
