@@ -47,6 +47,8 @@ pub struct Progress<'a> {
     pub done: u64,
     /// Units of this rank.
     pub total: u64,
+    /// Bytes of files that the units done lie in.
+    pub read_bytes: u64,
 }
 
 /// Who is told of progress; may be called from any thread.

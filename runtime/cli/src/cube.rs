@@ -4,29 +4,26 @@
 //! Only rank 0 prints. A failure on any rank ends all with exit code 1 and one message.
 
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+mod meter;
+
 use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressStyle};
 use mizar_api::{Client, FileRole, FileUse, Request, SOCKET_VARIABLE};
 use mizar_array::command::{self, Command, CommandError};
-use mizar_array::engine::{self, Progress};
+use mizar_array::engine;
 use mizar_array::{CubeError, plan};
 use mizar_comm::Communicator;
 
 use crate::{interrupt, plot};
+use meter::Meter;
 
 /// The command line is wrong.
 const EXIT_USAGE: u8 = 2;
 /// It could not be done.
 const EXIT_FAILED: u8 = 1;
-
-/// Shorter runs show no progress.
-const PROGRESS_AFTER: Duration = Duration::from_secs(2);
 
 /// All that telling mizard may cost.
 const DAEMON_LIMIT: Duration = Duration::from_millis(50);
@@ -209,46 +206,6 @@ fn default_threads() -> usize {
     of_slurm
         .filter(|&threads| threads > 0)
         .unwrap_or_else(of_machine)
-}
-
-/// Progress on a terminal, once a run has taken a while.
-struct Meter {
-    started: Instant,
-    bar: Option<Mutex<Option<ProgressBar>>>,
-}
-
-impl Meter {
-    fn new(wanted: bool) -> Self {
-        let wanted = wanted && std::io::stderr().is_terminal();
-        Self {
-            started: Instant::now(),
-            bar: wanted.then(|| Mutex::new(None)),
-        }
-    }
-
-    fn show(&self, progress: Progress<'_>) {
-        let Some(bar) = &self.bar else { return };
-        if self.started.elapsed() < PROGRESS_AFTER {
-            return;
-        }
-        let Ok(mut bar) = bar.lock() else { return };
-        let bar = bar.get_or_insert_with(|| {
-            let style = ProgressStyle::with_template("{msg} {wide_bar} {percent} % {eta}");
-            ProgressBar::no_length()
-                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        });
-        bar.set_length(progress.total);
-        bar.set_position(progress.done);
-        bar.set_message(progress.variable.to_owned());
-    }
-
-    fn clear(&self) {
-        if let Some(Ok(bar)) = self.bar.as_ref().map(Mutex::lock)
-            && let Some(bar) = bar.as_ref()
-        {
-            bar.finish_and_clear();
-        }
-    }
 }
 
 /// Best effort: provenance must neither fail nor delay a run.

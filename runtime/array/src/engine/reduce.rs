@@ -213,7 +213,7 @@ impl Run<'_> {
         let batches = batches(joint, &cutting);
         let total: usize = batches.iter().map(|batch| batch.units.len()).sum();
         let total = (total / self.comm.size()).max(1) as u64;
-        let done = AtomicU64::new(0);
+        let (done, read) = (AtomicU64::new(0), AtomicU64::new(0));
         for batch in batches {
             let weights: Vec<u64> = batch
                 .units
@@ -221,21 +221,25 @@ impl Run<'_> {
                 .map(|unit| joint.child.stored_bytes(&batch.region(unit, joint.axis)))
                 .collect();
             let dealt = units::deal(&weights, self.comm.size());
-            let own = &batch.units[dealt[self.comm.rank()].clone()];
+            let own = dealt[self.comm.rank()].clone();
+            let own = batch.units[own.clone()].iter().zip(&weights[own]);
+            let own: Vec<(&Unit, &u64)> = own.collect();
             let trees: Vec<Tree<Segment>> = batch
                 .columns
                 .iter()
                 .map(|_| Tree::new(batch.units_per_column))
                 .collect();
             let computed = self.pool.install(|| {
-                own.par_iter().try_for_each(|unit| {
+                own.par_iter().try_for_each(|(unit, bytes)| {
                     let segment = accumulate(joint, &step_groups, &batch, unit)?;
                     trees[unit.column].insert(Place::leaf(unit.leaf), segment);
                     let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    let read_bytes = read.fetch_add(**bytes, Ordering::Relaxed) + **bytes;
                     (self.progress)(Progress {
                         variable: name,
                         done,
                         total,
+                        read_bytes,
                     });
                     Ok(())
                 })

@@ -71,8 +71,13 @@ impl Run<'_> {
         let mut width = (per_wave as u64).to_le_bytes().to_vec();
         self.comm.broadcast(0, &mut width)?;
         let width = width.as_slice().try_into().map_or(1, u64::from_le_bytes) as usize;
+        let mut read_bytes = 0;
         for (number, wave) in blocks.chunks(width * ranks).enumerate() {
             let own = wave.iter().skip(rank * width).take(width);
+            read_bytes += own
+                .clone()
+                .map(|region| expr.stored_bytes(region))
+                .sum::<u64>();
             let computed = self.pool.install(|| {
                 let pull = |region: &Region| {
                     let mut values = vec![T::default(); region::cells(region)];
@@ -98,6 +103,7 @@ impl Run<'_> {
                 variable: job.name,
                 done,
                 total,
+                read_bytes,
             });
         }
         Ok(())
