@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 pub use error::CommandError;
 pub use help::{operator_help, operator_list, overview};
-pub use parse::parse;
+pub use parse::{apply, parse};
 
 use crate::ops::Operator;
 

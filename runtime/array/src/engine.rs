@@ -67,14 +67,7 @@ pub fn execute(
     threads: usize,
     progress: &ProgressSink<'_>,
 ) -> Result<Option<String>, CubeError> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    let pool = agree(
-        comm,
-        pool.map_err(|source| CubeError::Threads {
-            count: threads,
-            source,
-        }),
-    )?;
+    let pool = pool(comm, threads)?;
     let run = Run {
         plan,
         comm,
@@ -91,6 +84,38 @@ pub fn execute(
         run.write(outputs)?;
     }
     Ok(None)
+}
+
+/// Computes the first output of a plan into memory, on every rank. Collective over `comm`.
+///
+/// # Errors
+/// As [`execute`].
+pub(crate) fn compute(
+    plan: &Plan,
+    comm: &dyn Communicator,
+    threads: usize,
+    progress: &ProgressSink<'_>,
+) -> Result<Cube, CubeError> {
+    let pool = pool(comm, threads)?;
+    let run = Run {
+        plan,
+        comm,
+        pool: &pool,
+        progress,
+        threads,
+    };
+    let cube = run.to_memory(&plan.outputs[0].cube)?;
+    run.check_inputs()?;
+    Ok(cube)
+}
+
+fn pool(comm: &dyn Communicator, threads: usize) -> Result<rayon::ThreadPool, CubeError> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let failed = |source| CubeError::Threads {
+        count: threads,
+        source,
+    };
+    agree(comm, pool.map_err(failed))
 }
 
 /// A run of a plan on one rank.

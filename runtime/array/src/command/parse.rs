@@ -58,6 +58,28 @@ pub fn parse(words: &[String]) -> Result<Request, CommandError> {
     })))
 }
 
+/// Applies the operator that a word such as `selmon,6/8` names to inputs.
+///
+/// # Errors
+/// [`CommandError`] if it is unknown, takes other parameters or inputs, or makes no single
+/// file.
+pub fn apply(word: &str, inputs: Vec<Node>) -> Result<Node, CommandError> {
+    let head = Head::of(word.trim_start_matches('-'))?;
+    let operator = head.operators[0];
+    if operator.outputs != Outputs::Exactly(1) {
+        return Err(CommandError::NotAnInput {
+            operator: &operator.name,
+        });
+    }
+    if !operator.inputs.is_satisfied_by(inputs.len()) {
+        return Err(CommandError::TooFewFiles {
+            operator: &operator.name,
+            needed: operator.inputs.to_string(),
+        });
+    }
+    Ok(head.node(inputs))
+}
+
 /// What an operator needs after it, in words.
 fn needs(operator: &Operator) -> String {
     match operator.outputs {
