@@ -142,7 +142,8 @@ impl Run<'_> {
             let values = in_file_order(joint.axis, groups.len(), column, values);
             let mut region = column.clone();
             region[joint.axis] = groups.clone();
-            Ok(writer.write_f64(job.variable, &region, &values)?)
+            let write = || writer.write_f64(job.variable, &region, &values);
+            Ok(self.pool.install(write)?)
         })
     }
 

@@ -92,6 +92,7 @@ impl Run<'_> {
             let mut writer = writers.get_mut(job.writer).map(|writer| Target {
                 writer,
                 variable: job.variable,
+                pool: self.pool,
             });
             let written = self.write_wave(&mut writer, wave, width, computed);
             agree(self.comm, written)?;
@@ -149,11 +150,14 @@ impl Run<'_> {
 struct Target<'a> {
     writer: &'a mut Writer,
     variable: usize,
+    /// Chunks are encoded by the threads of the run, not by all of the machine.
+    pool: &'a rayon::ThreadPool,
 }
 
 impl Target<'_> {
     fn write<T: Streamed>(&mut self, region: &Region, values: &[T]) -> Result<(), CubeError> {
-        T::write(self.writer, self.variable, region, values)
+        let (writer, variable) = (&mut *self.writer, self.variable);
+        self.pool.install(|| T::write(writer, variable, region, values))
     }
 }
 
