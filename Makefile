@@ -47,6 +47,11 @@ test: packages venv modules nextest lint build ## check and test everything
 faults: packages build ## kill gateway, slurmctld and mizard under EVENTS=2000 events on a real Slurm (minutes)
 	@MIZAR_FAULT_EVENTS=$(EVENTS) $(CARGO) test --quiet -p mizar-gateway --test lab_gateway -- --nocapture
 
+.PHONY: conformance
+conformance: packages venv ## compare every operator of mizar cube with CDO's (ARGS="--operator 'ymon*' --all")
+	@$(CARGO) build --quiet --release -p mizar-cli
+	@$(MIZAR_VENV)/bin/python $(here)/tests/conformance/conformance.py --mizar $(release)/mizar $(ARGS)
+
 .PHONY: lint
 lint: ## formatting and lints
 	$(say) 'formatting'
