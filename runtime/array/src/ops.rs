@@ -11,6 +11,7 @@ pub(crate) mod area;
 pub(crate) mod cellwise;
 mod context;
 pub(crate) mod each;
+pub(crate) mod expression;
 pub(crate) mod field;
 pub(crate) mod grouping;
 pub(crate) mod pair;
@@ -256,6 +257,7 @@ pub fn operators() -> &'static [Operator] {
             time::table(),
             pair::table(),
             each::table(),
+            expression::table(),
             field::table(),
         ];
         families.into_iter().flatten().collect()
