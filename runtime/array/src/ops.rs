@@ -14,6 +14,7 @@ pub(crate) mod each;
 pub(crate) mod expression;
 pub(crate) mod field;
 pub(crate) mod grouping;
+pub(crate) mod neighbour;
 pub(crate) mod pair;
 pub(crate) mod select;
 pub(crate) mod statistic;
@@ -258,6 +259,7 @@ pub fn operators() -> &'static [Operator] {
             pair::table(),
             each::table(),
             expression::table(),
+            neighbour::table(),
             field::table(),
         ];
         families.into_iter().flatten().collect()
