@@ -47,6 +47,31 @@ pub enum CubeError {
         /// What is missing.
         axis: Axis,
     },
+    /// An expression cannot be understood or computed.
+    #[error("operator `{operator}`: line {line}, character {column}: {problem}: `{found}`")]
+    Expression {
+        /// Whose.
+        operator: &'static str,
+        /// From 1.
+        line: usize,
+        /// From 1, in its line.
+        column: usize,
+        /// What is wrong.
+        problem: String,
+        /// What stands there.
+        found: String,
+    },
+    /// A file that a parameter names cannot be read.
+    #[error("operator `{operator}`: cannot read {path}")]
+    Parameter {
+        /// Whose parameter.
+        operator: &'static str,
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The inputs do not fit together.
     #[error("operator `{operator}`: the inputs do not match: {problem}")]
     Mismatch {
@@ -99,7 +124,10 @@ impl CubeError {
     /// Whether the command line itself is wrong: exit code 2.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Command(_) | Self::OutputIsInput { .. })
+        matches!(
+            self,
+            Self::Command(_) | Self::OutputIsInput { .. } | Self::Expression { .. }
+        )
     }
 
     /// The message and its causes on one line.

@@ -11,8 +11,10 @@ pub(crate) mod area;
 pub(crate) mod cellwise;
 mod context;
 pub(crate) mod each;
+pub(crate) mod expression;
 pub(crate) mod field;
 pub(crate) mod grouping;
+pub(crate) mod neighbour;
 pub(crate) mod pair;
 pub(crate) mod select;
 pub(crate) mod statistic;
@@ -256,6 +258,8 @@ pub fn operators() -> &'static [Operator] {
             time::table(),
             pair::table(),
             each::table(),
+            expression::table(),
+            neighbour::table(),
             field::table(),
         ];
         families.into_iter().flatten().collect()

@@ -71,6 +71,13 @@ const LINES: &[&str] = &[
     "-setrtoc,280,285,1 F",
     "-setrtoc2,280,285,1,0 F",
     "-setmissval,-9999 F",
+    "-setmisstonn F",
+    "-setmisstodis F",
+    "-setmisstodis,3 F",
+    "-sellonlatbox,0,90,-30,30 -setmisstonn F",
+    "-setclonlatbox,5,-40,40,-20,20 F",
+    "-setclonlatbox,5,0,360,90,0 F",
+    "-setvals,280,1,285,2 -nint F",
     "-ifthen -gtc,285 F G",
     "-ifnotthen -gtc,285 F G",
     "-ifthenelse -gtc,285 F G F",
@@ -220,6 +227,185 @@ fn cells_are_those_of_cdo_on_cmip6() {
 fn message(line: &str) -> String {
     let error = run(line).expect_err(line);
     error.chain()
+}
+
+/// Formulas for the variable `tas`. Left out is what CDO gives a missing value another meaning
+/// in (`||`, `0*x`), and `clevidx`, which gives it the level.
+const FORMULAS: &[&str] = &[
+    "z=tas-273.15",
+    "z=-tas^2+3*(tas-1)/2",
+    "z=2^3^2+(tas-tas)",
+    "z=(1||0&&0)+(tas-tas)",
+    "z=(2<1==0)+(tas-tas)",
+    "z=tas>285?tas:-1",
+    "z=tas>285?2:(tas>283?3:4)",
+    "z=(tas<=>285)+(tas!=280)+!(tas>281)",
+    "z=(tas>281)&&(tas<285)",
+    "z=isMissval(tas)",
+    "z=(tas>285)?tas:missval(tas)",
+    "z=nint(tas)+int(-tas)+floor(tas)+ceil(tas)",
+    "z=min(tas,285)+max(tas,282)+mod(tas,7)+pow(tas,0.5)+hypot(tas,3)",
+    "z=atan2(tas,300)",
+    "z=sin(tas)+cos(tas)*tan(tas)+asin(tas/400)+acos(tas/400)+atan(tas)",
+    "z=sinh(tas/100)+cosh(tas/100)+tanh(tas/100)+asinh(tas)+acosh(tas)+atanh(tas/400)",
+    "z=ln(tas)+log10(tas)+exp(tas/100)+sqrt(tas)+sqr(tas)+abs(-tas)+rad(tas)+deg(tas)",
+    "z=tas-fldmean(tas)",
+    "z=tas-zonmean(tas)",
+    "z=fldmean(tas*2)",
+    "z=clon(tas)+(tas-tas)",
+    "z=tas*clat(tas)",
+    "z=gridarea(tas)*1e-9+(tas-tas)",
+    "z=clev(tas)+ngp(tas)+nlev(tas)+size(tas)+(tas-tas)",
+    "z=cmonth()*100+cday()+cyear()*10000+(tas-tas)",
+    "z=cdate()-chour()+cminute()+csecond()+(tas-tas)",
+    "z=ctime()+ctimestep()+(tas-tas)",
+    "z=cdeltat()+(tas-tas)",
+    "_a=tas+1;_b=_a*2;z=_b-tas",
+    "a=tas;a=a+1;z=a;remove(a)",
+    "_c=5;z=tas*_c+M_PI",
+    "_ALL_=_ALL_*2;z=tas+1",
+];
+
+#[test]
+fn formulas_are_those_of_cdo() {
+    if !has("cdo", "cdo") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let f = folder.path().join("f.nc");
+    write_sample(&f, &SMALL);
+    for formula in FORMULAS {
+        check(
+            &format!("-expr,{formula} F"),
+            "z",
+            &[("F", &f)],
+            folder.path(),
+        );
+    }
+    let text = folder.path().join("formulas.txt");
+    std::fs::write(&text, "_a = tas + 1; # comment\nz = _a *\n 2;\n").unwrap();
+    let line = format!("-exprf,{} F | -expr,z=(tas+1)*2 F", text.display());
+    check(&line, "z", &[("F", &f)], folder.path());
+    for name in ["z", "tas"] {
+        check("-aexpr,z=tas+1 F", name, &[("F", &f)], folder.path());
+        check(
+            "-aexpr,tas=tas+1;z=tas F",
+            name,
+            &[("F", &f)],
+            folder.path(),
+        );
+    }
+}
+
+#[test]
+fn formulas_work_on_levels_of_cmip6_like_cdo() {
+    let Some(file) = cmip6("ta_day_MIROC6_").filter(|_| has("cdo", "cdo")) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let marked = folder.path().join("marked.nc");
+    cdo(&format!(
+        "-setrtomiss,9e36,1e37 {} {}",
+        file.display(),
+        marked.display()
+    ));
+    for formula in [
+        "z=ta*clev(ta)/100",
+        "z=ta*(100000/clev(ta))^0.286",
+        "z=ngp(ta)*nlev(ta)+size(ta)+(ta-ta)",
+    ] {
+        check(
+            &format!("-expr,{formula} F"),
+            "z",
+            &[("F", &marked)],
+            folder.path(),
+        );
+    }
+}
+
+#[test]
+fn formulas_say_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let (f, out) = (folder.path().join("f.nc"), folder.path().join("out.nc"));
+    write_sample(&f, &Sample { steps: 2, ..SMALL });
+    for (formula, expected) in [
+        (
+            "z=tas+",
+            "line 1, character 7: expected a value, found the end: ``",
+        ),
+        (
+            "z=tax",
+            "line 1, character 3: there is no variable `tax`: `tax`",
+        ),
+        (
+            "z=1;y=fuldmean(tas)",
+            "line 1, character 7: there is no function `fuldmean`: `fuldmean(tas)`",
+        ),
+        (
+            "z=fldfoo(tas)",
+            "line 1, character 3: there is no function `fldfoo`: `fldfoo(tas)`",
+        ),
+        (
+            "z=sqrt(tas,2)",
+            "line 1, character 3: `sqrt` takes 1 arguments, found 2: `sqrt(tas,2)`",
+        ),
+        (
+            "z=fldmean(3)",
+            "line 1, character 3: `fldmean` takes a variable, found the number 3: `fldmean(3)`",
+        ),
+        (
+            "lat=tas",
+            "line 1, character 1: `lat` is a coordinate or serves one: take another name: `lat=tas`",
+        ),
+        (
+            "z=tas$2",
+            "line 1, character 6: `$` means nothing here: `$2`",
+        ),
+    ] {
+        let line = format!("-expr,{formula} {} {}", f.display(), out.display());
+        assert_eq!(message(&line), format!("operator `expr`: {expected}"));
+    }
+    let line = format!("-expr,_z=tas {} {}", f.display(), out.display());
+    assert!(message(&line).contains("selects nothing"));
+}
+
+#[test]
+fn formulas_keep_grids_types_and_units() {
+    let folder = tempfile::tempdir().unwrap();
+    let (f, out) = (folder.path().join("f.nc"), folder.path().join("out.nc"));
+    write_sample(&f, &Sample { steps: 2, ..SMALL });
+    let formulas = "a=tas*2;b=sqr(tas);c=tas;d=fldmean(tas);e=5;f=tas>280";
+    run(&format!(
+        "-expr,{formulas} {} {}",
+        f.display(),
+        out.display()
+    ))
+    .unwrap();
+    let units = |name| attribute(&out, name, "units");
+    assert_eq!(units("a").as_deref(), Some("K"));
+    assert_eq!(units("b"), None);
+    assert_eq!(units("f"), None);
+    assert_eq!(
+        attribute(&out, "c", "cell_methods").as_deref(),
+        Some("area: mean")
+    );
+    assert_eq!(attribute(&out, "b", "cell_methods"), None);
+    assert_eq!(
+        attribute(&out, "b", "coordinates").as_deref(),
+        Some("height")
+    );
+    assert_eq!(read(&out, "height").1, [2.0]);
+    assert_eq!(read(&out, "d").0, [2]);
+    assert_eq!(read(&out, "e"), (vec![], vec![5.0]));
+    let source = Source::open(&out).unwrap();
+    assert!(source.dataset().variable("tas").is_none());
+    for name in ["a", "b", "c", "d", "f"] {
+        assert_eq!(
+            source.dataset().variable(name).unwrap().dtype,
+            DType::F32,
+            "{name}"
+        );
+    }
 }
 
 #[test]

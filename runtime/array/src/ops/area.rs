@@ -66,6 +66,26 @@ pub(crate) fn edges(cube: &Cube, coordinate: usize) -> Option<Vec<[f64; 2]>> {
     Some(edges.windows(2).map(|pair| [pair[0], pair[1]]).collect())
 }
 
+/// The areas of the cells of a grid with these coordinates, over the dimensions given first.
+pub(crate) fn of_grid(cube: &Cube, lon: usize, lat: usize) -> Option<(Vec<usize>, Vec<f64>)> {
+    let dims = |coordinate: usize| cube.dataset.variables[coordinate].dims.as_slice();
+    match (dims(lon), dims(lat)) {
+        (&[x], &[y]) if x != y => {
+            let (lons, lats) = (edges(cube, lon)?, edges(cube, lat)?);
+            Some((vec![y, x], rectilinear(&lons, &lats)))
+        }
+        (x, y) if x == y && !x.is_empty() => {
+            let cells = cube.numbers(lon)?.len();
+            let lons = cube.numbers(cube.dataset.bounds(lon)?)?;
+            let lats = cube.numbers(cube.dataset.bounds(lat)?)?;
+            let corners = lons.len() / cells.max(1);
+            let fits = corners >= 3 && lons.len() == corners * cells && lats.len() == lons.len();
+            fits.then(|| (x.to_vec(), polygons(lons, lats, corners)))
+        }
+        _ => None,
+    }
+}
+
 fn point(longitude: f64, latitude: f64) -> Point {
     let (sin_lon, cos_lon) = longitude.to_radians().sin_cos();
     let (sin_lat, cos_lat) = latitude.to_radians().sin_cos();

@@ -1,7 +1,8 @@
 //! The rows of the operators that change every cell by itself.
 
-use super::{compare, each, each_with_latitude, missing_value};
+use super::{compare, each, each_with, missing_value, set_box};
 use crate::cube::Cube;
+use crate::dataset::Axis;
 use crate::ops::cellwise::{Binary, Builder, Unary};
 use crate::ops::{Context, Operator, Outcome, Parameters};
 
@@ -137,7 +138,8 @@ pub(crate) fn table() -> Vec<Operator> {
         .chain(constants)
         .chain(comparisons)
         .chain(missing_values())
-        .chain(by_latitude())
+        .chain(by_coordinates())
+        .chain([set_values()])
         .collect()
 }
 
@@ -305,22 +307,28 @@ fn missing_values() -> Vec<Operator> {
     ]
 }
 
-fn by_latitude() -> [Operator; 2] {
+fn by_coordinates() -> [Operator; 3] {
     let row = |name: &'static str, summary: &'static str, function: Binary| {
-        Operator::new(
-            name,
-            summary,
-            move |mut inputs: Vec<Cube>, context: &mut Context<'_>| {
-                let cube = inputs.remove(0);
-                let result = each_with_latitude(cube, context.name(), |builder, x, latitude| {
-                    let radians = builder.unary(Unary::Radians, latitude);
-                    let cosine = builder.unary(Unary::Cosine, radians);
-                    builder.binary(function, x, cosine)
-                });
-                Ok(Outcome::from(result?))
-            },
-        )
-        .details(STRICT)
+        let family = move |mut inputs: Vec<Cube>, context: &mut Context<'_>| {
+            let cube = inputs.remove(0);
+            let cosine = |latitude: f64| latitude.to_radians().cos();
+            let coordinates: [(Axis, &dyn Fn(f64) -> f64); 1] = [(Axis::Latitude, &cosine)];
+            let result = each_with(cube, context.name(), &coordinates, |builder, x, cosine| {
+                builder.binary(function, x, cosine[0])
+            });
+            Ok(Outcome::from(result?))
+        };
+        Operator::new(name, summary, family).details(STRICT)
+    };
+    let set_box = |mut inputs: Vec<Cube>, context: &mut Context<'_>| {
+        let parameters = context.parameters();
+        let mut numbers = [0.0; 5];
+        for (index, number) in numbers.iter_mut().enumerate() {
+            *number = parameters.number(index, "a number")?;
+        }
+        let [value, edges @ ..] = numbers;
+        let result = set_box(inputs.remove(0), context.name(), value, edges)?;
+        Ok(Outcome::from(result))
     };
     [
         row(
@@ -333,5 +341,42 @@ fn by_latitude() -> [Operator; 2] {
             "Divide by the cosine of the latitude",
             Binary::Divide,
         ),
+        Operator::new(
+            "setclonlatbox",
+            "Set a longitude/latitude box to a constant",
+            set_box,
+        )
+        .arguments("c,west,east,south,north", 5..=5)
+        .details(
+            "Cells whose centre lies in the closed box, missing ones too. Longitudes are taken \
+             modulo 360 and the\nbox may wrap around.",
+        )
+        .example("-setclonlatbox,0,350,10,-5,5 in.nc out.nc"),
     ]
+}
+
+/// `setvals,old,new[,old,new...]`.
+fn set_values() -> Operator {
+    let family = |mut inputs: Vec<Cube>, context: &mut Context<'_>| {
+        let parameters = context.parameters();
+        let count = parameters.values.len();
+        let numbers = (0..count).map(|index| number_or_nan(&parameters, index));
+        let numbers = numbers.collect::<Result<Vec<f64>, _>>()?;
+        if count % 2 == 1 {
+            return Err(parameters.wrong(count - 1, "pairs of an old and a new value"));
+        }
+        let cube = compare(inputs.remove(0), &numbers, |builder, x, numbers| {
+            let pairs = numbers.as_chunks::<2>().0;
+            // The first pair that matches comes last, so that it decides.
+            pairs.iter().rev().fold(x, |result, &[old, new]| {
+                let is_old = builder.binary(Binary::Equal, x, old);
+                builder.choose(is_old, new, result)
+            })
+        });
+        Ok(Outcome::from(cube))
+    };
+    Operator::new("setvals", "Set values to others", family)
+        .arguments("old,new[,old,new...]", 2..=200)
+        .details("A missing value stays missing.")
+        .example("-setvals,0,1,2,3 in.nc out.nc")
 }
