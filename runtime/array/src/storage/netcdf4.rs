@@ -12,15 +12,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::StorageError;
+use super::backend::{Backend, Opened};
 use super::btree::{self, Bytes};
 use super::convert::Output;
 use super::decode::{DecodeError, Pipeline, Scratch};
 use super::index::ChunkIndex;
 use super::region::{Place, cell_count, for_each_index, for_each_run, touched_chunks};
 use super::sniff::Candidate;
+use super::stamp::Stamp;
 use super::stored::{Part, Plan, Stored, Target};
 use super::structure::{self, Structure};
-use crate::dataset::{DType, Dataset};
+use crate::dataset::DType;
 use crate::library::{Failure, H5File, Layout};
 
 /// Bytes of a contiguous variable that are read at once.
@@ -30,6 +32,7 @@ const READ_BYTES: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) struct Netcdf4 {
     path: PathBuf,
+    stamp: Stamp,
     file: File,
     file_bytes: u64,
     user_block_bytes: u64,
@@ -55,10 +58,7 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 impl Netcdf4 {
     /// Reads the structure.
-    pub(super) fn open(
-        path: &Path,
-        candidate: Candidate,
-    ) -> Result<(Self, Dataset, Vec<String>), StorageError> {
+    pub(super) fn open(path: &Path, candidate: Candidate) -> Result<Opened, StorageError> {
         let failed = |failure: Failure| opening_failed(path, candidate.size_bytes, failure);
         let library = H5File::open(path).map_err(failed)?;
         let user_block_bytes = library.user_block_bytes().map_err(failed)?;
@@ -74,6 +74,7 @@ impl Netcdf4 {
             .collect::<Result<_, _>>()?;
         let file = Self {
             path: path.to_owned(),
+            stamp: candidate.stamp,
             file: candidate.file,
             file_bytes: candidate.size_bytes,
             user_block_bytes,
@@ -81,21 +82,27 @@ impl Netcdf4 {
             variables,
             _library: library,
         };
-        Ok((file, dataset, notes))
+        Ok(Opened {
+            backend: Box::new(file),
+            dataset,
+            notes,
+        })
     }
+}
 
-    pub(super) fn chunk_shape(&self, variable: usize) -> Option<Vec<usize>> {
+impl Backend for Netcdf4 {
+    fn chunk_shape(&self, variable: usize) -> Option<Vec<usize>> {
         match &self.variables[variable].array.layout {
             Layout::Chunked { shape, .. } => Some(shape.clone()),
             _ => None,
         }
     }
 
-    pub(super) fn is_f32(&self, variable: usize) -> bool {
+    fn is_f32(&self, variable: usize) -> bool {
         self.variables[variable].conversion.is_f32()
     }
 
-    pub(super) fn stored_bytes(&self, variable: usize, region: &[Range<usize>]) -> u64 {
+    fn stored_bytes(&self, variable: usize, region: &[Range<usize>]) -> u64 {
         let stored = &self.variables[variable];
         let region = stored.clip(region);
         let plain = cell_count(&region) as u64 * stored.dtype.size_bytes() as u64;
@@ -117,7 +124,7 @@ impl Netcdf4 {
         bytes
     }
 
-    pub(super) fn read_text(&self, variable: usize) -> Result<Vec<String>, StorageError> {
+    fn read_text(&self, variable: usize) -> Result<Vec<String>, StorageError> {
         let stored = &self.variables[variable];
         let texts = stored
             .array
@@ -139,8 +146,32 @@ impl Netcdf4 {
             .collect())
     }
 
+    fn read_f64(
+        &self,
+        variable: usize,
+        region: &[Range<usize>],
+        out: &mut [f64],
+    ) -> Result<(), StorageError> {
+        self.read(variable, region, out)
+    }
+
+    fn read_f32(
+        &self,
+        variable: usize,
+        region: &[Range<usize>],
+        out: &mut [f32],
+    ) -> Result<(), StorageError> {
+        self.read(variable, region, out)
+    }
+
+    fn check_unchanged(&self) -> Result<(), StorageError> {
+        self.stamp.check()
+    }
+}
+
+impl Netcdf4 {
     /// Reads a region that lies within the variable's dimensions.
-    pub(super) fn read<T: Output>(
+    fn read<T: Output>(
         &self,
         variable: usize,
         region: &[Range<usize>],

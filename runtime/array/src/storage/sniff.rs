@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::StorageError;
+use super::stamp::Stamp;
 
 /// The first bytes of every HDF5 file, at byte 0 or after a user block.
 const HDF5: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
@@ -46,6 +47,7 @@ const ZARR: [&str; 4] = ["zarr.json", ".zgroup", ".zarray", ".zmetadata"];
 /// An HDF5 file, by its signature.
 #[derive(Debug)]
 pub(super) struct Candidate {
+    pub(super) stamp: Stamp,
     pub(super) file: File,
     pub(super) size_bytes: u64,
 }
@@ -63,6 +65,7 @@ pub(super) fn open(path: &Path) -> Result<Candidate, StorageError> {
         path: path.to_owned(),
         found: found.to_owned(),
     };
+    let stamp = Stamp::of(path)?;
     let metadata = std::fs::metadata(path).map_err(io("open"))?;
     if metadata.is_dir() {
         let is_zarr = ZARR.iter().any(|name| path.join(name).exists());
@@ -81,7 +84,11 @@ pub(super) fn open(path: &Path) -> Result<Candidate, StorageError> {
     }
     let file = File::open(path).map_err(io("open"))?;
     if has_signature(&file, size_bytes).map_err(io("read"))? {
-        return Ok(Candidate { file, size_bytes });
+        return Ok(Candidate {
+            stamp,
+            file,
+            size_bytes,
+        });
     }
     let mut start = [0_u8; 8];
     let length = file.read_at(&mut start, 0).map_err(io("read"))?;
