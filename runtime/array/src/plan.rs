@@ -156,6 +156,9 @@ impl Compiler<'_> {
             return Ok(Arc::clone(source));
         }
         let source = Arc::new(Source::open(path)?);
+        for note in source.notes() {
+            self.warnings.push(format!("{}: {note}", path.display()));
+        }
         self.sources.push(Arc::clone(&source));
         Ok(source)
     }

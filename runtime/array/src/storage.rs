@@ -1,7 +1,7 @@
 //! Files opened for reading: structure at once, data by region, from many threads.
 //!
 //! Called by the operators of the cube. A [`Source`] hides what kind of file it is; today that
-//! is NetCDF-4, and the others are told apart and named. Each kind is a [`Backend`]. Nothing here
+//! is NetCDF-4 and NetCDF-3, and the others are told apart and named. Each kind is a [`Backend`]. Nothing here
 //! knows what data means.
 
 use std::ops::Range;
@@ -13,8 +13,10 @@ mod convert;
 mod decode;
 mod error;
 mod index;
+mod netcdf3;
 mod netcdf4;
 pub(crate) mod region;
+mod runs;
 mod sniff;
 mod stamp;
 mod stored;
@@ -24,8 +26,10 @@ pub use error::StorageError;
 
 use crate::dataset::{DType, Dataset};
 use backend::{Backend, Opened, Precision};
+use netcdf3::Netcdf3;
 use netcdf4::Netcdf4;
 use region::cell_count;
+use sniff::Kind;
 
 /// An open file.
 ///
@@ -50,7 +54,10 @@ impl Source {
             backend,
             dataset,
             notes,
-        } = Netcdf4::open(path, candidate)?;
+        } = match candidate.kind {
+            Kind::Hdf5 => Netcdf4::open(path, candidate)?,
+            Kind::Netcdf3 => Netcdf3::open(path, candidate)?,
+        };
         Ok(Self {
             path: path.to_owned(),
             dataset,

@@ -216,6 +216,62 @@ def latest_format(folder):
     return path
 
 
+def netcdf3(folder, version):
+    """One of the three NetCDF-3 formats: fixed and record variables of every type and of odd
+    sizes, packed ones, texts and attributes."""
+    from netCDF4 import Dataset
+
+    path = f"{folder}/{version.lower()}.nc"
+    kinds = ["i1", "i2", "i4", "f4", "f8"]
+    if version == "NETCDF3_64BIT_DATA":
+        kinds += ["u1", "u2", "u4", "i8", "u8"]
+    with Dataset(path, "w", format=version) as file:
+        file.createDimension("time", None)
+        file.createDimension("lat", 3)
+        file.createDimension("lon", 5)
+        file.createDimension("station", 3)
+        file.createDimension("length", 6)
+        for number, kind in enumerate(kinds):
+            v = file.createVariable(f"record_{kind}", kind, ("time", "lat", "lon"))
+            v[:] = random((7, 3, 5), kind, number)
+            v = file.createVariable(f"fixed_{kind}", kind, ("lat", "lon"))
+            v[:] = random((3, 5), kind, number + 100)
+            v = file.createVariable(f"series_{kind}", kind, ("time",))
+            v[:] = random((7,), kind, number + 200)
+            file.setncattr(f"two_{kind}", np.array([3, 4], kind))
+        v = file.createVariable("scalar", "f8", ())
+        v[...] = 2.5
+        v = file.createVariable("packed", "i2", ("time", "lat"), fill_value=np.int16(-5))
+        v.setncatts({"scale_factor": np.float32(0.01), "add_offset": np.float32(273.15)})
+        v.setncatts({"missing_value": np.int16(7), "valid_max": np.int16(90)})
+        v.set_auto_maskandscale(False)
+        v[:] = random((7, 3), "i2", 300)
+        v[0, :] = [-5, 7, 91]
+        file.createVariable("never_written", "f4", ("time", "lat"))
+        chars = file.createVariable("letters", "S1", ("station", "length"))
+        chars[:] = np.array([list("abc   "), list("de\0\0\0\0"), ["\0"] * 6], "S1")
+        chars = file.createVariable("record_letters", "S1", ("time", "length"))
+        chars[:] = np.array([list(f"step {i}") for i in range(7)], "S1")
+        file.setncatts({"title": "Größe", "empty": ""})
+        v.units = "K"
+    return path
+
+
+def netcdf3_scipy(folder, version):
+    """The same formats by another writer: the one record variable is not padded."""
+    from scipy.io import netcdf_file
+
+    path = f"{folder}/scipy_{version}.nc"
+    with netcdf_file(path, "w", version=version) as file:
+        file.createDimension("time", None)
+        file.createDimension("x", 3)
+        v = file.createVariable("bytes", "i1", ("time", "x"))
+        v[:] = random((5, 3), "i1", 1)
+        v = file.createVariable("odd", "i2", ("x",))
+        v[:] = random((3,), "i2", 2)
+    return path
+
+
 def make(folder):
     from netCDF4 import Dataset
 
@@ -227,6 +283,11 @@ def make(folder):
         plain_hdf5(folder),
         filter_masks(folder),
         latest_format(folder),
+        netcdf3(folder, "NETCDF3_CLASSIC"),
+        netcdf3(folder, "NETCDF3_64BIT_OFFSET"),
+        netcdf3(folder, "NETCDF3_64BIT_DATA"),
+        netcdf3_scipy(folder, 1),
+        netcdf3_scipy(folder, 2),
     ):
         variables = []
         with Dataset(path) as file:

@@ -7,7 +7,6 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,6 +17,7 @@ use super::convert::Output;
 use super::decode::{DecodeError, Pipeline, Scratch};
 use super::index::ChunkIndex;
 use super::region::{Place, cell_count, for_each_index, for_each_run, touched_chunks};
+use super::runs::{Run, RunReader};
 use super::sniff::Candidate;
 use super::stamp::Stamp;
 use super::stored::{Part, Plan, Stored, Target};
@@ -25,7 +25,7 @@ use super::structure::{self, Structure};
 use crate::dataset::DType;
 use crate::library::{Failure, H5File, Layout};
 
-/// Bytes of a contiguous variable that are read at once.
+/// Bytes that are read at once through the library.
 const READ_BYTES: usize = 4 << 20;
 
 /// A file, with all that is needed to read it from any thread.
@@ -232,7 +232,7 @@ impl Netcdf4 {
                     kept.chunk = None;
                     kept.scratch
                         .decode(&self.file, extent, pipeline, decoded_bytes)
-                        .map_err(|error| self.decoding_failed(stored, error))?;
+                        .map_err(|error| self.decoding_failed(stored, error, extent.bytes()))?;
                     kept.chunk = Some(key);
                 }
                 let bytes: &[u8] = kept.scratch.plain(decoded_bytes);
@@ -269,32 +269,25 @@ impl Netcdf4 {
             shape: target.shape,
             start: &origin,
         };
+        let visit = |bytes: &[u8], first: usize, length: usize| {
+            stored
+                .conversion
+                .run(bytes, &mut out[first..first + length]);
+        };
+        let failed = |error, bytes| self.decoding_failed(stored, DecodeError::Io(error), bytes);
+        let mut reader = RunReader::new(&self.file, element_bytes, visit, failed);
         let mut result = Ok(());
-        KEPT.with_borrow_mut(|kept| {
-            kept.chunk = None;
-            for_each_run(&extent, from, to, |from, to, length| {
-                let step = READ_BYTES / element_bytes;
-                for done in (0..length).step_by(step) {
-                    if result.is_err() {
-                        return;
-                    }
-                    let count = step.min(length - done);
-                    let bytes = kept.scratch.plain(count * element_bytes);
-                    let position = address + ((from + done) * element_bytes) as u64;
-                    match self.file.read_exact_at(bytes, position) {
-                        Ok(()) => {
-                            stored
-                                .conversion
-                                .run(bytes, &mut out[to + done..to + done + count]);
-                        }
-                        Err(error) => {
-                            result = Err(self.decoding_failed(stored, DecodeError::Io(error)));
-                        }
-                    }
-                }
-            });
+        for_each_run(&extent, from, to, |from, to, length| {
+            if result.is_ok() {
+                result = reader.push(Run {
+                    position: address + (from * element_bytes) as u64,
+                    first: to,
+                    length,
+                });
+            }
         });
-        result
+        result?;
+        reader.finish()
     }
 
     /// Reads through the library, in blocks along the first dimension.
@@ -380,7 +373,13 @@ impl Netcdf4 {
         Ok(stored.index.get_or_init(|| index))
     }
 
-    fn decoding_failed(&self, stored: &Stored, error: DecodeError) -> StorageError {
+    fn decoding_failed(
+        &self,
+        stored: &Stored,
+        error: DecodeError,
+        bytes: Range<u64>,
+    ) -> StorageError {
+        let Range { start, end } = bytes;
         let path = self.path.clone();
         let problem = match error {
             DecodeError::Io(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => {
@@ -395,7 +394,10 @@ impl Netcdf4 {
         };
         StorageError::Damaged {
             path,
-            problem: format!("variable `{}`: {problem}", stored.name),
+            problem: format!(
+                "variable `{}`, bytes {start}..{end}: {problem}",
+                stored.name
+            ),
         }
     }
 
