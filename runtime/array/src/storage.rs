@@ -8,8 +8,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 mod backend;
-mod btree;
+mod chunks;
 mod convert;
+mod damage;
 mod decode;
 mod error;
 mod index;

@@ -4,6 +4,7 @@ cftime read from them.
     fixtures.py make FOLDER     files, FOLDER/manifest.json, and the values of each variable
     fixtures.py sums FILE...    checksums of the values of each numeric variable, as JSON
     fixtures.py dates           values, units and calendars with the dates that cftime gives
+    fixtures.py indexes FOLDER  FOLDER/indexes.nc, with every kind of chunk index
     fixtures.py look FILE       structure and values of a file, for what our writer made
 
 Missing values are NaN in what is written out.
@@ -216,6 +217,53 @@ def latest_format(folder):
     return path
 
 
+def indexes(folder):
+    """Chunk indexes large enough for every kind of block they have. Cells count from 1 in the
+    order of memory; those of the holes are 0."""
+    import h5py
+
+    with h5py.File(f"{folder}/indexes.nc", "w", libver=("v110", "v110")) as file:
+
+        def make(name, shape, chunks, maxshape=None, holes=None, **options):
+            cells = np.arange(1, np.prod(shape) + 1, dtype="i4").reshape(shape)
+            d = file.create_dataset(name, shape, "i4", chunks=chunks, maxshape=maxshape, **options)
+            if holes is None:
+                d[...] = cells
+            else:
+                for part in holes:
+                    d[part] = cells[part]
+
+        packed = {"compression": "gzip", "compression_opts": 1}
+        # Pages of 1,024 entries each; some of them without any.
+        make("fixed", (2500, 2), (1, 2))
+        make("fixed_packed", (2500, 2), (1, 2), **packed)
+        make("fixed_holes", (5000,), (1,), holes=[np.s_[:3], np.s_[4000:]])
+        make("fixed_wider", (7, 9, 5), (2, 3, 2), (20, 9, 11))
+        # One unlimited dimension: first, middle, last.
+        make("growing", (3000, 2), (1, 2), (None, 2))
+        make("growing_packed", (3000, 2), (1, 2), (None, 2), **packed)
+        make("growing_middle", (5, 40, 6), (2, 3, 4), (5, None, 9))
+        make("growing_last", (6, 50), (4, 1), (6, None), **packed)
+        make("growing_holes", (4000,), (1,), (None,), holes=[np.s_[5:7], np.s_[900:910], np.s_[3999:]])
+        # Data blocks of more than 1,024 entries begin at 131,056.
+        make("growing_pages", (140000,), (1,), (None,), holes=[np.s_[131000:131100], np.s_[139000:]])
+        # Several: a tree of one level, of two, and of three.
+        make("tree_leaf", (3, 3), (1, 1), (None, None))
+        make("tree", (100, 30), (1, 1), (None, None), **packed)
+        make("tree_deep", (300, 70), (1, 1), (None, None))
+        make("tree_empty", (300, 70), (1, 1), (None, None), holes=[])
+        make("single", (9, 11), (9, 11))
+        make("single_packed", (9, 11), (9, 11), shuffle=True, **packed)
+        make("single_larger", (5, 4), (8, 8), (8, 8), **packed)
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_chunk((1, 4))
+        plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        space = h5py.h5s.create_simple((50, 10), (70, 14))
+        implicit = h5py.h5d.create(file.id, b"implicit", h5py.h5t.STD_I32LE, space, plist)
+        cells = np.arange(1, 501, dtype="i4").reshape(50, 10)
+        implicit.write(h5py.h5s.ALL, h5py.h5s.ALL, cells)
+
+
 def netcdf3(folder, version):
     """One of the three NetCDF-3 formats: fixed and record variables of every type and of odd
     sizes, packed ones, texts and attributes."""
@@ -381,4 +429,4 @@ def look(path):
 
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
-    {"make": lambda: make(*arguments), "sums": lambda: sums(arguments), "dates": dates, "look": lambda: look(*arguments)}[command]()
+    {"make": lambda: make(*arguments), "sums": lambda: sums(arguments), "dates": dates, "indexes": lambda: indexes(*arguments), "look": lambda: look(*arguments)}[command]()

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::StorageError;
 use super::backend::{Backend, Opened};
 use super::convert::{Conversion, Output};
+use super::damage::Damage;
 use super::region::{Place, cell_count, for_each_run};
 use super::runs::{Run, RunReader};
 use super::sniff::Candidate;
@@ -23,7 +24,7 @@ mod cursor;
 mod header;
 mod layout;
 
-use cursor::{Damage, HeaderError};
+use cursor::HeaderError;
 use header::Header;
 use layout::Placed;
 

@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::StorageError;
 use super::backend::{Backend, Opened};
-use super::btree::{self, Bytes};
+use super::chunks::{self, Bytes, ChunkedArray};
 use super::convert::Output;
+use super::damage::Damage;
 use super::decode::{DecodeError, Pipeline, Scratch};
 use super::index::ChunkIndex;
 use super::region::{Place, cell_count, for_each_index, for_each_run, touched_chunks};
@@ -346,30 +347,32 @@ impl Netcdf4 {
             return Ok(index);
         }
         let base = self.user_block_bytes;
-        let grid = stored
-            .extents
-            .iter()
-            .zip(shape)
-            .map(|(extent, len)| extent.div_ceil(*len));
-        let grid_count = grid.fold(1_usize, usize::saturating_mul);
         let bytes = Bytes {
             file: &self.file,
             base,
             file_bytes: self.file_bytes,
         };
-        let own = btree::chunks(bytes, stored.array.address, shape.len(), grid_count);
-        let chunks = match own {
+        let array = &stored.array;
+        let damaged = |damage: Damage| self.damaged(damage.in_variable(&stored.name));
+        let own = chunks::find(
+            bytes,
+            ChunkedArray {
+                header: array.address,
+                chunk_shape: shape,
+                extents: &array.extents,
+                extents_max: &array.extents_max,
+                element_bytes: stored.dtype.size_bytes(),
+                is_filtered: array.layout.is_filtered(),
+            },
+        );
+        let chunks = match own.map_err(damaged)? {
             Some(chunks) => chunks,
-            None => stored
-                .array
+            None => array
                 .chunks()
                 .map_err(|failure| self.library_failed(failure))?,
         };
         let index = ChunkIndex::new(&chunks, shape, &stored.extents, base, self.file_bytes)
-            .map_err(|problem| StorageError::Damaged {
-                path: self.path.clone(),
-                problem: format!("variable `{}`: {problem}", stored.name),
-            })?;
+            .map_err(damaged)?;
         Ok(stored.index.get_or_init(|| index))
     }
 
@@ -379,7 +382,6 @@ impl Netcdf4 {
         error: DecodeError,
         bytes: Range<u64>,
     ) -> StorageError {
-        let Range { start, end } = bytes;
         let path = self.path.clone();
         let problem = match error {
             DecodeError::Io(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => {
@@ -392,12 +394,13 @@ impl Netcdf4 {
             DecodeError::Io(_) => "the data lies beyond the end of the file: it is cut short",
             DecodeError::Damaged(problem) => problem,
         };
+        self.damaged(Damage::of_variable(&stored.name, bytes, problem))
+    }
+
+    fn damaged(&self, damage: Damage) -> StorageError {
         StorageError::Damaged {
-            path,
-            problem: format!(
-                "variable `{}`, bytes {start}..{end}: {problem}",
-                stored.name
-            ),
+            path: self.path.clone(),
+            problem: damage.to_string(),
         }
     }
 
@@ -466,6 +469,14 @@ fn opening_failed(path: &Path, size_bytes: u64, failure: Failure) -> StorageErro
             failure.detail
         );
         return StorageError::Damaged { path, problem };
+    }
+    if failure.detail.contains("bad version number") {
+        let found = format!(
+            "written in a newer file format than this HDF5 library reads ({}: {}), which is not \
+             read: rewrite it with `h5repack` of that newer library and its option `--high=V110`",
+            failure.operation, failure.detail
+        );
+        return StorageError::NotReadable { path, found };
     }
     StorageError::Hdf5 {
         path,

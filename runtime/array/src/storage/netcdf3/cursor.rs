@@ -1,46 +1,9 @@
 //! Takes big-endian numbers and names off the front of a header, and says where it went wrong.
 
-use std::fmt;
 use std::ops::Range;
 
+use super::super::damage::Damage;
 use crate::library::text_of;
-
-/// What is wrong with which bytes of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Damage {
-    variable: Option<String>,
-    bytes: Range<u64>,
-    problem: String,
-}
-
-impl Damage {
-    pub(super) fn of_header(bytes: Range<u64>, problem: impl Into<String>) -> Self {
-        Self {
-            variable: None,
-            bytes,
-            problem: problem.into(),
-        }
-    }
-
-    pub(super) fn of_variable(name: &str, bytes: Range<u64>, problem: impl Into<String>) -> Self {
-        Self {
-            variable: Some(name.to_owned()),
-            bytes,
-            problem: problem.into(),
-        }
-    }
-}
-
-impl fmt::Display for Damage {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.variable {
-            Some(name) => write!(out, "variable `{name}`, ")?,
-            None => write!(out, "header, ")?,
-        }
-        let Range { start, end } = self.bytes;
-        write!(out, "bytes {start}..{end}: {}", self.problem)
-    }
-}
 
 /// Why a header could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! Fixed variables lie in one piece. Records come after them: one of each record variable in
 //! turn, each padded to four bytes unless there is only one such variable.
 
-use super::cursor::Damage;
+use super::super::damage::Damage;
 use super::header::{Header, HeaderVariable};
 
 /// Where one variable lies.
