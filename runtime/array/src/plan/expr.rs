@@ -17,6 +17,9 @@ use crate::ops::grouping::Group;
 use crate::ops::statistic::{Sample, Statistic};
 use crate::storage::Source;
 
+/// More cuts of one dimension would only cost memory.
+const CUTS_MAX: usize = 1 << 16;
+
 /// The values of one variable.
 #[derive(Clone, Debug)]
 pub(crate) enum Expr {
@@ -339,7 +342,10 @@ impl Expr {
                     .source
                     .chunk_shape(source.variable)
                     .map_or(1, |chunk| chunk[dim]);
-                let mut cuts: Vec<usize> = (0..len).step_by(chunk.max(1)).collect();
+                // Of a very long dimension every n-th cut is enough.
+                let chunk = chunk.max(1);
+                let step = chunk.saturating_mul(len / chunk / CUTS_MAX + 1);
+                let mut cuts: Vec<usize> = (0..len).step_by(step).collect();
                 cuts.push(len);
                 cuts
             }
