@@ -90,7 +90,7 @@ lab-env: ## print the path of a file to source before srun, sbatch, mizar
 
 # ---- Figures (benches/README.md says what each measures)
 
-benches = plugin mizard gateway timmean
+benches = plugin mizard gateway arrays
 
 .PHONY: bench $(benches:%=bench-%)
 bench: ## run every benchmark, one after another
@@ -99,7 +99,7 @@ bench: ## run every benchmark, one after another
 bench-plugin: ## srun with the plugin over srun without
 bench-mizard: ## cost of mizard with 50 tasks
 bench-gateway: ## durable events per second
-bench-timmean: ## CPU seconds of the array engine beside CDO
+bench-arrays: ## the array engine beside CDO, xarray and a C loop
 $(benches:%=bench-%): bench-%: packages venv
 	@$(CARGO) build --quiet --release --workspace --bins --lib
 	@$(release)/bench_$* $(ARGS)

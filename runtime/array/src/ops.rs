@@ -8,7 +8,9 @@
 //! stage of [`crate::engine`].
 
 pub(crate) mod area;
+pub(crate) mod cellwise;
 mod context;
+pub(crate) mod each;
 pub(crate) mod field;
 pub(crate) mod grouping;
 pub(crate) mod pair;
@@ -255,6 +257,7 @@ pub fn operators() -> &'static [Operator] {
             select::table(),
             time::table(),
             pair::table(),
+            each::table(),
             field::table(),
         ];
         families.into_iter().flatten().collect()

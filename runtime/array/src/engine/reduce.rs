@@ -26,7 +26,7 @@ const BATCH_BYTES_MAX: usize = 48 << 20;
 const PIECE_CELLS_MAX: usize = 1 << 17;
 
 /// Statistics of the same groups of the same data, which one pass over it gives.
-struct Joint<'a> {
+pub(super) struct Joint<'a> {
     child: &'a Expr,
     axis: usize,
     groups: &'a [Group],
@@ -39,7 +39,11 @@ struct Joint<'a> {
 
 impl<'a> Joint<'a> {
     /// `child` is that of the first reduction, with its stages held.
-    fn new(child: &'a Expr, first: &'a TimeReduction, statistics: Vec<Statistic>) -> Self {
+    pub(super) fn new(
+        child: &'a Expr,
+        first: &'a TimeReduction,
+        statistics: Vec<Statistic>,
+    ) -> Self {
         let mut accumulators: Vec<Accumulator> = Vec::new();
         for accumulator in statistics.iter().flat_map(|s| s.accumulators()) {
             if !accumulators.contains(accumulator) {
@@ -140,7 +144,8 @@ impl Run<'_> {
             let values = in_file_order(joint.axis, groups.len(), column, values);
             let mut region = column.clone();
             region[joint.axis] = groups.clone();
-            Ok(writer.write_f64(job.variable, &region, &values)?)
+            let write = || writer.write_f64(job.variable, &region, &values);
+            Ok(self.pool.install(write)?)
         })
     }
 
@@ -211,7 +216,7 @@ impl Run<'_> {
         let batches = batches(joint, &cutting);
         let total: usize = batches.iter().map(|batch| batch.units.len()).sum();
         let total = (total / self.comm.size()).max(1) as u64;
-        let done = AtomicU64::new(0);
+        let (done, read) = (AtomicU64::new(0), AtomicU64::new(0));
         for batch in batches {
             let weights: Vec<u64> = batch
                 .units
@@ -219,21 +224,25 @@ impl Run<'_> {
                 .map(|unit| joint.child.stored_bytes(&batch.region(unit, joint.axis)))
                 .collect();
             let dealt = units::deal(&weights, self.comm.size());
-            let own = &batch.units[dealt[self.comm.rank()].clone()];
+            let own = dealt[self.comm.rank()].clone();
+            let own = batch.units[own.clone()].iter().zip(&weights[own]);
+            let own: Vec<(&Unit, &u64)> = own.collect();
             let trees: Vec<Tree<Segment>> = batch
                 .columns
                 .iter()
                 .map(|_| Tree::new(batch.units_per_column))
                 .collect();
             let computed = self.pool.install(|| {
-                own.par_iter().try_for_each(|unit| {
+                own.par_iter().try_for_each(|(unit, bytes)| {
                     let segment = accumulate(joint, &step_groups, &batch, unit)?;
                     trees[unit.column].insert(Place::leaf(unit.leaf), segment);
                     let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    let read_bytes = read.fetch_add(**bytes, Ordering::Relaxed) + **bytes;
                     (self.progress)(Progress {
                         variable: name,
                         done,
                         total,
+                        read_bytes,
                     });
                     Ok(())
                 })
@@ -327,6 +336,23 @@ fn groups_of_steps(joint: &Joint<'_>) -> Vec<Option<usize>> {
             .for_each(|step| groups[step] = Some(group));
     }
     groups
+}
+
+/// Into how many units the work is cut.
+pub(super) fn unit_count(joint: &Joint<'_>) -> usize {
+    let batches = batches(joint, &units::cut(joint.child, joint.axis));
+    batches.iter().map(|batch| batch.units.len()).sum()
+}
+
+/// Bytes of the partial results of the largest batch, once.
+pub(super) fn batch_bytes(joint: &Joint<'_>) -> u64 {
+    let batches = batches(joint, &units::cut(joint.child, joint.axis));
+    let bytes = |batch: &Batch| {
+        let columns = batch.columns.iter();
+        let cells: usize = columns.map(|column| column_cells(column, joint.axis)).sum();
+        (cells * batch.groups.len() * joint.bytes_per_cell()) as u64
+    };
+    batches.iter().map(bytes).max().unwrap_or(0)
 }
 
 /// Cuts the work so that the partial results of a batch fit [`BATCH_BYTES_MAX`], if a single

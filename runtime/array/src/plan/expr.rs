@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::picks::{Picks, Piece};
 use super::region::{self, Region};
 use crate::error::CubeError;
+use crate::ops::cellwise::Cellwise;
 use crate::ops::grouping::Group;
 use crate::ops::statistic::{Sample, Statistic};
 use crate::storage::Source;
@@ -65,6 +66,11 @@ pub(crate) trait Operation: Debug + Send + Sync {
 
     /// The same for some indices of one dimension only, where less need be computed then.
     fn pick(&self, _dim: usize, _picks: &Picks) -> Option<Arc<dyn Operation>> {
+        None
+    }
+
+    /// Itself, if it is cell-wise: neighbours of that kind become one.
+    fn as_cellwise(&self) -> Option<&Cellwise> {
         None
     }
 

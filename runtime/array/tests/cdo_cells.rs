@@ -1,0 +1,373 @@
+//! Every operator that works cell by cell against `cdo`, on generated files with missing values
+//! and on CMIP6 files with two pressure levels.
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test suite")]
+
+mod cube;
+
+use std::path::Path;
+
+use mizar_array::dataset::DType;
+use mizar_array::storage::Source;
+use mizar_array::write::{WriteOptions, Writer};
+
+use cube::{Sample, assert_close, attribute, cdo, cmip6, has, read, run, write_sample};
+
+/// The command lines; `F` and `G` are files of the same grid and different gaps. Where CDO is
+/// given another line, that stands behind the bar: its results outside a function's domain are
+/// NaN and infinity, ours are missing.
+const LINES: &[&str] = &[
+    "-add F G",
+    "-sub F G",
+    "-mul F G",
+    "-div F -gtc,285 G",
+    "-min F G",
+    "-max F G",
+    "-atan2 -subc,285 F -subc,286 G",
+    "-add F -timmean G",
+    "-sub -timmean G F",
+    "-sub F -fldmean F | -sub F -enlarge,F -fldmean F",
+    "-eq -nint F -nint G",
+    "-ne -nint F -nint G",
+    "-lt F G",
+    "-le -nint F -nint G",
+    "-gt F G",
+    "-ge -nint F -nint G",
+    "-addc,3.5 F",
+    "-subc,273.15 F",
+    "-mulc,-2 F",
+    "-divc,3 F",
+    "-divc,0 F",
+    "-minc,285 F | -ifthen -gec,0 F -minc,285 F",
+    "-maxc,285 F | -ifthen -gec,0 F -maxc,285 F",
+    "-eqc,285 -nint F",
+    "-nec,285 -nint F",
+    "-lec,285 -nint F",
+    "-ltc,285 F",
+    "-gec,285 -nint F",
+    "-gtc,285 F",
+    "-abs -subc,285 F",
+    "-int -subc,285 F",
+    "-nint -subc,285 F",
+    "-pow,2 -subc,285 F",
+    "-pow,0.5 F",
+    "-sqr -subc,285 F",
+    "-sqrt -subc,285 F | -sqrt -setrtomiss,-1e9,-1e-9 -subc,285 F",
+    "-exp -subc,285 F",
+    "-ln -subc,285 F | -ln -setrtomiss,-1e9,0 -subc,285 F",
+    "-log10 -subc,285 F | -log10 -setrtomiss,-1e9,0 -subc,285 F",
+    "-sin F",
+    "-cos F",
+    "-tan F",
+    "-asin -divc,12 -subc,285 F | -asin -setvrange,-1,1 -divc,12 -subc,285 F",
+    "-acos -divc,12 -subc,285 F | -acos -setvrange,-1,1 -divc,12 -subc,285 F",
+    "-atan -subc,285 F",
+    "-reci F",
+    "-reci -gtc,285 F | -reci -setctomiss,0 -gtc,285 F",
+    "-not -gtc,285 F",
+    "-setctomiss,285 -nint F",
+    "-setmisstoc,-7 F",
+    "-setrtomiss,280,285 F",
+    "-setvrange,280,285 F",
+    "-setrtoc,280,285,1 F",
+    "-setrtoc2,280,285,1,0 F",
+    "-setmissval,-9999 F",
+    "-ifthen -gtc,285 F G",
+    "-ifnotthen -gtc,285 F G",
+    "-ifthenelse -gtc,285 F G F",
+    "-ifthen -gtc,285 -timmean F G",
+    "-ifthenelse -gtc,285 -timmean F G F",
+    "-ifthenc,3 -gtc,285 F",
+    "-ifnotthenc,3 -gtc,285 F",
+    "-mulcoslat F",
+    "-divcoslat F",
+    "-ymonadd F -ymonmean G",
+    "-ymonsub F -ymonmean G",
+    "-ymonmul F -ymonmean G",
+    "-ymondiv F -ymonmean G",
+    "-monsub F -monmean G",
+    "-monadd F -monmean G",
+    "-yearsub F -yearmean G",
+    "-yeardiv F -yearmean G",
+    "-daysub F G",
+    "-ydaysub F YDAY",
+    "-ydayadd F YDAY",
+    "-yseasmul F YSEAS",
+    "-yseasdiv F YSEAS",
+    "-ymonsub F YMON",
+    "-yhoursub F YHOUR",
+    "-mulc,2 -subc,273.15 -sub F G",
+    "-timmean -sub F -addc,1 -mulc,2 G",
+    "-fldmean -sqr -ymonsub F -ymonmean F",
+];
+
+/// Runs a line both ways and compares the variable `name`.
+fn check(line: &str, name: &str, files: &[(&str, &Path)], folder: &Path) {
+    let on = |line: &str| {
+        let word = |word: &str| {
+            let file = files.iter().find(|(letter, _)| *letter == word);
+            match (file, word.rsplit_once(',')) {
+                (Some((_, path)), _) => path.display().to_string(),
+                (None, Some((operator, "F"))) => format!("{operator},{}", files[0].1.display()),
+                _ => word.to_owned(),
+            }
+        };
+        line.split(' ').map(word).collect::<Vec<_>>().join(" ")
+    };
+    let (ours_line, cdo_line) = line.split_once(" | ").unwrap_or((line, line));
+    let (ours, theirs) = (folder.join("mizar.nc"), folder.join("cdo.nc"));
+    run(&format!("-b F64 {} {}", on(ours_line), ours.display()))
+        .unwrap_or_else(|error| panic!("{line}: {}", error.chain()));
+    cdo(&format!("{} {}", on(cdo_line), theirs.display()));
+    assert_close(
+        &format!("{line}: {name}"),
+        &read(&ours, name),
+        &read(&theirs, name),
+    );
+    assert_eq!(
+        read(&ours, "time").0,
+        read(&theirs, "time").0,
+        "{line}: steps"
+    );
+}
+
+/// Small files, as long as they must be to have two Januaries.
+const SMALL: Sample = Sample {
+    steps: 430,
+    lats: 6,
+    lons: 10,
+    missing_every: 7,
+    dtype: DType::F32,
+    calendar: "standard",
+    constant: None,
+};
+
+#[test]
+fn cells_are_those_of_cdo() {
+    if !has("cdo", "cdo") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (f, g) = (path("f.nc"), path("g.nc"));
+    write_sample(&f, &SMALL);
+    let missing_every = 5;
+    write_sample(
+        &g,
+        &Sample {
+            missing_every,
+            ..SMALL
+        },
+    );
+    let climatologies = ["YDAY", "YSEAS", "YMON", "YHOUR"].map(|name| (name, path(name)));
+    for (name, path) in &climatologies {
+        let operator = name.to_lowercase();
+        cdo(&format!(
+            "-{operator}mean {} {}",
+            g.display(),
+            path.display()
+        ));
+    }
+    let mut files = vec![("F", f.as_path()), ("G", g.as_path())];
+    files.extend(
+        climatologies
+            .iter()
+            .map(|(name, path)| (*name, path.as_path())),
+    );
+    for line in LINES {
+        check(line, "tas", &files, folder.path());
+    }
+}
+
+/// Several levels, real units and fill values, other calendars.
+const CMIP6_LINES: [&str; 7] = [
+    "-sub F -timmean F",
+    "-mulc,2 -subc,273.15 F",
+    "-ydaysub F -ydaymean F | -ydaysub F -ydaymean F",
+    "-monsub F -monmean F",
+    "-ifthen -gtc,250 F F",
+    "-max F -addc,1 F",
+    "-setrtomiss,200,250 F",
+];
+
+#[test]
+fn cells_are_those_of_cdo_on_cmip6() {
+    if !has("cdo", "cdo") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for model in ["ta_day_MIROC6_", "ta_Amon_ACCESS-CM2_", "ta_day_TaiESM1_"] {
+        let Some(file) = cmip6(model) else {
+            continue;
+        };
+        let (marked, few) = (
+            folder.path().join("marked.nc"),
+            folder.path().join("few.nc"),
+        );
+        let file = file.display();
+        // CDO takes NetCDF's default fill value for data, unless it is told.
+        cdo(&format!(
+            "-setrtomiss,9e36,1e37 {file} {}",
+            marked.display()
+        ));
+        cdo(&format!("-ydaymean {} {}", marked.display(), few.display()));
+        for line in CMIP6_LINES {
+            let line = line.replace("-ydaymean F", "Y");
+            check(&line, "ta", &[("F", &marked), ("Y", &few)], folder.path());
+        }
+    }
+}
+
+fn message(line: &str) -> String {
+    let error = run(line).expect_err(line);
+    error.chain()
+}
+
+#[test]
+fn what_does_not_match_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (year, leap, other) = (path("year.nc"), path("leap.nc"), path("other.nc"));
+    let (short, out) = (path("short.nc"), path("out.nc"));
+    let write = |name: &str, sample: Sample| write_sample(Path::new(name), &sample);
+    write(
+        &year,
+        Sample {
+            steps: 365,
+            ..SMALL
+        },
+    );
+    write(
+        &leap,
+        Sample {
+            steps: 1461,
+            calendar: "standard",
+            ..SMALL
+        },
+    );
+    write(&other, Sample { lats: 5, ..SMALL });
+    write(&short, Sample { steps: 31, ..SMALL });
+    for (line, expected) in [
+        (
+            format!("-ydaysub {leap} {year}"),
+            "operator `ydaysub`: the inputs do not match: the second has no day 02-29, which \
+             2004-02-29T12:00:00 needs",
+        ),
+        (
+            format!("-ydaysub {year} {leap}"),
+            "operator `ydaysub`: the inputs do not match: the second has day 01-01 twice, at \
+             steps 1 and 366",
+        ),
+        (
+            format!("-monsub {year} -monmean {short}"),
+            "operator `monsub`: the inputs do not match: the second has no month 2001-02, which \
+             2001-02-01T12:00:00 needs",
+        ),
+        (
+            format!("-yseassub {year} -monmean {short}"),
+            "operator `yseassub`: the inputs do not match: the second has no season MAM, which \
+             2001-03-01T12:00:00 needs",
+        ),
+        (
+            format!("-add {year} {short}"),
+            "operator `add`: the inputs do not match: 365 time steps against 31",
+        ),
+        (
+            format!("-ifthen {year} {other}"),
+            "operator `ifthen`: the inputs do not match: 430 time steps against 365",
+        ),
+        (
+            format!("-add -timmean {year} -timmean {other}"),
+            "operator `add`: the inputs do not match: dimension `lat` is 6 long against 5",
+        ),
+        (
+            format!("-addc,warm {year}"),
+            "operator `addc`: expected a number, found `warm`",
+        ),
+    ] {
+        assert_eq!(message(&format!("{line} {out}")), expected);
+    }
+}
+
+#[test]
+fn types_and_attributes_are_those_of_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (single, double, out) = (path("single.nc"), path("double.nc"), path("out.nc"));
+    let steps = 3;
+    write_sample(&single, &Sample { steps, ..SMALL });
+    let dtype = DType::F64;
+    write_sample(
+        &double,
+        &Sample {
+            steps,
+            dtype,
+            ..SMALL
+        },
+    );
+    let (f, d) = (single.display(), double.display());
+    for (line, dtype) in [
+        (format!("-sub {f} {d}"), DType::F32),
+        (format!("-sub {d} {f}"), DType::F64),
+        (format!("-mulc,2 {f}"), DType::F32),
+        (format!("-ifthen {d} {f}"), DType::F32),
+        (format!("-sub -timmean {f} {d}"), DType::F32),
+        (format!("-setmissval,-1 {f}"), DType::F32),
+    ] {
+        run(&format!("{line} {}", out.display())).unwrap();
+        let source = Source::open(&out).unwrap();
+        let tas = source.dataset().variable("tas").unwrap();
+        assert_eq!(tas.dtype, dtype, "{line}");
+        let fill = if line.contains("setmissval") {
+            -1.0
+        } else {
+            1e20
+        };
+        let found = tas.attributes.get_f64("_FillValue").unwrap();
+        assert!((found / fill - 1.0).abs() < 1e-6, "{line}: {found}");
+        assert_eq!(
+            attribute(&out, "tas", "units").as_deref(),
+            Some("K"),
+            "{line}"
+        );
+    }
+}
+
+/// Of data stamped at the end of each interval, the climatology goes with its own months and
+/// days.
+#[test]
+fn climatologies_match_data_that_is_stamped_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (middle, end) = (path("middle.nc"), path("end.nc"));
+    let (a, b) = (path("a.nc"), path("b.nc"));
+    write_sample(
+        &middle,
+        &Sample {
+            steps: 730,
+            ..SMALL
+        },
+    );
+    // The same bounds, other stamps.
+    write_end_stamped(&middle, &end);
+    for (file, out) in [(&middle, &a), (&end, &b)] {
+        let (file, out) = (file.display(), out.display());
+        run(&format!("-b F64 -ymonsub {file} -ymonmean {file} {out}")).unwrap();
+    }
+    assert_close("ymonsub", &read(&b, "tas"), &read(&a, "tas"));
+}
+
+fn write_end_stamped(from: &Path, to: &Path) {
+    let source = Source::open(from).unwrap();
+    let dataset = source.dataset().clone();
+    let mut writer = Writer::create(to, &dataset, &WriteOptions::default()).unwrap();
+    for (index, variable) in dataset.variables.iter().enumerate() {
+        let mut values = read(from, &variable.name).1;
+        if variable.name == "time" {
+            values.iter_mut().for_each(|time| *time += 0.5);
+        }
+        writer
+            .write_f64(index, &dataset.whole(index), &values)
+            .unwrap();
+    }
+    writer.commit().unwrap();
+}
