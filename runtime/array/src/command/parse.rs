@@ -202,18 +202,15 @@ impl Head {
         let mut parts = word.split(',');
         let operator = find(parts.next().unwrap_or_default())?;
         let arguments: Vec<String> = parts.map(str::to_owned).collect();
-        if operator.arguments.counts.contains(&arguments.len()) {
-            return Ok(Self {
-                operators: vec![operator],
-                arguments,
-            });
-        }
-        let others = arguments.iter().map(|name| ops::find(name));
-        let others: Option<Vec<_>> = others.collect();
-        let together =
-            |other: &&Operator| operator.together.is_some() && other.together == operator.together;
+        let together = |name: &String| {
+            let other = ops::find(name)?;
+            let is_one = operator.together.is_some() && other.together == operator.together;
+            is_one.then_some(other)
+        };
+        let others: Option<Vec<_>> = arguments.iter().map(together).collect();
+        let takes_none = arguments.is_empty();
         match others {
-            Some(others) if others.iter().all(together) => {
+            Some(others) if !takes_none => {
                 let mut operators = vec![operator];
                 for other in others {
                     if !operators.contains(&other) {
@@ -225,6 +222,10 @@ impl Head {
                     arguments: Vec::new(),
                 })
             }
+            _ if operator.arguments.counts.contains(&arguments.len()) => Ok(Self {
+                operators: vec![operator],
+                arguments,
+            }),
             _ => Err(CommandError::ArgumentCount {
                 operator: &operator.name,
                 expected: operator.arguments.count_in_words(),

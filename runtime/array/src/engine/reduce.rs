@@ -30,6 +30,8 @@ pub(super) struct Joint<'a> {
     child: &'a Expr,
     axis: usize,
     groups: &'a [Group],
+    /// A number of each step; else its index.
+    numbers: Option<&'a [f64]>,
     statistics: Vec<Statistic>,
     /// Each once, however many statistics need it.
     accumulators: Vec<Accumulator>,
@@ -52,6 +54,7 @@ impl<'a> Joint<'a> {
             child,
             axis: first.axis,
             groups: &first.groups,
+            numbers: first.numbers.as_ref().map(|numbers| numbers.as_slice()),
             statistics,
             accumulators,
         }
@@ -70,8 +73,7 @@ impl<'a> Joint<'a> {
     fn finish(&self, statistic: Statistic, partials: &[Partial], group: usize) -> Vec<f64> {
         let of = |wanted: &Accumulator| partials.iter().find(|p| p.accumulator == *wanted);
         let parts: Vec<&Partial> = statistic.accumulators().iter().filter_map(of).collect();
-        let steps = self.groups[group].iter().map(Range::len).sum();
-        statistic.finish(&parts, steps)
+        statistic.finish(&parts, &self.groups[group])
     }
 }
 
@@ -440,11 +442,12 @@ fn accumulate_as<T: Readable>(
             };
             let new = || joint.partials(outer * inner);
             let partials = segment.0.entry(group).or_insert_with(new);
+            let number = joint.numbers.map_or(step as f64, |numbers| numbers[step]);
             for row in 0..outer {
                 let start = (row * steps.len() + index) * inner;
                 let values = &values[start..start + inner];
                 for partial in partials.iter_mut() {
-                    partial.add(row * inner, values);
+                    partial.add(row * inner, values, number);
                 }
             }
         }
@@ -503,13 +506,20 @@ mod wire {
         for (group, partials) in groups {
             bytes.extend_from_slice(&(*group as u64).to_le_bytes());
             for partial in partials {
-                let lens = [&partial.first, &partial.second].map(Vec::len);
-                for number in [partial.counts.len(), lens[0], lens[1]] {
-                    bytes.extend_from_slice(&(number as u64).to_le_bytes());
+                let Partial {
+                    counts,
+                    first,
+                    second,
+                    third,
+                    fourth,
+                    ..
+                } = partial;
+                bytes.extend_from_slice(&(counts.len() as u64).to_le_bytes());
+                bytes.extend(counts.iter().flat_map(|count| count.to_le_bytes()));
+                for numbers in [first, second, third, fourth] {
+                    bytes.extend_from_slice(&(numbers.len() as u64).to_le_bytes());
+                    bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
                 }
-                bytes.extend(partial.counts.iter().flat_map(|count| count.to_le_bytes()));
-                let numbers = partial.first.iter().chain(&partial.second);
-                bytes.extend(numbers.flat_map(|number| number.to_le_bytes()));
             }
         }
     }
@@ -536,14 +546,16 @@ mod wire {
     }
 
     fn partial(accumulator: Accumulator, rest: &mut &[u8]) -> Option<Partial> {
-        let (counts, first, second) = (number(rest)?, number(rest)?, number(rest)?);
+        let counts = number(rest)?;
         let counts = take(rest, counts.checked_mul(4)?)?.as_chunks::<4>().0;
         let counts = counts.iter().map(|bytes| u32::from_le_bytes(*bytes));
         Some(Partial {
             accumulator,
             counts: counts.collect(),
-            first: doubles(rest, first)?,
-            second: doubles(rest, second)?,
+            first: doubles(rest)?,
+            second: doubles(rest)?,
+            third: doubles(rest)?,
+            fourth: doubles(rest)?,
         })
     }
 
@@ -558,7 +570,9 @@ mod wire {
         usize::try_from(u64::from_le_bytes(bytes)).ok()
     }
 
-    fn doubles(rest: &mut &[u8], count: usize) -> Option<Vec<f64>> {
+    /// As many as a number before them says.
+    fn doubles(rest: &mut &[u8]) -> Option<Vec<f64>> {
+        let count = number(rest)?;
         let bytes = take(rest, count.checked_mul(8)?)?.as_chunks::<8>().0;
         Some(
             bytes

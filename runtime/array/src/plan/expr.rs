@@ -111,6 +111,9 @@ pub(crate) struct TimeReduction {
     /// Which dimension of the child is time.
     pub(crate) axis: usize,
     pub(crate) groups: Vec<Group>,
+    /// A number for each step of the child, if the statistic needs other than its index: its
+    /// weight or t.
+    pub(crate) numbers: Option<Arc<Vec<f64>>>,
     pub(crate) statistic: Statistic,
 }
 
@@ -430,7 +433,10 @@ impl Expr {
 impl TimeReduction {
     /// Whether one pass over the data can compute both.
     pub(crate) fn reads_as(&self, other: &Self) -> bool {
-        self.axis == other.axis && self.groups == other.groups && self.child.is_same(&other.child)
+        self.axis == other.axis
+            && self.groups == other.groups
+            && self.numbers == other.numbers
+            && self.child.is_same(&other.child)
     }
 }
 
