@@ -146,6 +146,7 @@ const SMALL: Sample = Sample {
     dtype: DType::F32,
     calendar: "standard",
     constant: None,
+    offset: 0.0,
 };
 
 #[test]
@@ -167,12 +168,10 @@ fn cells_are_those_of_cdo() {
     );
     let climatologies = ["YDAY", "YSEAS", "YMON", "YHOUR"].map(|name| (name, path(name)));
     for (name, path) in &climatologies {
+        // Not by cdo: its yseasmean writes dates out of memory that it never set.
         let operator = name.to_lowercase();
-        cdo(&format!(
-            "-{operator}mean {} {}",
-            g.display(),
-            path.display()
-        ));
+        let line = format!("-{operator}mean {} {}", g.display(), path.display());
+        run(&line).unwrap();
     }
     let mut files = vec![("F", f.as_path()), ("G", g.as_path())];
     files.extend(

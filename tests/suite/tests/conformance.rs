@@ -19,7 +19,11 @@ fn no_operator_differs_from_cdo_but_on_purpose() {
     }
     let script = repository().join("tests/conformance/conformance.py");
     let mut command = Command::new(python);
-    command.arg(script).arg("--quick").arg("--mizar").arg(binary("mizar"));
+    command
+        .arg(script)
+        .arg("--quick")
+        .arg("--mizar")
+        .arg(binary("mizar"));
     let output = command.output().unwrap();
     let (table, problems) = (
         String::from_utf8_lossy(&output.stdout),
