@@ -1,0 +1,271 @@
+//! Selections, many files, splits and what operators print, against `cdo`: on CMIP6 files and on
+//! a generated file with levels, a fixed field, a series and missing values.
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test suite")]
+
+mod cube;
+
+use std::path::{Path, PathBuf};
+
+use mizar_array::dataset::{AttrValue, DType, Dataset, Dimension, Variable};
+use mizar_array::storage::Source;
+use mizar_array::write::{WriteOptions, Writer};
+
+use cube::{assert_close, attribute, cdo, cmip6, has, read, run};
+
+/// On monthly and daily CMIP6 data: `M` and `D`.
+const CMIP6_LINES: [&str; 29] = [
+    "-delname,none M",
+    "-selname,t* M",
+    "-selstdname,air_temperature M",
+    "-sellevel,85000,92500,100000 M",
+    "-sellevidx,2 M",
+    "-selyear,2001/2003 M",
+    "-selyear,2000/2009/3,2005 M",
+    "-selmon,1,6/8 M",
+    "-selmonth,12 M",
+    "-selday,1,15/17 D",
+    "-selhour,12 M",
+    "-seltime,12:00:00 M",
+    "-selseason,DJF M",
+    "-selseason,JJA,MAM M",
+    "-selseason,ASON M",
+    "-selseason,ANN M",
+    "-seltimestep,1/12 M",
+    "-seltimestep,5,3,-1 M",
+    "-seltimestep,-12/-1 M",
+    "-seltimestep,1/20/4 M",
+    "-selsmon,3 M",
+    "-seldate,2001-02-30,2001-04-31 M",
+    "-seldate,2000-02-01,2000-03-15T12:00:00 D",
+    "-del29feb D",
+    "-select,name=ta,year=2001,month=1/2 M",
+    "-select,season=DJF,startdate=2001-01-01 M",
+    "-select,level=92500,timestep=1/5 M",
+    "-delete,timestep=1,-1 M",
+    "-monmean -selyear,2000 -sellevidx,1 D",
+];
+
+/// On the generated file `G`.
+const SAMPLE_LINES: [&str; 18] = [
+    "-selname,sc,orog G",
+    "-delname,tos G",
+    "-selstdname,sea_water_temperature G",
+    "-sellevel,10,333.25 G",
+    "-sellevel,0 G",
+    "-sellevidx,1 G",
+    "-sellevidx,2/3 G",
+    "-selhour,6,18 G",
+    "-selhour,0/23/6 G",
+    "-seltime,18:30:00 G",
+    "-selindexbox,2,4,1,2 -selname,tos G",
+    "-selindexbox,5,2,3,1 -selname,tos G",
+    "-selindexbox,-2,2,1,1 -selname,tos G",
+    "-selindexbox,1,3,-1,-1 -selname,orog G",
+    "-selname,tos -selindexbox,3,9,2,9 -selname,tos G",
+    "-sellonlatbox,250,70,-30,30 -selname,tos G",
+    "-select,levrange=1,400 G",
+    "-select,hour=6,name=tos G",
+];
+
+/// Runs a line both ways and compares all variables, the times and the axes.
+fn check(line: &str, folder: &Path) {
+    let (ours, theirs) = (folder.join("mizar.nc"), folder.join("cdo.nc"));
+    run(&format!("-b F64 {line} {}", ours.display())).unwrap_or_else(|e| panic!("{line}: {e}"));
+    cdo(&format!("{line} {}", theirs.display()));
+    compare(line, &ours, &theirs);
+}
+
+fn compare(line: &str, ours: &Path, theirs: &Path) {
+    let (left, right) = (Source::open(ours).unwrap(), Source::open(theirs).unwrap());
+    let names = |source: &Source| -> Vec<String> {
+        let dataset = source.dataset();
+        let data = dataset.data_variables().into_iter();
+        let mut names: Vec<String> = data.map(|v| dataset.variables[v].name.clone()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&left), names(&right), "{line}: variables");
+    let mut compared = names(&right);
+    for coordinate in ["time", "time_bnds", "lon", "lat", "lev", "plev"] {
+        let is_there = |source: &Source| source.dataset().variable(coordinate).is_some();
+        if is_there(&left) && is_there(&right) {
+            compared.push(coordinate.to_owned());
+        }
+    }
+    for name in compared {
+        let (mut a, mut b) = (read(ours, &name), read(theirs, &name));
+        // Of an axis of length 1 cdo makes a scalar in some cases.
+        for shape in [&mut a.0, &mut b.0] {
+            shape.retain(|&len| len != 1);
+        }
+        assert_close(&format!("{line}: {name}"), &a, &b);
+    }
+    if left.dataset().variable("time").is_some() {
+        let calendar = |path| attribute(path, "time", "calendar").unwrap_or_default();
+        let parsed = |path| calendar(path).parse::<mizar_array::time_axis::Calendar>();
+        assert_eq!(parsed(ours), parsed(theirs), "{line}: calendar");
+    }
+}
+
+/// Puts paths for letters that stand alone.
+fn spell(line: &str, files: &[(&str, &Path)]) -> String {
+    let word = |word: &str| {
+        let file = files.iter().find(|(letter, _)| *letter == word);
+        file.map_or_else(|| word.to_owned(), |(_, path)| path.display().to_string())
+    };
+    line.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+fn monthly_and_daily() -> Option<(PathBuf, PathBuf)> {
+    let monthly = cmip6("ta_Amon_MIROC6_historical_r1i1p1f1_gn_200001")?;
+    Some((
+        monthly,
+        cmip6("ta_day_MIROC6_historical_r1i1p1f1_gn_20000101")?,
+    ))
+}
+
+/// 6-hourly fields on three levels, one fixed field and one series.
+fn write_levels(path: &Path) {
+    let text = |text: &str| AttrValue::from(text);
+    let variable = |name: &str, dtype, dims: &[usize], pairs: &[(&str, AttrValue)]| Variable {
+        name: name.to_owned(),
+        dtype,
+        dims: dims.to_vec(),
+        attributes: pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect(),
+    };
+    let dimension = |name: &str, len, unlimited| Dimension {
+        name: name.to_owned(),
+        len,
+        unlimited,
+    };
+    let dataset = Dataset {
+        dimensions: vec![
+            dimension("time", 8, true),
+            dimension("lev", 3, false),
+            dimension("lat", 4, false),
+            dimension("lon", 6, false),
+        ],
+        variables: vec![
+            variable(
+                "time",
+                DType::F64,
+                &[0],
+                &[
+                    ("units", text("hours since 2000-12-31 00:00:00")),
+                    ("calendar", text("noleap")),
+                    ("standard_name", text("time")),
+                ],
+            ),
+            variable(
+                "lev",
+                DType::F64,
+                &[1],
+                &[
+                    ("units", text("m")),
+                    ("positive", text("down")),
+                    ("axis", text("Z")),
+                ],
+            ),
+            variable("lat", DType::F64, &[2], &[("units", text("degrees_north"))]),
+            variable("lon", DType::F64, &[3], &[("units", text("degrees_east"))]),
+            variable(
+                "tos",
+                DType::F32,
+                &[0, 1, 2, 3],
+                &[
+                    ("standard_name", text("sea_water_temperature")),
+                    ("units", text("K")),
+                    ("_FillValue", AttrValue::from(1e20_f32)),
+                ],
+            ),
+            variable("orog", DType::F64, &[2, 3], &[("units", text("m"))]),
+            variable("sc", DType::F64, &[0], &[]),
+        ],
+        attributes: std::iter::empty().collect(),
+    };
+    let mut writer = Writer::create(path, &dataset, &WriteOptions::default()).unwrap();
+    let mut write = |index: usize, values: Vec<f64>| {
+        let whole = dataset.whole(index);
+        writer.write_f64(index, &whole, &values).unwrap();
+    };
+    write(0, vec![0.0, 6.0, 12.0, 18.5, 24.0, 30.0, 36.0, 42.0]);
+    write(1, vec![0.5, 10.0, 333.25]);
+    write(2, vec![-60.0, -20.0, 20.0, 60.0]);
+    write(3, (0..6).map(|i| f64::from(i) * 60.0).collect());
+    // A fixed scramble of the place, one level of the first step without any value.
+    let value = |place: u64| {
+        let noise = place.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        match noise % 9 == 0 || (24..48).contains(&place) {
+            true => f64::NAN,
+            false => (noise as f64 - 8e6) / 60.0,
+        }
+    };
+    write(4, (0..8 * 72).map(value).collect());
+    write(5, (0..24).map(|i| f64::from(i) * 37.5 - 400.0).collect());
+    write(6, vec![1e-7, 2.0, 3e9, 4.0, -5.0, 6.5, 0.0, 1.0]);
+    writer.commit().unwrap();
+}
+
+#[test]
+fn selections_of_cmip6() {
+    if !has("cdo", "cdo") {
+        return;
+    }
+    let Some((monthly, daily)) = monthly_and_daily() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for line in CMIP6_LINES {
+        check(
+            &spell(line, &[("M", &monthly), ("D", &daily)]),
+            folder.path(),
+        );
+    }
+}
+
+#[test]
+fn selections_of_levels_and_indices() {
+    if !has("cdo", "cdo") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let sample = folder.path().join("sample.nc");
+    write_levels(&sample);
+    for line in SAMPLE_LINES {
+        check(&spell(line, &[("G", &sample)]), folder.path());
+    }
+}
+
+#[test]
+fn what_selects_nothing_or_makes_no_sense_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let sample = folder.path().join("sample.nc");
+    write_levels(&sample);
+    for (line, problem) in [
+        ("-selname,none G", "the input has tos, orog, sc"),
+        ("-delname,tos,orog,sc G", "selects nothing"),
+        ("-sellevel,7 G", "levels 0.5, 10, 333.25"),
+        ("-sellevidx,9 G", "selects nothing"),
+        ("-sellevidx,0 G", "expected indices from 1"),
+        ("-seldate,2001-01 G", "expected a date YYYY-MM-DD"),
+        ("-selyear,1999 G", "the steps go from 2000-12-31T00:00:00"),
+        ("-selmon,13 G", "expected months from 1 to 12"),
+        ("-selhour,24 G", "expected hours from 0 to 23"),
+        ("-selseason,DJFX G", "substrings of DJFMAMJJASOND"),
+        ("-seltimestep,0 G", "expected steps from 1"),
+        ("-seltimestep,99 G", "the input has 8 steps"),
+        ("-selindexbox,0,1,1,1 G", "expected an index from 1"),
+        ("-select,colour=red G", "expected key=value"),
+        ("-delete,name=tos,timestep=1 G", "expected one key"),
+        ("-seltimestep,1 -selname,orog G", "needs a time axis"),
+    ] {
+        let line = spell(line, &[("G", &sample)]);
+        let output = folder.path().join("none.nc");
+        let error = run(&format!("{line} {}", output.display())).unwrap_err();
+        assert!(error.chain().contains(problem), "{line}: {}", error.chain());
+        assert!(!output.exists(), "{line}");
+    }
+}
