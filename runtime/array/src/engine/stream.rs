@@ -157,7 +157,8 @@ struct Target<'a> {
 impl Target<'_> {
     fn write<T: Streamed>(&mut self, region: &Region, values: &[T]) -> Result<(), CubeError> {
         let (writer, variable) = (&mut *self.writer, self.variable);
-        self.pool.install(|| T::write(writer, variable, region, values))
+        self.pool
+            .install(|| T::write(writer, variable, region, values))
     }
 }
 
