@@ -11,11 +11,16 @@ use mizar_comm::run_threads;
 
 use cube::{Sample, has, read, run, run_on, write_sample};
 
-const LINES: [&str; 12] = [
+const LINES: [&str; 17] = [
     "-timmean F",
     "-timstd F",
     "-timsum F",
     "-timmin F",
+    "-regres F",
+    "-detrend F",
+    "-timminidx F",
+    "-ydayvar1 F",
+    "-seasmean F",
     "-monmean F",
     "-ymonmean F",
     "-ymonsub F -ymonmean F",

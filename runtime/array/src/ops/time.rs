@@ -7,6 +7,7 @@
 mod axis;
 mod choices;
 mod table;
+mod trend;
 
 pub(crate) use table::table;
 
@@ -42,6 +43,7 @@ fn reduce(
         grouping,
         statistic,
         numbers,
+        stamps_last: false,
     };
     Ok(what.apply(cube, &time, context)?.into())
 }
@@ -59,6 +61,7 @@ fn reduce_sets(
         grouping: Grouping::All,
         statistic,
         numbers: None,
+        stamps_last: false,
     };
     Ok(what.apply(cube, &time, context)?.into())
 }
@@ -108,6 +111,8 @@ pub(crate) struct Reduction<'a> {
     pub(crate) statistic: Statistic,
     /// As [`TimeReduction::numbers`].
     pub(crate) numbers: Option<Arc<Vec<f64>>>,
+    /// As [`Regrouping::stamps_last`].
+    pub(crate) stamps_last: bool,
 }
 
 impl Reduction<'_> {
@@ -121,6 +126,7 @@ impl Reduction<'_> {
             groups: self.groups,
             grouping: self.grouping,
             method: cell_method(self.grouping, self.statistic),
+            stamps_last: self.stamps_last,
         };
         let of_child = |child: &Expr, axis: usize, variable: &mut Variable| {
             describe(self.statistic, variable);
@@ -143,6 +149,8 @@ pub(crate) struct Regrouping<'a> {
     pub(crate) grouping: Grouping,
     /// What is appended to `cell_methods`.
     pub(crate) method: Option<String>,
+    /// Whether the time of a group is by default that of its last step, not the middle.
+    pub(crate) stamps_last: bool,
 }
 
 impl Regrouping<'_> {

@@ -17,7 +17,10 @@ pub(super) fn replace(
     stamp: TimeStamp,
 ) {
     let Regrouping {
-        groups, grouping, ..
+        groups,
+        grouping,
+        stamps_last,
+        ..
     } = regrouping;
     let bounds: Vec<[f64; 2]> = groups
         .iter()
@@ -28,7 +31,9 @@ pub(super) fn replace(
         let steps: Vec<usize> = group.iter().cloned().flatten().collect();
         match stamp {
             // The last contributor, as CDO does: the middle of the span would be another month.
-            TimeStamp::Default if grouping.is_climatology() => value(steps.last().copied()),
+            TimeStamp::Default if grouping.is_climatology() || *stamps_last => {
+                value(steps.last().copied())
+            }
             TimeStamp::Default => bounds[0] + (bounds[1] - bounds[0]) / 2.0,
             TimeStamp::First => value(steps.first().copied()),
             TimeStamp::Middle => value(steps.get(steps.len() / 2).copied()),

@@ -155,6 +155,7 @@ pub(crate) fn table() -> Vec<Operator> {
         }
     }
     table.extend(STATISTICS.iter().map(sets));
+    table.extend(super::trend::table());
     table
 }
 
