@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 pub use error::CommandError;
 pub use help::{operator_help, operator_list, overview};
-pub use parse::parse;
+pub use parse::{apply, parse};
 
 use crate::ops::Operator;
 
@@ -95,6 +95,12 @@ pub struct Options {
     pub precision: Option<Precision>,
     /// `-P`: threads of each rank.
     pub threads: Option<usize>,
+    /// `--plan`: tell what would be done, and do nothing.
+    pub plan: bool,
+    /// `--plot`: the picture of the result.
+    pub plot: Option<PathBuf>,
+    /// `--cdo`: CDO's answers where Mizar's differ on purpose.
+    pub cdo: bool,
     /// `--timestat_date`: which moment of a group of steps its time is.
     pub time_stamp: TimeStamp,
 }

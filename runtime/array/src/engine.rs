@@ -13,6 +13,7 @@
 //! and no output appears.
 
 mod agree;
+mod estimate;
 mod reduce;
 mod stream;
 mod tree;
@@ -35,6 +36,7 @@ use crate::write::{WriteOptions, Writer};
 const OUTPUTS_AT_ONCE: usize = 8;
 
 pub use agree::agree;
+pub use estimate::{Estimate, Step, estimate};
 
 /// How far a run is: units of work done and, of the variable at hand, all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub struct Progress<'a> {
     pub done: u64,
     /// Units of this rank.
     pub total: u64,
+    /// Bytes of files that the units done lie in.
+    pub read_bytes: u64,
 }
 
 /// Who is told of progress; may be called from any thread.
@@ -63,14 +67,7 @@ pub fn execute(
     threads: usize,
     progress: &ProgressSink<'_>,
 ) -> Result<Option<String>, CubeError> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    let pool = agree(
-        comm,
-        pool.map_err(|source| CubeError::Threads {
-            count: threads,
-            source,
-        }),
-    )?;
+    let pool = pool(comm, threads)?;
     let run = Run {
         plan,
         comm,
@@ -87,6 +84,38 @@ pub fn execute(
         run.write(outputs)?;
     }
     Ok(None)
+}
+
+/// Computes the first output of a plan into memory, on every rank. Collective over `comm`.
+///
+/// # Errors
+/// As [`execute`].
+pub(crate) fn compute(
+    plan: &Plan,
+    comm: &dyn Communicator,
+    threads: usize,
+    progress: &ProgressSink<'_>,
+) -> Result<Cube, CubeError> {
+    let pool = pool(comm, threads)?;
+    let run = Run {
+        plan,
+        comm,
+        pool: &pool,
+        progress,
+        threads,
+    };
+    let cube = run.to_memory(&plan.outputs[0].cube)?;
+    run.check_inputs()?;
+    Ok(cube)
+}
+
+fn pool(comm: &dyn Communicator, threads: usize) -> Result<rayon::ThreadPool, CubeError> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let failed = |source| CubeError::Threads {
+        count: threads,
+        source,
+    };
+    agree(comm, pool.map_err(failed))
 }
 
 /// A run of a plan on one rank.

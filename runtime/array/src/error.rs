@@ -80,6 +80,14 @@ pub enum CubeError {
         /// Where they differ.
         problem: String,
     },
+    /// The input is not what the operator works on.
+    #[error("operator `{operator}`: {problem}")]
+    Unfit {
+        /// Who works on it.
+        operator: &'static str,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
     /// The output would take the place of what is being read.
     #[error("the output {path} is an input too: give it another name")]
     OutputIsInput {

@@ -3,6 +3,9 @@
 //! [`storage`] opens files and decodes them on all cores, [`write`] makes them; between the two
 //! stand a [`dataset`] (what a file holds and what it means) and a [`time_axis`].
 //!
+//! A Rust program starts with [`Datacube`]: the operators, their order and one method to write
+//! or to compute.
+//!
 //! [`command`] understands CDO's command line, [`plan`] applies the operators of [`ops`] to the
 //! structure of the inputs, and [`engine`] computes the data over ranks and threads.
 #![allow(
@@ -10,6 +13,7 @@
     reason = "a region is a list of ranges, often of one"
 )]
 
+mod api;
 pub mod command;
 mod cube;
 pub mod dataset;
@@ -22,4 +26,5 @@ pub mod storage;
 pub mod time_axis;
 pub mod write;
 
+pub use api::{Computed, Datacube, Values};
 pub use error::CubeError;

@@ -111,7 +111,7 @@ fn c_name(name: &str) -> Outcome<CString> {
 }
 
 /// Text of a file: UTF-8, or else Latin-1, which older files hold.
-fn text_of(bytes: &[u8]) -> String {
+pub(crate) fn text_of(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
         Err(_) => bytes.iter().map(|&byte| char::from(byte)).collect(),

@@ -127,12 +127,13 @@ impl Operator {
     /// How it is written, without the dash.
     #[must_use]
     pub fn usage(&self) -> String {
-        let comma = if self.arguments.names.is_empty() {
-            ""
-        } else {
-            ","
+        let names = self.arguments.names;
+        let name = match names.strip_prefix('[') {
+            // What may be left out has its comma inside.
+            Some(rest) => format!("{}[,{rest}", self.name),
+            None if names.is_empty() => self.name.clone(),
+            None => format!("{},{names}", self.name),
         };
-        let name = format!("{}{comma}{}", self.name, self.arguments.names);
         let words = [name, self.inputs.usage(), self.outputs.usage()];
         let words = words.iter().filter(|word| !word.is_empty());
         words.cloned().collect::<Vec<_>>().join(" ")
@@ -170,6 +171,7 @@ impl Arguments {
         match (*self.counts.start(), *self.counts.end()) {
             (0, 0) => "no parameters".to_owned(),
             (1, 1) => "1 parameter".to_owned(),
+            (0, 1) => "at most 1 parameter".to_owned(),
             (start, usize::MAX) => format!("{start} or more parameters"),
             (start, end) if start == end => format!("{start} parameters"),
             (start, end) => format!("{start} to {end} parameters"),

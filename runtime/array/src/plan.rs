@@ -67,6 +67,11 @@ pub fn compile(command: &Command, history: &str) -> Result<Plan, CubeError> {
         warnings: Vec::new(),
     };
     let outcome = compiler.node(&command.tree)?;
+    for source in &compiler.sources {
+        let notes = source.notes().iter();
+        let notes = notes.map(|note| format!("{}: {note}", source.path().display()));
+        compiler.warnings.extend(notes);
+    }
     let is_text = matches!(outcome, Outcome::Text(..));
     let (mut outputs, render) = outputs(outcome, &command.outputs);
     for output in &mut outputs {

@@ -1,29 +1,36 @@
 //! Files opened for reading: structure at once, data by region, from many threads.
 //!
 //! Called by the operators of the cube. A [`Source`] hides what kind of file it is; today that
-//! is NetCDF-4, and the others are told apart and named. Nothing here knows what data means.
+//! is NetCDF-4 and NetCDF-3, and the others are told apart and named. Each kind is a [`Backend`]. Nothing here
+//! knows what data means.
 
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-mod btree;
+mod backend;
+mod chunks;
 mod convert;
+mod damage;
 mod decode;
 mod error;
 mod index;
+mod netcdf3;
 mod netcdf4;
 pub(crate) mod region;
+mod runs;
 mod sniff;
+mod stamp;
 mod stored;
 pub(crate) mod structure;
 
 pub use error::StorageError;
 
 use crate::dataset::{DType, Dataset};
-use convert::Output;
+use backend::{Backend, Opened, Precision};
+use netcdf3::Netcdf3;
 use netcdf4::Netcdf4;
 use region::cell_count;
+use sniff::Kind;
 
 /// An open file.
 ///
@@ -33,23 +40,7 @@ pub struct Source {
     path: PathBuf,
     dataset: Dataset,
     notes: Vec<String>,
-    stamp: Stamp,
-    format: Format,
-}
-
-/// The kinds of files.
-#[derive(Debug)]
-enum Format {
-    Netcdf4(Netcdf4),
-}
-
-/// By what a file that was written to is told from what it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    size_bytes: u64,
-    modified_s: i64,
-    modified_ns: i64,
-    inode: u64,
+    backend: Box<dyn Backend>,
 }
 
 impl Source {
@@ -59,15 +50,20 @@ impl Source {
     /// [`StorageError`] when the file is missing, not NetCDF, damaged, or of a kind that is not
     /// read yet.
     pub fn open(path: &Path) -> Result<Self, StorageError> {
-        let stamp = Stamp::of(path)?;
         let candidate = sniff::open(path)?;
-        let (file, dataset, notes) = Netcdf4::open(path, candidate)?;
+        let Opened {
+            backend,
+            dataset,
+            notes,
+        } = match candidate.kind {
+            Kind::Hdf5 => Netcdf4::open(path, candidate)?,
+            Kind::Netcdf3 => Netcdf3::open(path, candidate)?,
+        };
         Ok(Self {
             path: path.to_owned(),
             dataset,
             notes,
-            stamp,
-            format: Format::Netcdf4(file),
+            backend,
         })
     }
 
@@ -93,23 +89,20 @@ impl Source {
     /// The shape of the storage chunks; `None` when the variable is stored in one piece.
     #[must_use]
     pub fn chunk_shape(&self, variable: usize) -> Option<Vec<usize>> {
-        let Format::Netcdf4(file) = &self.format;
-        file.chunk_shape(variable)
+        self.backend.chunk_shape(variable)
     }
 
     /// How many bytes of the file a region lies in.
     #[must_use]
     pub fn stored_bytes(&self, variable: usize, region: &[Range<usize>]) -> u64 {
-        let Format::Netcdf4(file) = &self.format;
-        file.stored_bytes(variable, region)
+        self.backend.stored_bytes(variable, region)
     }
 
     /// Whether the data are floats of single precision, packed or not: then
     /// [`read_f32`](Self::read_f32) loses nothing against `read_f64`.
     #[must_use]
     pub fn is_f32(&self, variable: usize) -> bool {
-        let Format::Netcdf4(file) = &self.format;
-        !self.dataset.variables[variable].dtype.is_text() && file.is_f32(variable)
+        !self.dataset.variables[variable].dtype.is_text() && self.backend.is_f32(variable)
     }
 
     /// Reads a region, unpacked, with every missing value as NaN.
@@ -152,8 +145,7 @@ impl Source {
         if !kind.dtype.is_text() {
             return Err(self.wrong_kind(variable, "text"));
         }
-        let Format::Netcdf4(file) = &self.format;
-        file.read_text(variable)
+        self.backend.read_text(variable)
     }
 
     /// Tells whether the file is still the one that was opened, by its size and time.
@@ -161,16 +153,10 @@ impl Source {
     /// # Errors
     /// [`StorageError::Changed`] when it is not.
     pub fn check_unchanged(&self) -> Result<(), StorageError> {
-        if Stamp::of(&self.path)? == self.stamp {
-            Ok(())
-        } else {
-            Err(StorageError::Changed {
-                path: self.path.clone(),
-            })
-        }
+        self.backend.check_unchanged()
     }
 
-    fn read<T: Output>(
+    fn read<T: Precision>(
         &self,
         variable: usize,
         region: &[Range<usize>],
@@ -193,8 +179,7 @@ impl Source {
                 region: format!("{region:?} in a buffer of {}", out.len()),
             });
         }
-        let Format::Netcdf4(file) = &self.format;
-        file.read(variable, region, out)
+        T::read(self.backend.as_ref(), variable, region, out)
     }
 
     fn wrong_kind(&self, variable: usize, expected: &'static str) -> StorageError {
@@ -209,21 +194,5 @@ impl Source {
             expected,
             found,
         }
-    }
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Result<Self, StorageError> {
-        let metadata = std::fs::metadata(path).map_err(|source| StorageError::Io {
-            path: path.to_owned(),
-            operation: "open",
-            source,
-        })?;
-        Ok(Self {
-            size_bytes: metadata.len(),
-            modified_s: metadata.mtime(),
-            modified_ns: metadata.mtime_nsec(),
-            inode: metadata.ino(),
-        })
     }
 }

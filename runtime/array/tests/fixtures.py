@@ -4,6 +4,7 @@ cftime read from them.
     fixtures.py make FOLDER     files, FOLDER/manifest.json, and the values of each variable
     fixtures.py sums FILE...    checksums of the values of each numeric variable, as JSON
     fixtures.py dates           values, units and calendars with the dates that cftime gives
+    fixtures.py indexes FOLDER  FOLDER/indexes.nc, with every kind of chunk index
     fixtures.py look FILE       structure and values of a file, for what our writer made
 
 Missing values are NaN in what is written out.
@@ -216,6 +217,109 @@ def latest_format(folder):
     return path
 
 
+def indexes(folder):
+    """Chunk indexes large enough for every kind of block they have. Cells count from 1 in the
+    order of memory; those of the holes are 0."""
+    import h5py
+
+    with h5py.File(f"{folder}/indexes.nc", "w", libver=("v110", "v110")) as file:
+
+        def make(name, shape, chunks, maxshape=None, holes=None, **options):
+            cells = np.arange(1, np.prod(shape) + 1, dtype="i4").reshape(shape)
+            d = file.create_dataset(name, shape, "i4", chunks=chunks, maxshape=maxshape, **options)
+            if holes is None:
+                d[...] = cells
+            else:
+                for part in holes:
+                    d[part] = cells[part]
+
+        packed = {"compression": "gzip", "compression_opts": 1}
+        # Pages of 1,024 entries each; some of them without any.
+        make("fixed", (2500, 2), (1, 2))
+        make("fixed_packed", (2500, 2), (1, 2), **packed)
+        make("fixed_holes", (5000,), (1,), holes=[np.s_[:3], np.s_[4000:]])
+        make("fixed_wider", (7, 9, 5), (2, 3, 2), (20, 9, 11))
+        # One unlimited dimension: first, middle, last.
+        make("growing", (3000, 2), (1, 2), (None, 2))
+        make("growing_packed", (3000, 2), (1, 2), (None, 2), **packed)
+        make("growing_middle", (5, 40, 6), (2, 3, 4), (5, None, 9))
+        make("growing_last", (6, 50), (4, 1), (6, None), **packed)
+        make("growing_holes", (4000,), (1,), (None,), holes=[np.s_[5:7], np.s_[900:910], np.s_[3999:]])
+        # Data blocks of more than 1,024 entries begin at 131,056.
+        make("growing_pages", (140000,), (1,), (None,), holes=[np.s_[131000:131100], np.s_[139000:]])
+        # Several: a tree of one level, of two, and of three.
+        make("tree_leaf", (3, 3), (1, 1), (None, None))
+        make("tree", (100, 30), (1, 1), (None, None), **packed)
+        make("tree_deep", (300, 70), (1, 1), (None, None))
+        make("tree_empty", (300, 70), (1, 1), (None, None), holes=[])
+        make("single", (9, 11), (9, 11))
+        make("single_packed", (9, 11), (9, 11), shuffle=True, **packed)
+        make("single_larger", (5, 4), (8, 8), (8, 8), **packed)
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_chunk((1, 4))
+        plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        space = h5py.h5s.create_simple((50, 10), (70, 14))
+        implicit = h5py.h5d.create(file.id, b"implicit", h5py.h5t.STD_I32LE, space, plist)
+        cells = np.arange(1, 501, dtype="i4").reshape(50, 10)
+        implicit.write(h5py.h5s.ALL, h5py.h5s.ALL, cells)
+
+
+def netcdf3(folder, version):
+    """One of the three NetCDF-3 formats: fixed and record variables of every type and of odd
+    sizes, packed ones, texts and attributes."""
+    from netCDF4 import Dataset
+
+    path = f"{folder}/{version.lower()}.nc"
+    kinds = ["i1", "i2", "i4", "f4", "f8"]
+    if version == "NETCDF3_64BIT_DATA":
+        kinds += ["u1", "u2", "u4", "i8", "u8"]
+    with Dataset(path, "w", format=version) as file:
+        file.createDimension("time", None)
+        file.createDimension("lat", 3)
+        file.createDimension("lon", 5)
+        file.createDimension("station", 3)
+        file.createDimension("length", 6)
+        for number, kind in enumerate(kinds):
+            v = file.createVariable(f"record_{kind}", kind, ("time", "lat", "lon"))
+            v[:] = random((7, 3, 5), kind, number)
+            v = file.createVariable(f"fixed_{kind}", kind, ("lat", "lon"))
+            v[:] = random((3, 5), kind, number + 100)
+            v = file.createVariable(f"series_{kind}", kind, ("time",))
+            v[:] = random((7,), kind, number + 200)
+            file.setncattr(f"two_{kind}", np.array([3, 4], kind))
+        v = file.createVariable("scalar", "f8", ())
+        v[...] = 2.5
+        v = file.createVariable("packed", "i2", ("time", "lat"), fill_value=np.int16(-5))
+        v.setncatts({"scale_factor": np.float32(0.01), "add_offset": np.float32(273.15)})
+        v.setncatts({"missing_value": np.int16(7), "valid_max": np.int16(90)})
+        v.set_auto_maskandscale(False)
+        v[:] = random((7, 3), "i2", 300)
+        v[0, :] = [-5, 7, 91]
+        file.createVariable("never_written", "f4", ("time", "lat"))
+        chars = file.createVariable("letters", "S1", ("station", "length"))
+        chars[:] = np.array([list("abc   "), list("de\0\0\0\0"), ["\0"] * 6], "S1")
+        chars = file.createVariable("record_letters", "S1", ("time", "length"))
+        chars[:] = np.array([list(f"step {i}") for i in range(7)], "S1")
+        file.setncatts({"title": "Größe", "empty": ""})
+        v.units = "K"
+    return path
+
+
+def netcdf3_scipy(folder, version):
+    """The same formats by another writer: the one record variable is not padded."""
+    from scipy.io import netcdf_file
+
+    path = f"{folder}/scipy_{version}.nc"
+    with netcdf_file(path, "w", version=version) as file:
+        file.createDimension("time", None)
+        file.createDimension("x", 3)
+        v = file.createVariable("bytes", "i1", ("time", "x"))
+        v[:] = random((5, 3), "i1", 1)
+        v = file.createVariable("odd", "i2", ("x",))
+        v[:] = random((3,), "i2", 2)
+    return path
+
+
 def make(folder):
     from netCDF4 import Dataset
 
@@ -227,6 +331,11 @@ def make(folder):
         plain_hdf5(folder),
         filter_masks(folder),
         latest_format(folder),
+        netcdf3(folder, "NETCDF3_CLASSIC"),
+        netcdf3(folder, "NETCDF3_64BIT_OFFSET"),
+        netcdf3(folder, "NETCDF3_64BIT_DATA"),
+        netcdf3_scipy(folder, 1),
+        netcdf3_scipy(folder, 2),
     ):
         variables = []
         with Dataset(path) as file:
@@ -320,4 +429,4 @@ def look(path):
 
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
-    {"make": lambda: make(*arguments), "sums": lambda: sums(arguments), "dates": dates, "look": lambda: look(*arguments)}[command]()
+    {"make": lambda: make(*arguments), "sums": lambda: sums(arguments), "dates": dates, "indexes": lambda: indexes(*arguments), "look": lambda: look(*arguments)}[command]()

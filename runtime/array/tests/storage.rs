@@ -153,6 +153,65 @@ fn every_kind_of_file_reads_as_netcdf_reads_it() {
     says_how_it_is_stored(&folder.path().join("all_types.nc"));
     many_threads_read_at_once(&folder.path().join("all_types.nc"));
     refuses_what_is_not_there(&folder.path().join("texts.nc"));
+    for version in ["classic", "64bit_offset", "64bit_data"] {
+        let path = folder.path().join(format!("netcdf3_{version}.nc"));
+        many_threads_read_at_once(&path);
+        reads_texts_of_netcdf3(&path);
+        counts_records_that_the_writer_did_not(&path);
+    }
+    counts_records_that_the_writer_did_not(&folder.path().join("scipy_1.nc"));
+}
+
+fn reads_texts_of_netcdf3(path: &Path) {
+    let source = Source::open(path).unwrap();
+    let dataset = source.dataset();
+    let index = |name| dataset.variable_index(name).unwrap();
+    let texts = |name| source.read_text(index(name)).unwrap();
+    assert_eq!(texts("letters"), ["abc   ", "de", ""]);
+    assert_eq!(texts("record_letters")[6], "step 6");
+    let attributes = &dataset.attributes;
+    assert_eq!(attributes.get_text("title"), Some("Größe"));
+    assert_eq!(attributes.get_text("empty"), Some(""));
+    assert_eq!(attributes.get("two_i2"), Some(&AttrValue::I16(vec![3, 4])));
+    if path.ends_with("netcdf3_64bit_data.nc") {
+        assert_eq!(attributes.get("two_u8"), Some(&AttrValue::U64(vec![3, 4])));
+    }
+    assert_eq!(source.chunk_shape(index("record_f4")), Some(vec![1, 3, 5]));
+    assert_eq!(source.chunk_shape(index("fixed_f4")), None);
+    assert_eq!(
+        source.stored_bytes(index("record_i2"), &[0..2, 0..3, 1..2]),
+        12
+    );
+    assert!(source.is_f32(index("packed")) && !source.is_f32(index("record_f8")));
+}
+
+/// A number of records of -1: the writer was a stream, and the file's size tells.
+fn counts_records_that_the_writer_did_not(path: &Path) {
+    let everything = |path: &Path| {
+        let source = Source::open(path).unwrap();
+        let dataset = source.dataset();
+        let numbers = (0..dataset.variables.len())
+            .filter(|&index| !dataset.variables[index].dtype.is_text())
+            .map(|index| {
+                let whole = dataset.whole(index);
+                let cells = whole.iter().map(ExactSizeIterator::len).product();
+                let mut out = vec![0.0; cells];
+                source.read_f64(index, &whole, &mut out).unwrap();
+                out.into_iter().map(f64::to_bits).collect::<Vec<_>>()
+            });
+        numbers.collect::<Vec<_>>()
+    };
+    let mut bytes = std::fs::read(path).unwrap();
+    let count_bytes = if bytes[3] == 5 { 8 } else { 4 };
+    bytes[4..4 + count_bytes].fill(0xff);
+    let streamed = path.with_extension("streamed.nc");
+    std::fs::write(&streamed, bytes).unwrap();
+    assert_eq!(
+        everything(path),
+        everything(&streamed),
+        "{}",
+        path.display()
+    );
 }
 
 /// Unless this machine has the plugin.
@@ -204,7 +263,10 @@ fn reads_texts_and_attributes(path: &Path) {
         .map(|(name, _)| name)
         .collect();
     assert_eq!(own, ["CLASS_OF_ITS_OWN"]);
-    assert_eq!(source.notes(), ["group `inner` is ignored"]);
+    assert_eq!(
+        source.notes(),
+        ["group `inner` and what it holds are ignored"]
+    );
     assert!(matches!(
         source.read_f64(
             dataset.variable_index("strings").unwrap(),
@@ -250,6 +312,7 @@ fn many_threads_read_at_once(path: &Path) {
     let variables = &source.dataset().variables;
     let readable: Vec<usize> = (0..variables.len())
         .filter(|&index| variables[index].name != "with_zstd")
+        .filter(|&index| !variables[index].dtype.is_text())
         .collect();
     let alone: Vec<_> = readable.iter().map(|&index| read(index)).collect();
     std::thread::scope(|scope| {

@@ -63,9 +63,9 @@ fn what_is_not_netcdf_is_called_what_it_is() {
         (
             "classic.nc",
             b"CDF\x01\0\0\0\0\0\0\0\0",
-            "is NetCDF-3 classic",
+            "header, bytes 12..16: they lie beyond the end of the file",
         ),
-        ("offset.nc", b"CDF\x02\0\0\0\0", "nccopy -k nc4"),
+        ("unknown.nc", b"CDF\x03\0\0\0\0", "is not a NetCDF file"),
         ("data.grb", b"GRIB\0\0\0\x02", "is GRIB"),
         ("zip.nc", b"\x1f\x8b\x08\0\0", "gzip"),
         ("header.nc", b"\x89HDF\r\n\x1a\n", "header.nc"),

@@ -4,29 +4,26 @@
 //! Only rank 0 prints. A failure on any rank ends all with exit code 1 and one message.
 
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+mod meter;
+
 use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressStyle};
 use mizar_api::{Client, FileRole, FileUse, Request, SOCKET_VARIABLE};
 use mizar_array::command::{self, Command, CommandError};
-use mizar_array::engine::{self, Progress};
+use mizar_array::engine;
 use mizar_array::{CubeError, plan};
 use mizar_comm::Communicator;
 
-use crate::interrupt;
+use crate::{interrupt, plot};
+use meter::Meter;
 
 /// The command line is wrong.
 const EXIT_USAGE: u8 = 2;
 /// It could not be done.
 const EXIT_FAILED: u8 = 1;
-
-/// Shorter runs show no progress.
-const PROGRESS_AFTER: Duration = Duration::from_secs(2);
 
 /// All that telling mizard may cost.
 const DAEMON_LIMIT: Duration = Duration::from_millis(50);
@@ -52,9 +49,16 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     match command::parse(&words) {
         Ok(command::Request::Run(command)) => {
+            if let Some(picture) = &command.options.plot {
+                plot::check_name(picture)?;
+            }
             interrupt::leave_nothing_half_made().context("cannot wait for signals")?;
             let world = mizar_comm::world().context("cannot join the other ranks")?;
-            Ok(compute(&command, &words, world.as_ref()))
+            let watch = mizar_comm::Watch::start(world.as_ref(), end_without)
+                .context("cannot join the other ranks")?;
+            let code = compute(&command, &words, world.as_ref());
+            drop(watch);
+            Ok(code)
         }
         Ok(command::Request::Overview) => Ok(print(command::overview())),
         Ok(command::Request::Operators) => Ok(print(&command::operator_list())),
@@ -112,8 +116,14 @@ fn compute(command: &Command, words: &[String], comm: &dyn Communicator) -> Exit
             .iter()
             .for_each(|warning| eprintln!("mizar cube: warning: {warning}"));
     }
-    let meter = Meter::new(is_first && !command.options.silent);
     let threads = command.options.threads.unwrap_or_else(default_threads);
+    if command.options.plan {
+        if is_first {
+            print(&engine::estimate(&plan, comm.size(), threads).to_string());
+        }
+        return ExitCode::SUCCESS;
+    }
+    let meter = Meter::new(is_first && !command.options.silent);
     let outcome = engine::execute(&plan, comm, threads, &|progress| meter.show(progress));
     meter.clear();
     match outcome {
@@ -121,11 +131,37 @@ fn compute(command: &Command, words: &[String], comm: &dyn Communicator) -> Exit
             if is_first {
                 text.as_deref().map(print);
                 tell_daemon(plan.inputs(), plan.outputs());
+                if let Err(error) = draw(command, &plan) {
+                    eprintln!("mizar cube: the result is written, but not its picture: {error:#}");
+                    return ExitCode::from(EXIT_FAILED);
+                }
             }
             ExitCode::SUCCESS
         }
         Err(error) => failed(error),
     }
+}
+
+/// The picture that `--plot` asks for: of the first file that is written.
+fn draw(command: &Command, plan: &plan::Plan) -> anyhow::Result<()> {
+    match (&command.options.plot, plan.outputs().next()) {
+        (Some(picture), Some(output)) => plot::first(output, picture),
+        _ => Ok(()),
+    }
+}
+
+/// Ends this rank because another is gone: it may be waiting for it, and the result would not
+/// be whole.
+fn end_without(lost: mizar_comm::LostRank) {
+    mizar_core::durable::abandon_all();
+    if lost.tells {
+        eprintln!(
+            "mizar cube: rank {} on {} was lost (killed, out of memory, or its node is gone): \
+             the run ends, no output is written",
+            lost.rank, lost.host
+        );
+    }
+    mizar_comm::end_process(i32::from(EXIT_FAILED));
 }
 
 /// `<date> mizar cube <arguments>`, as CDO and NCO write theirs.
@@ -170,46 +206,6 @@ fn default_threads() -> usize {
     of_slurm
         .filter(|&threads| threads > 0)
         .unwrap_or_else(of_machine)
-}
-
-/// Progress on a terminal, once a run has taken a while.
-struct Meter {
-    started: Instant,
-    bar: Option<Mutex<Option<ProgressBar>>>,
-}
-
-impl Meter {
-    fn new(wanted: bool) -> Self {
-        let wanted = wanted && std::io::stderr().is_terminal();
-        Self {
-            started: Instant::now(),
-            bar: wanted.then(|| Mutex::new(None)),
-        }
-    }
-
-    fn show(&self, progress: Progress<'_>) {
-        let Some(bar) = &self.bar else { return };
-        if self.started.elapsed() < PROGRESS_AFTER {
-            return;
-        }
-        let Ok(mut bar) = bar.lock() else { return };
-        let bar = bar.get_or_insert_with(|| {
-            let style = ProgressStyle::with_template("{msg} {wide_bar} {percent} % {eta}");
-            ProgressBar::no_length()
-                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        });
-        bar.set_length(progress.total);
-        bar.set_position(progress.done);
-        bar.set_message(progress.variable.to_owned());
-    }
-
-    fn clear(&self) {
-        if let Some(Ok(bar)) = self.bar.as_ref().map(Mutex::lock)
-            && let Some(bar) = bar.as_ref()
-        {
-            bar.finish_and_clear();
-        }
-    }
 }
 
 /// Best effort: provenance must neither fail nor delay a run.

@@ -58,6 +58,28 @@ pub fn parse(words: &[String]) -> Result<Request, CommandError> {
     })))
 }
 
+/// Applies the operator that a word such as `selmon,6/8` names to inputs.
+///
+/// # Errors
+/// [`CommandError`] if it is unknown, takes other parameters or inputs, or makes no single
+/// file.
+pub fn apply(word: &str, inputs: Vec<Node>) -> Result<Node, CommandError> {
+    let head = Head::of(word.trim_start_matches('-'))?;
+    let operator = head.operators[0];
+    if operator.outputs != Outputs::Exactly(1) {
+        return Err(CommandError::NotAnInput {
+            operator: &operator.name,
+        });
+    }
+    if !operator.inputs.is_satisfied_by(inputs.len()) {
+        return Err(CommandError::TooFewFiles {
+            operator: &operator.name,
+            needed: operator.inputs.to_string(),
+        });
+    }
+    Ok(head.node(inputs))
+}
+
 /// What an operator needs after it, in words.
 fn needs(operator: &Operator) -> String {
     match operator.outputs {
@@ -115,6 +137,12 @@ fn parse_option<'a>(
                 ("last", _) => TimeStamp::Last,
                 (found, expected) => return Err(wrong(name, expected, found)),
             }
+        }
+        "--plan" => options.plan = true,
+        "--cdo" => options.cdo = true,
+        "--plot" => {
+            let (found, _) = value("a picture, FILE.png or FILE.svg")?;
+            options.plot = Some(PathBuf::from(found));
         }
         "--percentile" => drop(value("a method")?),
         "--operators" => return Ok(Some(Request::Operators)),
@@ -174,18 +202,15 @@ impl Head {
         let mut parts = word.split(',');
         let operator = find(parts.next().unwrap_or_default())?;
         let arguments: Vec<String> = parts.map(str::to_owned).collect();
-        if operator.arguments.counts.contains(&arguments.len()) {
-            return Ok(Self {
-                operators: vec![operator],
-                arguments,
-            });
-        }
-        let others = arguments.iter().map(|name| ops::find(name));
-        let others: Option<Vec<_>> = others.collect();
-        let together =
-            |other: &&Operator| operator.together.is_some() && other.together == operator.together;
+        let together = |name: &String| {
+            let other = ops::find(name)?;
+            let is_one = operator.together.is_some() && other.together == operator.together;
+            is_one.then_some(other)
+        };
+        let others: Option<Vec<_>> = arguments.iter().map(together).collect();
+        let takes_none = arguments.is_empty();
         match others {
-            Some(others) if others.iter().all(together) => {
+            Some(others) if !takes_none => {
                 let mut operators = vec![operator];
                 for other in others {
                     if !operators.contains(&other) {
@@ -197,6 +222,10 @@ impl Head {
                     arguments: Vec::new(),
                 })
             }
+            _ if operator.arguments.counts.contains(&arguments.len()) => Ok(Self {
+                operators: vec![operator],
+                arguments,
+            }),
             _ => Err(CommandError::ArgumentCount {
                 operator: &operator.name,
                 expected: operator.arguments.count_in_words(),
@@ -327,7 +356,7 @@ mod tests {
                 inputs,
             } => {
                 let inputs: Vec<String> = inputs.iter().map(show).collect();
-                let name = [&[operator.name.clone()], arguments.as_slice()]
+                let name = [std::slice::from_ref(&operator.name), arguments.as_slice()]
                     .concat()
                     .join(",");
                 format!("{name}({})", inputs.join(" "))
@@ -384,7 +413,7 @@ mod tests {
     #[test]
     fn options_are_kept() {
         let Ok(Request::Run(command)) = parse(&words(
-            "-s -z zip_5 -b F64 -P 3 --timestat_date last timmin in o",
+            "-s -z zip_5 -b F64 -P 3 --plan --plot=map.png --cdo --timestat_date last timmin in o",
         )) else {
             panic!("does not parse");
         };
@@ -394,6 +423,9 @@ mod tests {
             precision: Some(Precision::Double),
             threads: Some(3),
             time_stamp: TimeStamp::Last,
+            plan: true,
+            plot: Some(PathBuf::from("map.png")),
+            cdo: true,
         };
         assert_eq!(command.options, expected);
     }

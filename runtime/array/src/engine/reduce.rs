@@ -26,10 +26,12 @@ const BATCH_BYTES_MAX: usize = 48 << 20;
 const PIECE_CELLS_MAX: usize = 1 << 17;
 
 /// Statistics of the same groups of the same data, which one pass over it gives.
-struct Joint<'a> {
+pub(super) struct Joint<'a> {
     child: &'a Expr,
     axis: usize,
     groups: &'a [Group],
+    /// A number of each step; else its index.
+    numbers: Option<&'a [f64]>,
     statistics: Vec<Statistic>,
     /// Each once, however many statistics need it.
     accumulators: Vec<Accumulator>,
@@ -37,7 +39,11 @@ struct Joint<'a> {
 
 impl<'a> Joint<'a> {
     /// `child` is that of the first reduction, with its stages held.
-    fn new(child: &'a Expr, first: &'a TimeReduction, statistics: Vec<Statistic>) -> Self {
+    pub(super) fn new(
+        child: &'a Expr,
+        first: &'a TimeReduction,
+        statistics: Vec<Statistic>,
+    ) -> Self {
         let mut accumulators: Vec<Accumulator> = Vec::new();
         for accumulator in statistics.iter().flat_map(|s| s.accumulators()) {
             if !accumulators.contains(accumulator) {
@@ -48,6 +54,7 @@ impl<'a> Joint<'a> {
             child,
             axis: first.axis,
             groups: &first.groups,
+            numbers: first.numbers.as_ref().map(|numbers| numbers.as_slice()),
             statistics,
             accumulators,
         }
@@ -66,8 +73,7 @@ impl<'a> Joint<'a> {
     fn finish(&self, statistic: Statistic, partials: &[Partial], group: usize) -> Vec<f64> {
         let of = |wanted: &Accumulator| partials.iter().find(|p| p.accumulator == *wanted);
         let parts: Vec<&Partial> = statistic.accumulators().iter().filter_map(of).collect();
-        let steps = self.groups[group].iter().map(Range::len).sum();
-        statistic.finish(&parts, steps)
+        statistic.finish(&parts, &self.groups[group])
     }
 }
 
@@ -138,7 +144,8 @@ impl Run<'_> {
             let values = in_file_order(joint.axis, groups.len(), column, values);
             let mut region = column.clone();
             region[joint.axis] = groups.clone();
-            Ok(writer.write_f64(job.variable, &region, &values)?)
+            let write = || writer.write_f64(job.variable, &region, &values);
+            Ok(self.pool.install(write)?)
         })
     }
 
@@ -209,7 +216,7 @@ impl Run<'_> {
         let batches = batches(joint, &cutting);
         let total: usize = batches.iter().map(|batch| batch.units.len()).sum();
         let total = (total / self.comm.size()).max(1) as u64;
-        let done = AtomicU64::new(0);
+        let (done, read) = (AtomicU64::new(0), AtomicU64::new(0));
         for batch in batches {
             let weights: Vec<u64> = batch
                 .units
@@ -217,21 +224,25 @@ impl Run<'_> {
                 .map(|unit| joint.child.stored_bytes(&batch.region(unit, joint.axis)))
                 .collect();
             let dealt = units::deal(&weights, self.comm.size());
-            let own = &batch.units[dealt[self.comm.rank()].clone()];
+            let own = dealt[self.comm.rank()].clone();
+            let own = batch.units[own.clone()].iter().zip(&weights[own]);
+            let own: Vec<(&Unit, &u64)> = own.collect();
             let trees: Vec<Tree<Segment>> = batch
                 .columns
                 .iter()
                 .map(|_| Tree::new(batch.units_per_column))
                 .collect();
             let computed = self.pool.install(|| {
-                own.par_iter().try_for_each(|unit| {
+                own.par_iter().try_for_each(|(unit, bytes)| {
                     let segment = accumulate(joint, &step_groups, &batch, unit)?;
                     trees[unit.column].insert(Place::leaf(unit.leaf), segment);
                     let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    let read_bytes = read.fetch_add(**bytes, Ordering::Relaxed) + **bytes;
                     (self.progress)(Progress {
                         variable: name,
                         done,
                         total,
+                        read_bytes,
                     });
                     Ok(())
                 })
@@ -327,6 +338,23 @@ fn groups_of_steps(joint: &Joint<'_>) -> Vec<Option<usize>> {
     groups
 }
 
+/// Into how many units the work is cut.
+pub(super) fn unit_count(joint: &Joint<'_>) -> usize {
+    let batches = batches(joint, &units::cut(joint.child, joint.axis));
+    batches.iter().map(|batch| batch.units.len()).sum()
+}
+
+/// Bytes of the partial results of the largest batch, once.
+pub(super) fn batch_bytes(joint: &Joint<'_>) -> u64 {
+    let batches = batches(joint, &units::cut(joint.child, joint.axis));
+    let bytes = |batch: &Batch| {
+        let columns = batch.columns.iter();
+        let cells: usize = columns.map(|column| column_cells(column, joint.axis)).sum();
+        (cells * batch.groups.len() * joint.bytes_per_cell()) as u64
+    };
+    batches.iter().map(bytes).max().unwrap_or(0)
+}
+
 /// Cuts the work so that the partial results of a batch fit [`BATCH_BYTES_MAX`], if a single
 /// group of a single column does.
 fn batches(joint: &Joint<'_>, cutting: &units::Cutting) -> Vec<Batch> {
@@ -414,11 +442,12 @@ fn accumulate_as<T: Readable>(
             };
             let new = || joint.partials(outer * inner);
             let partials = segment.0.entry(group).or_insert_with(new);
+            let number = joint.numbers.map_or(step as f64, |numbers| numbers[step]);
             for row in 0..outer {
                 let start = (row * steps.len() + index) * inner;
                 let values = &values[start..start + inner];
                 for partial in partials.iter_mut() {
-                    partial.add(row * inner, values);
+                    partial.add(row * inner, values, number);
                 }
             }
         }
@@ -477,13 +506,20 @@ mod wire {
         for (group, partials) in groups {
             bytes.extend_from_slice(&(*group as u64).to_le_bytes());
             for partial in partials {
-                let lens = [&partial.first, &partial.second].map(Vec::len);
-                for number in [partial.counts.len(), lens[0], lens[1]] {
-                    bytes.extend_from_slice(&(number as u64).to_le_bytes());
+                let Partial {
+                    counts,
+                    first,
+                    second,
+                    third,
+                    fourth,
+                    ..
+                } = partial;
+                bytes.extend_from_slice(&(counts.len() as u64).to_le_bytes());
+                bytes.extend(counts.iter().flat_map(|count| count.to_le_bytes()));
+                for numbers in [first, second, third, fourth] {
+                    bytes.extend_from_slice(&(numbers.len() as u64).to_le_bytes());
+                    bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
                 }
-                bytes.extend(partial.counts.iter().flat_map(|count| count.to_le_bytes()));
-                let numbers = partial.first.iter().chain(&partial.second);
-                bytes.extend(numbers.flat_map(|number| number.to_le_bytes()));
             }
         }
     }
@@ -510,14 +546,16 @@ mod wire {
     }
 
     fn partial(accumulator: Accumulator, rest: &mut &[u8]) -> Option<Partial> {
-        let (counts, first, second) = (number(rest)?, number(rest)?, number(rest)?);
+        let counts = number(rest)?;
         let counts = take(rest, counts.checked_mul(4)?)?.as_chunks::<4>().0;
         let counts = counts.iter().map(|bytes| u32::from_le_bytes(*bytes));
         Some(Partial {
             accumulator,
             counts: counts.collect(),
-            first: doubles(rest, first)?,
-            second: doubles(rest, second)?,
+            first: doubles(rest)?,
+            second: doubles(rest)?,
+            third: doubles(rest)?,
+            fourth: doubles(rest)?,
         })
     }
 
@@ -532,7 +570,9 @@ mod wire {
         usize::try_from(u64::from_le_bytes(bytes)).ok()
     }
 
-    fn doubles(rest: &mut &[u8], count: usize) -> Option<Vec<f64>> {
+    /// As many as a number before them says.
+    fn doubles(rest: &mut &[u8]) -> Option<Vec<f64>> {
+        let count = number(rest)?;
         let bytes = take(rest, count.checked_mul(8)?)?.as_chunks::<8>().0;
         Some(
             bytes

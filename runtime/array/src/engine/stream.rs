@@ -10,7 +10,7 @@ use crate::write::Writer;
 
 /// Units of each thread in one wave: enough to even out their lengths; all blocks of a wave are
 /// in memory at once.
-const UNITS_PER_THREAD: usize = 2;
+pub(super) const UNITS_PER_THREAD: usize = 2;
 
 /// A sample that can be sent and written.
 pub(super) trait Streamed: Readable {
@@ -71,8 +71,13 @@ impl Run<'_> {
         let mut width = (per_wave as u64).to_le_bytes().to_vec();
         self.comm.broadcast(0, &mut width)?;
         let width = width.as_slice().try_into().map_or(1, u64::from_le_bytes) as usize;
+        let mut read_bytes = 0;
         for (number, wave) in blocks.chunks(width * ranks).enumerate() {
             let own = wave.iter().skip(rank * width).take(width);
+            read_bytes += own
+                .clone()
+                .map(|region| expr.stored_bytes(region))
+                .sum::<u64>();
             let computed = self.pool.install(|| {
                 let pull = |region: &Region| {
                     let mut values = vec![T::default(); region::cells(region)];
@@ -87,6 +92,7 @@ impl Run<'_> {
             let mut writer = writers.get_mut(job.writer).map(|writer| Target {
                 writer,
                 variable: job.variable,
+                pool: self.pool,
             });
             let written = self.write_wave(&mut writer, wave, width, computed);
             agree(self.comm, written)?;
@@ -98,6 +104,7 @@ impl Run<'_> {
                 variable: job.name,
                 done,
                 total,
+                read_bytes,
             });
         }
         Ok(())
@@ -143,16 +150,20 @@ impl Run<'_> {
 struct Target<'a> {
     writer: &'a mut Writer,
     variable: usize,
+    /// Chunks are encoded by the threads of the run, not by all of the machine.
+    pool: &'a rayon::ThreadPool,
 }
 
 impl Target<'_> {
     fn write<T: Streamed>(&mut self, region: &Region, values: &[T]) -> Result<(), CubeError> {
-        T::write(self.writer, self.variable, region, values)
+        let (writer, variable) = (&mut *self.writer, self.variable);
+        self.pool
+            .install(|| T::write(writer, variable, region, values))
     }
 }
 
 /// The blocks of an expression, in an order that goes along the slowest dimension.
-fn blocks(expr: &Expr) -> Vec<Region> {
+pub(super) fn blocks(expr: &Expr) -> Vec<Region> {
     if expr.shape().is_empty() {
         return vec![Region::new()];
     }

@@ -53,6 +53,13 @@ pub(crate) enum Layout {
     Library,
 }
 
+impl Layout {
+    /// Whether chunks were changed before they were written.
+    pub(crate) fn is_filtered(&self) -> bool {
+        matches!(self, Self::Chunked { filters, .. } if !filters.is_empty())
+    }
+}
+
 /// Where one chunk lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredChunk {
@@ -75,7 +82,9 @@ pub(crate) struct Array {
     pub(crate) element: Element,
     /// The extent of each dimension; empty for a scalar.
     pub(crate) extents: Vec<u64>,
-    /// Whether each dimension may grow.
+    /// How far each dimension may grow; `u64::MAX` without limit.
+    pub(crate) extents_max: Vec<u64>,
+    /// Whether each dimension may grow without limit.
     pub(crate) unlimited: Vec<bool>,
     pub(crate) layout: Layout,
     /// The bytes of one element where nothing was written, as memory holds it; empty for text.
@@ -97,7 +106,11 @@ impl Array {
             )
         };
         let element = Element::of(&type_id)?;
-        let (extents, unlimited, is_empty) = extents(&space, &operation)?;
+        let (extents, extents_max, is_empty) = extents(&space, &operation)?;
+        let unlimited = extents_max
+            .iter()
+            .map(|&max| max == H5S_UNLIMITED)
+            .collect();
         let layout = layout(&handle, &plist, extents.len(), &operation)?;
         let fill = match element {
             Element::Number { dtype, .. } => fill_value(&plist, dtype, &operation)?,
@@ -110,6 +123,7 @@ impl Array {
             address,
             element,
             extents,
+            extents_max,
             unlimited,
             layout,
             fill,
@@ -287,7 +301,7 @@ pub(super) fn select(
     }
 }
 
-fn extents(space: &Handle, operation: &str) -> Outcome<(Vec<u64>, Vec<bool>, bool)> {
+fn extents(space: &Handle, operation: &str) -> Outcome<(Vec<u64>, Vec<u64>, bool)> {
     use hdf5_sys::h5s::H5Sget_simple_extent_type;
     // SAFETY: an open space.
     let (rank, class) = unsafe {
@@ -307,8 +321,7 @@ fn extents(space: &Handle, operation: &str) -> Outcome<(Vec<u64>, Vec<bool>, boo
             unsafe { H5Sget_simple_extent_dims(space.0, now.as_mut_ptr(), max.as_mut_ptr()) };
         status(code, operation)?;
     }
-    let unlimited = max.iter().map(|&max| max == H5S_UNLIMITED).collect();
-    Ok((now, unlimited, class == H5S_class_t::H5S_NULL))
+    Ok((now, max, class == H5S_class_t::H5S_NULL))
 }
 
 fn layout(array: &Handle, plist: &Handle, rank: usize, operation: &str) -> Outcome<Layout> {

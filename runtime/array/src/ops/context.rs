@@ -45,6 +45,12 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// What is wrong with the inputs.
+    pub(crate) fn refused(&self, problem: String) -> CubeError {
+        let operator = self.name();
+        CubeError::Unfit { operator, problem }
+    }
+
     /// Opens a file, once however often it is named.
     pub(crate) fn open(&mut self, path: &Path) -> Result<Arc<Source>, CubeError> {
         open(self.sources, path)
@@ -106,6 +112,20 @@ impl Parameters<'_> {
             .and_then(|text| text.parse::<f64>().ok());
         parsed
             .filter(|value| value.is_finite())
+            .ok_or_else(|| self.wrong(index, expected))
+    }
+
+    /// The parameter as a whole number from `least` on.
+    pub(crate) fn count(
+        &self,
+        index: usize,
+        least: usize,
+        expected: &'static str,
+    ) -> Result<usize, CubeError> {
+        let parsed = self.values.get(index).and_then(|text| text.parse().ok());
+        // What is multiplied by sizes later must not overflow.
+        parsed
+            .filter(|&value| value >= least && value <= u32::MAX as usize)
             .ok_or_else(|| self.wrong(index, expected))
     }
 

@@ -1,7 +1,12 @@
 //! Statistics over time: what is kept of a cell's values, how two parts merge, what comes out.
 //!
+//! The operators over time name a [`Statistic`], the engine keeps its [`Accumulator`]s.
 //! Values are added in time order and parts are merged in a fixed order by the engine, so the
 //! bits do not depend on who added what. A missing value is NaN and changes nothing.
+
+use std::ops::Range;
+
+use super::grouping::Group;
 
 /// A number as it comes from storage.
 pub(crate) trait Sample: Copy + Default + Send + Sync {
@@ -49,20 +54,40 @@ pub(crate) enum Statistic {
     StandardDeviation,
     /// The root of [`Variance1`](Self::Variance1).
     StandardDeviation1,
+    /// How many values are valid; missing where none is.
+    Count,
+    /// The mean by the weights of the steps.
+    WeightedMean,
+    /// As [`WeightedMean`](Self::WeightedMean), missing where any value is.
+    WeightedAverage,
+    /// Which step of the group has the least value, from 0; the first of equal ones.
+    MinimumIndex,
+    /// Which step of the group has the greatest value, from 0; the first of equal ones.
+    MaximumIndex,
+    /// The value at t = 0 of the line of least squares.
+    Intercept,
+    /// What the line of least squares gains with each unit of t; missing where all values are
+    /// of one t.
+    Slope,
 }
 
 impl Statistic {
-    /// The word of CF's `cell_methods` (appendix E).
-    pub(crate) fn cell_method(self) -> &'static str {
-        match self {
+    /// The word of CF's `cell_methods` (appendix E), if there is one.
+    pub(crate) fn cell_method(self) -> Option<&'static str> {
+        Some(match self {
             Self::Minimum => "minimum",
             Self::Maximum => "maximum",
             Self::Range => "range",
             Self::Sum => "sum",
-            Self::Mean | Self::Average => "mean",
+            Self::Mean | Self::Average | Self::WeightedMean | Self::WeightedAverage => "mean",
             Self::Variance | Self::Variance1 => "variance",
             Self::StandardDeviation | Self::StandardDeviation1 => "standard_deviation",
-        }
+            Self::Count
+            | Self::MinimumIndex
+            | Self::MaximumIndex
+            | Self::Intercept
+            | Self::Slope => return None,
+        })
     }
 
     /// What must be kept of a cell's values.
@@ -71,7 +96,11 @@ impl Statistic {
             Self::Minimum => &[Accumulator::Minimum],
             Self::Maximum => &[Accumulator::Maximum],
             Self::Range => &[Accumulator::Minimum, Accumulator::Maximum],
-            Self::Sum | Self::Mean | Self::Average => &[Accumulator::Sum],
+            Self::Sum | Self::Mean | Self::Average | Self::Count => &[Accumulator::Sum],
+            Self::WeightedMean | Self::WeightedAverage => &[Accumulator::WeightedSum],
+            Self::MinimumIndex => &[Accumulator::MinimumIndex],
+            Self::MaximumIndex => &[Accumulator::MaximumIndex],
+            Self::Intercept | Self::Slope => &[Accumulator::Line],
             Self::Variance
             | Self::Variance1
             | Self::StandardDeviation
@@ -80,48 +109,68 @@ impl Statistic {
     }
 
     /// The statistic of each cell, NaN where it is missing; `parts` has what
-    /// [`accumulators`](Self::accumulators) names, `steps` is how many steps were added.
-    pub(crate) fn finish(self, parts: &[&Partial], steps: usize) -> Vec<f64> {
+    /// [`accumulators`](Self::accumulators) names, of the steps of `group`.
+    pub(crate) fn finish(self, parts: &[&Partial], group: &Group) -> Vec<f64> {
         let part = parts[0];
-        let counted = |value: fn(f64, u32, usize) -> f64, values: &[f64]| -> Vec<f64> {
+        let steps: usize = group.iter().map(Range::len).sum();
+        let start = group.first().map_or(0, |run| run.start) as f64;
+        let counted = |value: &dyn Fn(f64, u32) -> f64, values: &[f64]| -> Vec<f64> {
             let cells = values.iter().zip(&part.counts);
-            cells.map(|(&kept, &n)| value(kept, n, steps)).collect()
+            cells.map(|(&kept, &n)| value(kept, n)).collect()
         };
+        let paired = |value: &dyn Fn(f64, f64) -> f64, left: &[f64], right: &[f64]| -> Vec<f64> {
+            let cells = left.iter().zip(right);
+            cells.map(|(&left, &right)| value(left, right)).collect()
+        };
+        let (first, second) = (&part.first, &part.second);
+        // Divisions of 0 by 0 give NaN: missing.
         match self {
-            Self::Minimum | Self::Maximum => part.first.clone(),
-            Self::Range => {
-                let pairs = part.first.iter().zip(&parts[1].first);
-                pairs.map(|(low, high)| high - low).collect()
-            }
-            // Divisions of 0 by 0 give NaN: missing.
-            Self::Mean => counted(|sum, n, _| sum / f64::from(n), &part.first),
-            Self::Sum => counted(|sum, n, _| if n == 0 { f64::NAN } else { sum }, &part.first),
+            Self::Minimum | Self::Maximum => first.clone(),
+            Self::Range => paired(&|low, high| high - low, first, &parts[1].first),
+            Self::Mean => counted(&|sum, n| sum / f64::from(n), first),
+            Self::Sum => counted(&|sum, n| missing_if(n == 0, sum), first),
+            Self::Count => counted(&|_, n| missing_if(n == 0, f64::from(n)), first),
             Self::Average => counted(
-                |sum, n, steps| match n as usize == steps {
-                    true => sum / f64::from(n),
-                    false => f64::NAN,
-                },
-                &part.first,
+                &|sum, n| missing_if(n as usize != steps, sum / f64::from(n)),
+                first,
             ),
-            Self::Variance => counted(|squares, n, _| squares / f64::from(n), &part.second),
-            Self::Variance1 => counted(variance1, &part.second),
-            Self::StandardDeviation => counted(
-                |squares, n, _| (squares / f64::from(n)).sqrt(),
-                &part.second,
+            Self::Variance => counted(&|squares, n| squares / f64::from(n), second),
+            Self::Variance1 => counted(&variance1, second),
+            Self::StandardDeviation => {
+                counted(&|squares, n| (squares / f64::from(n)).sqrt(), second)
+            }
+            Self::StandardDeviation1 => counted(&|squares, n| variance1(squares, n).sqrt(), second),
+            Self::WeightedMean => paired(&|sum, weights| sum / weights, first, second),
+            Self::WeightedAverage => {
+                let means = Self::WeightedMean.finish(parts, group);
+                counted(&|mean, n| missing_if(n as usize != steps, mean), &means)
+            }
+            Self::MinimumIndex | Self::MaximumIndex => {
+                second.iter().map(|index| index - start).collect()
+            }
+            Self::Slope => paired(
+                &|products, squares| products / squares,
+                second,
+                &part.fourth,
             ),
-            Self::StandardDeviation1 => counted(
-                |squares, n, _| variance1(squares, n, 0).sqrt(),
-                &part.second,
-            ),
+            Self::Intercept => (0..first.len())
+                .map(|cell| match part.counts[cell] {
+                    0 => f64::NAN,
+                    // One value, or several of one t: a level line.
+                    _ if part.fourth[cell] == 0.0 => first[cell],
+                    _ => first[cell] - second[cell] / part.fourth[cell] * part.third[cell],
+                })
+                .collect(),
         }
     }
 }
 
-fn variance1(squares: f64, n: u32, _: usize) -> f64 {
-    if n < 2 {
-        return f64::NAN;
-    }
-    squares / f64::from(n - 1)
+fn missing_if(is_missing: bool, value: f64) -> f64 {
+    if is_missing { f64::NAN } else { value }
+}
+
+fn variance1(squares: f64, n: u32) -> f64 {
+    missing_if(n < 2, squares / f64::from(n.saturating_sub(1)))
 }
 
 /// What is kept of a cell's values while they are added.
@@ -133,6 +182,15 @@ pub(crate) enum Accumulator {
     Maximum,
     /// Their mean, squared distances from it, and count.
     Moments,
+    /// Their sum and that of the weights of the valid ones, and count.
+    WeightedSum,
+    /// The least and its step.
+    MinimumIndex,
+    /// The greatest and its step.
+    MaximumIndex,
+    /// For a line: the means of value and t, the sums of products of their distances from
+    /// them and of squares of those of t, and count.
+    Line,
 }
 
 impl Accumulator {
@@ -141,7 +199,9 @@ impl Accumulator {
         match self {
             Self::Minimum | Self::Maximum => 8,
             Self::Sum => 12,
-            Self::Moments => 20,
+            Self::MinimumIndex | Self::MaximumIndex => 16,
+            Self::Moments | Self::WeightedSum => 20,
+            Self::Line => 36,
         }
     }
 }
@@ -154,25 +214,35 @@ pub(crate) struct Partial {
     pub(crate) counts: Vec<u32>,
     /// Sum, extreme, or mean.
     pub(crate) first: Vec<f64>,
-    /// Squared distances from the mean; empty for others than moments.
+    /// Squared distances from the mean, products of a line, weights, or steps of extremes.
     pub(crate) second: Vec<f64>,
+    /// The mean of t; empty for others than lines.
+    pub(crate) third: Vec<f64>,
+    /// Squared distances of t from its mean; empty for others than lines.
+    pub(crate) fourth: Vec<f64>,
 }
 
 impl Partial {
     /// Of no steps.
     pub(crate) fn new(accumulator: Accumulator, cells: usize) -> Self {
-        let is_extreme = matches!(accumulator, Accumulator::Minimum | Accumulator::Maximum);
-        let spreads = accumulator == Accumulator::Moments;
+        use Accumulator::{Line, Maximum, MaximumIndex, Minimum, MinimumIndex, Sum};
+        let is_extreme = matches!(accumulator, Minimum | Maximum | MinimumIndex | MaximumIndex);
+        let empty = if is_extreme { f64::NAN } else { 0.0 };
+        let has_second = !matches!(accumulator, Sum | Minimum | Maximum);
+        let of = |is_kept: bool| if is_kept { cells } else { 0 };
         Self {
             accumulator,
-            counts: vec![0; if is_extreme { 0 } else { cells }],
-            first: vec![if is_extreme { f64::NAN } else { 0.0 }; cells],
-            second: vec![0.0; if spreads { cells } else { 0 }],
+            counts: vec![0; of(!is_extreme)],
+            first: vec![empty; cells],
+            second: vec![empty; of(has_second)],
+            third: vec![0.0; of(accumulator == Line)],
+            fourth: vec![0.0; of(accumulator == Line)],
         }
     }
 
-    /// Adds one step's values to the cells from `offset` on.
-    pub(crate) fn add<T: Sample>(&mut self, offset: usize, values: &[T]) {
+    /// Adds one step's values to the cells from `offset` on. `number` is the step's own: its
+    /// weight or t, else its index.
+    pub(crate) fn add<T: Sample>(&mut self, offset: usize, values: &[T], number: f64) {
         let cells = offset..offset + values.len();
         let first = &mut self.first[cells.clone()];
         match self.accumulator {
@@ -183,6 +253,41 @@ impl Partial {
                 let second = &mut self.second[cells.clone()];
                 add_moments(first, second, &mut self.counts[cells], values);
             }
+            Accumulator::WeightedSum => {
+                let second = &mut self.second[cells.clone()];
+                let counts = &mut self.counts[cells];
+                add_weighted(first, second, counts, values, number);
+            }
+            Accumulator::MinimumIndex => {
+                let second = &mut self.second[cells];
+                add_indices(first, second, values, number, |new, old| new < old);
+            }
+            Accumulator::MaximumIndex => {
+                let second = &mut self.second[cells];
+                add_indices(first, second, values, number, |new, old| new > old);
+            }
+            Accumulator::Line => self.add_to_line(offset, values, number),
+        }
+    }
+
+    /// As Welford (1962), for two variables.
+    fn add_to_line<T: Sample>(&mut self, offset: usize, values: &[T], t: f64) {
+        for (cell, value) in (offset..).zip(values) {
+            let value = value.to_f64();
+            let is_valid = !value.is_nan();
+            self.counts[cell] += u32::from(is_valid);
+            let n = f64::from(self.counts[cell].max(1));
+            let of_t = if is_valid { t - self.third[cell] } else { 0.0 };
+            let of_x = if is_valid {
+                value - self.first[cell]
+            } else {
+                0.0
+            };
+            self.third[cell] += of_t / n;
+            self.first[cell] += of_x / n;
+            let of_t_now = if is_valid { t - self.third[cell] } else { 0.0 };
+            self.second[cell] += of_t_now * of_x;
+            self.fourth[cell] += of_t_now * of_t;
         }
     }
 
@@ -190,12 +295,13 @@ impl Partial {
     pub(crate) fn merge(&mut self, right: &Self) {
         match self.accumulator {
             Accumulator::Sum => {
-                for (left, right) in self.first.iter_mut().zip(&right.first) {
-                    *left += right;
-                }
-                for (left, right) in self.counts.iter_mut().zip(&right.counts) {
-                    *left += right;
-                }
+                add_to_each(&mut self.first, &right.first);
+                add_to_each(&mut self.counts, &right.counts);
+            }
+            Accumulator::WeightedSum => {
+                add_to_each(&mut self.first, &right.first);
+                add_to_each(&mut self.second, &right.second);
+                add_to_each(&mut self.counts, &right.counts);
             }
             Accumulator::Minimum => {
                 add_extremes(&mut self.first, &right.first, |new, old| new < old);
@@ -203,7 +309,39 @@ impl Partial {
             Accumulator::Maximum => {
                 add_extremes(&mut self.first, &right.first, |new, old| new > old);
             }
+            Accumulator::MinimumIndex => self.merge_indices(right, |new, old| new < old),
+            Accumulator::MaximumIndex => self.merge_indices(right, |new, old| new > old),
             Accumulator::Moments => self.merge_moments(right),
+            Accumulator::Line => self.merge_lines(right),
+        }
+    }
+
+    fn merge_indices(&mut self, right: &Self, beats: impl Fn(f64, f64) -> bool) {
+        for cell in 0..self.first.len() {
+            if beats(right.first[cell], self.first[cell]) || self.first[cell].is_nan() {
+                self.first[cell] = right.first[cell];
+                self.second[cell] = right.second[cell];
+            }
+        }
+    }
+
+    /// As [`merge_moments`](Self::merge_moments), for two variables.
+    fn merge_lines(&mut self, right: &Self) {
+        for cell in 0..self.first.len() {
+            let (n_left, n_right) = (self.counts[cell], right.counts[cell]);
+            if n_right == 0 {
+                continue;
+            }
+            let (w_left, w_right) = (f64::from(n_left), f64::from(n_right));
+            let total = w_left + w_right;
+            let share = w_left * w_right / total;
+            let of_x = right.first[cell] - self.first[cell];
+            let of_t = right.third[cell] - self.third[cell];
+            self.first[cell] += of_x * (w_right / total);
+            self.third[cell] += of_t * (w_right / total);
+            self.second[cell] += right.second[cell] + of_t * of_x * share;
+            self.fourth[cell] += right.fourth[cell] + of_t * of_t * share;
+            self.counts[cell] = n_left + n_right;
         }
     }
 
@@ -221,6 +359,45 @@ impl Partial {
             self.second[cell] += right.second[cell] + delta * delta * (w_left * w_right / total);
             self.counts[cell] = n_left + n_right;
         }
+    }
+}
+
+fn add_to_each<N: Copy + std::ops::AddAssign>(left: &mut [N], right: &[N]) {
+    for (left, right) in left.iter_mut().zip(right) {
+        *left += *right;
+    }
+}
+
+fn add_weighted<T: Sample>(
+    sums: &mut [f64],
+    weights: &mut [f64],
+    counts: &mut [u32],
+    values: &[T],
+    weight: f64,
+) {
+    let cells = sums.iter_mut().zip(weights).zip(counts);
+    for (((sum, weights), count), value) in cells.zip(values) {
+        let value = value.to_f64();
+        let is_valid = !value.is_nan();
+        *sum += if is_valid { value * weight } else { 0.0 };
+        *weights += if is_valid { weight } else { 0.0 };
+        *count += u32::from(is_valid);
+    }
+}
+
+/// A NaN in `extremes` yields to any value.
+fn add_indices<T: Sample>(
+    extremes: &mut [f64],
+    indices: &mut [f64],
+    values: &[T],
+    index: f64,
+    beats: impl Fn(f64, f64) -> bool,
+) {
+    for ((extreme, kept), value) in extremes.iter_mut().zip(indices).zip(values) {
+        let value = value.to_f64();
+        let takes = beats(value, *extreme) | (extreme.is_nan() & !value.is_nan());
+        *extreme = if takes { value } else { *extreme };
+        *kept = if takes { index } else { *kept };
     }
 }
 
@@ -270,22 +447,28 @@ fn add_moments<T: Sample>(
 mod tests {
     use super::*;
 
-    fn of(statistic: Statistic, values: &[f64]) -> Vec<Partial> {
+    /// The values of steps from `first` on; the number of a step is its index.
+    fn of(statistic: Statistic, first: usize, values: &[f64]) -> Vec<Partial> {
         let accumulators = statistic.accumulators().iter();
         let mut partials: Vec<_> = accumulators.map(|&a| Partial::new(a, 1)).collect();
         for partial in &mut partials {
-            values.iter().for_each(|value| partial.add(0, &[*value]));
+            for (step, value) in (first..).zip(values) {
+                partial.add(0, &[*value], step as f64);
+            }
         }
         partials
     }
 
     fn merged(statistic: Statistic, left: &[f64], right: &[f64]) -> f64 {
-        let mut partials = of(statistic, left);
-        for (partial, right) in partials.iter_mut().zip(of(statistic, right)) {
+        const FIRST: usize = 10;
+        let mut partials = of(statistic, FIRST, left);
+        let right_partials = of(statistic, FIRST + left.len(), right);
+        for (partial, right) in partials.iter_mut().zip(right_partials) {
             partial.merge(&right);
         }
         let parts: Vec<&Partial> = partials.iter().collect();
-        statistic.finish(&parts, left.len() + right.len())[0]
+        let run = FIRST..FIRST + left.len() + right.len();
+        statistic.finish(&parts, &std::iter::once(run).collect())[0]
     }
 
     fn check(statistic: Statistic, values: &[f64], expected: f64) {
@@ -345,5 +528,48 @@ mod tests {
         let found = merged(Statistic::StandardDeviation, &values[..300], &values[300..]);
         // The mean of such values is known to 1e-8; sums of squares would lose all.
         assert!((found - 0.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn indices_count_from_the_start_of_the_group_and_take_the_first() {
+        use Statistic::{Count, MaximumIndex, MinimumIndex};
+        let nan = f64::NAN;
+        let values = [nan, 4.0, 1.0, nan, 4.0, 1.0];
+        check(MinimumIndex, &values, 2.0);
+        check(MaximumIndex, &values, 1.0);
+        check(Count, &values, 4.0);
+        for statistic in [MinimumIndex, MaximumIndex, Count] {
+            check(statistic, &[nan, nan], nan);
+        }
+    }
+
+    #[test]
+    fn weights_are_those_of_valid_steps() {
+        use Statistic::{WeightedAverage, WeightedMean};
+        // Steps 10, 11, 12, whose indices are the weights.
+        check(WeightedMean, &[1.0, f64::NAN, 12.0], (10.0 + 144.0) / 22.0);
+        check(WeightedAverage, &[1.0, f64::NAN, 12.0], f64::NAN);
+        check(WeightedAverage, &[1.0, 1.0, 1.0], 1.0);
+        check(WeightedMean, &[f64::NAN], f64::NAN);
+    }
+
+    #[test]
+    fn lines_go_through_the_valid_values() {
+        use Statistic::{Intercept, Slope};
+        let nan = f64::NAN;
+        let values: Vec<f64> = (10..30)
+            .map(|t| {
+                if t % 7 == 3 {
+                    nan
+                } else {
+                    40.0 - 2.5 * f64::from(t)
+                }
+            })
+            .collect();
+        check(Slope, &values, -2.5);
+        check(Intercept, &values, 40.0);
+        check(Slope, &[nan, 7.0], nan);
+        check(Intercept, &[nan, 7.0], 7.0);
+        check(Intercept, &[nan], nan);
     }
 }

@@ -17,6 +17,9 @@ use crate::ops::grouping::Group;
 use crate::ops::statistic::{Sample, Statistic};
 use crate::storage::Source;
 
+/// More cuts of one dimension would only cost memory.
+const CUTS_MAX: usize = 1 << 16;
+
 /// The values of one variable.
 #[derive(Clone, Debug)]
 pub(crate) enum Expr {
@@ -108,6 +111,9 @@ pub(crate) struct TimeReduction {
     /// Which dimension of the child is time.
     pub(crate) axis: usize,
     pub(crate) groups: Vec<Group>,
+    /// A number for each step of the child, if the statistic needs other than its index: its
+    /// weight or t.
+    pub(crate) numbers: Option<Arc<Vec<f64>>>,
     pub(crate) statistic: Statistic,
 }
 
@@ -339,7 +345,10 @@ impl Expr {
                     .source
                     .chunk_shape(source.variable)
                     .map_or(1, |chunk| chunk[dim]);
-                let mut cuts: Vec<usize> = (0..len).step_by(chunk.max(1)).collect();
+                // Of a very long dimension every n-th cut is enough.
+                let chunk = chunk.max(1);
+                let step = chunk.saturating_mul(len / chunk / CUTS_MAX + 1);
+                let mut cuts: Vec<usize> = (0..len).step_by(step).collect();
                 cuts.push(len);
                 cuts
             }
@@ -424,7 +433,10 @@ impl Expr {
 impl TimeReduction {
     /// Whether one pass over the data can compute both.
     pub(crate) fn reads_as(&self, other: &Self) -> bool {
-        self.axis == other.axis && self.groups == other.groups && self.child.is_same(&other.child)
+        self.axis == other.axis
+            && self.groups == other.groups
+            && self.numbers == other.numbers
+            && self.child.is_same(&other.child)
     }
 }
 

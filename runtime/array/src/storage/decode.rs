@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use libdeflater::Decompressor;
@@ -66,6 +67,13 @@ pub(super) struct Extent {
     pub(super) address: u64,
     pub(super) size_bytes: usize,
     pub(super) filter_mask: u32,
+}
+
+impl Extent {
+    /// Its bytes in the file.
+    pub(super) fn bytes(&self) -> Range<u64> {
+        self.address..self.address.saturating_add(self.size_bytes as u64)
+    }
 }
 
 /// What one thread keeps between chunks.

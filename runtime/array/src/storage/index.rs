@@ -2,6 +2,7 @@
 
 use crate::library::StoredChunk;
 
+use super::damage::Damage;
 use super::decode::Extent;
 use super::region::strides;
 
@@ -23,7 +24,7 @@ impl ChunkIndex {
         extents: &[usize],
         base: u64,
         file_bytes: u64,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Damage> {
         let grid: Vec<usize> = extents
             .iter()
             .zip(chunk_shape)
@@ -34,26 +35,29 @@ impl ChunkIndex {
             .try_fold(1_usize, |count, &len| count.checked_mul(len))
             .is_none()
         {
-            return Err("it claims more chunks than there can be".to_owned());
+            let problem = "the array claims more chunks than there can be";
+            return Err(Damage::of_header(0..file_bytes, problem));
         }
         let grid_strides = strides(&grid);
         let mut entries = Vec::with_capacity(chunks.len());
         for chunk in chunks {
+            let address = chunk.address.saturating_add(base);
+            let bytes = address..address.saturating_add(chunk.size_bytes);
             let mut number = 0;
             for (dim, &offset) in chunk.offset.iter().enumerate() {
                 let place = offset as usize / chunk_shape[dim];
                 if place >= grid[dim] {
-                    return Err(format!("a chunk lies at {:?}, outside", chunk.offset));
+                    let problem = format!("a chunk lies at {:?}, outside", chunk.offset);
+                    return Err(Damage::of_header(bytes, problem));
                 }
                 number += place * grid_strides[dim];
             }
-            let address = chunk.address.saturating_add(base);
-            let end = address.checked_add(chunk.size_bytes);
-            if end.is_none_or(|end| end > file_bytes) {
-                return Err(format!(
+            if bytes.end > file_bytes {
+                let problem = format!(
                     "the chunk at {:?} ends beyond the end of the file: it is cut short",
                     chunk.offset
-                ));
+                );
+                return Err(Damage::of_header(bytes, problem));
             }
             let size_bytes = chunk.size_bytes as usize;
             entries.push((

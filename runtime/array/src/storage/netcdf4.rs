@@ -7,29 +7,33 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::StorageError;
-use super::btree::{self, Bytes};
+use super::backend::{Backend, Opened};
+use super::chunks::{self, Bytes, ChunkedArray};
 use super::convert::Output;
+use super::damage::Damage;
 use super::decode::{DecodeError, Pipeline, Scratch};
 use super::index::ChunkIndex;
 use super::region::{Place, cell_count, for_each_index, for_each_run, touched_chunks};
+use super::runs::{Run, RunReader};
 use super::sniff::Candidate;
+use super::stamp::Stamp;
 use super::stored::{Part, Plan, Stored, Target};
 use super::structure::{self, Structure};
-use crate::dataset::{DType, Dataset};
+use crate::dataset::DType;
 use crate::library::{Failure, H5File, Layout};
 
-/// Bytes of a contiguous variable that are read at once.
+/// Bytes that are read at once through the library.
 const READ_BYTES: usize = 4 << 20;
 
 /// A file, with all that is needed to read it from any thread.
 #[derive(Debug)]
 pub(super) struct Netcdf4 {
     path: PathBuf,
+    stamp: Stamp,
     file: File,
     file_bytes: u64,
     user_block_bytes: u64,
@@ -55,10 +59,7 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 impl Netcdf4 {
     /// Reads the structure.
-    pub(super) fn open(
-        path: &Path,
-        candidate: Candidate,
-    ) -> Result<(Self, Dataset, Vec<String>), StorageError> {
+    pub(super) fn open(path: &Path, candidate: Candidate) -> Result<Opened, StorageError> {
         let failed = |failure: Failure| opening_failed(path, candidate.size_bytes, failure);
         let library = H5File::open(path).map_err(failed)?;
         let user_block_bytes = library.user_block_bytes().map_err(failed)?;
@@ -74,6 +75,7 @@ impl Netcdf4 {
             .collect::<Result<_, _>>()?;
         let file = Self {
             path: path.to_owned(),
+            stamp: candidate.stamp,
             file: candidate.file,
             file_bytes: candidate.size_bytes,
             user_block_bytes,
@@ -81,21 +83,27 @@ impl Netcdf4 {
             variables,
             _library: library,
         };
-        Ok((file, dataset, notes))
+        Ok(Opened {
+            backend: Box::new(file),
+            dataset,
+            notes,
+        })
     }
+}
 
-    pub(super) fn chunk_shape(&self, variable: usize) -> Option<Vec<usize>> {
+impl Backend for Netcdf4 {
+    fn chunk_shape(&self, variable: usize) -> Option<Vec<usize>> {
         match &self.variables[variable].array.layout {
             Layout::Chunked { shape, .. } => Some(shape.clone()),
             _ => None,
         }
     }
 
-    pub(super) fn is_f32(&self, variable: usize) -> bool {
+    fn is_f32(&self, variable: usize) -> bool {
         self.variables[variable].conversion.is_f32()
     }
 
-    pub(super) fn stored_bytes(&self, variable: usize, region: &[Range<usize>]) -> u64 {
+    fn stored_bytes(&self, variable: usize, region: &[Range<usize>]) -> u64 {
         let stored = &self.variables[variable];
         let region = stored.clip(region);
         let plain = cell_count(&region) as u64 * stored.dtype.size_bytes() as u64;
@@ -117,7 +125,7 @@ impl Netcdf4 {
         bytes
     }
 
-    pub(super) fn read_text(&self, variable: usize) -> Result<Vec<String>, StorageError> {
+    fn read_text(&self, variable: usize) -> Result<Vec<String>, StorageError> {
         let stored = &self.variables[variable];
         let texts = stored
             .array
@@ -139,8 +147,32 @@ impl Netcdf4 {
             .collect())
     }
 
+    fn read_f64(
+        &self,
+        variable: usize,
+        region: &[Range<usize>],
+        out: &mut [f64],
+    ) -> Result<(), StorageError> {
+        self.read(variable, region, out)
+    }
+
+    fn read_f32(
+        &self,
+        variable: usize,
+        region: &[Range<usize>],
+        out: &mut [f32],
+    ) -> Result<(), StorageError> {
+        self.read(variable, region, out)
+    }
+
+    fn check_unchanged(&self) -> Result<(), StorageError> {
+        self.stamp.check()
+    }
+}
+
+impl Netcdf4 {
     /// Reads a region that lies within the variable's dimensions.
-    pub(super) fn read<T: Output>(
+    fn read<T: Output>(
         &self,
         variable: usize,
         region: &[Range<usize>],
@@ -201,7 +233,7 @@ impl Netcdf4 {
                     kept.chunk = None;
                     kept.scratch
                         .decode(&self.file, extent, pipeline, decoded_bytes)
-                        .map_err(|error| self.decoding_failed(stored, error))?;
+                        .map_err(|error| self.decoding_failed(stored, error, extent.bytes()))?;
                     kept.chunk = Some(key);
                 }
                 let bytes: &[u8] = kept.scratch.plain(decoded_bytes);
@@ -238,32 +270,25 @@ impl Netcdf4 {
             shape: target.shape,
             start: &origin,
         };
+        let visit = |bytes: &[u8], first: usize, length: usize| {
+            stored
+                .conversion
+                .run(bytes, &mut out[first..first + length]);
+        };
+        let failed = |error, bytes| self.decoding_failed(stored, DecodeError::Io(error), bytes);
+        let mut reader = RunReader::new(&self.file, element_bytes, visit, failed);
         let mut result = Ok(());
-        KEPT.with_borrow_mut(|kept| {
-            kept.chunk = None;
-            for_each_run(&extent, from, to, |from, to, length| {
-                let step = READ_BYTES / element_bytes;
-                for done in (0..length).step_by(step) {
-                    if result.is_err() {
-                        return;
-                    }
-                    let count = step.min(length - done);
-                    let bytes = kept.scratch.plain(count * element_bytes);
-                    let position = address + ((from + done) * element_bytes) as u64;
-                    match self.file.read_exact_at(bytes, position) {
-                        Ok(()) => {
-                            stored
-                                .conversion
-                                .run(bytes, &mut out[to + done..to + done + count]);
-                        }
-                        Err(error) => {
-                            result = Err(self.decoding_failed(stored, DecodeError::Io(error)));
-                        }
-                    }
-                }
-            });
+        for_each_run(&extent, from, to, |from, to, length| {
+            if result.is_ok() {
+                result = reader.push(Run {
+                    position: address + (from * element_bytes) as u64,
+                    first: to,
+                    length,
+                });
+            }
         });
-        result
+        result?;
+        reader.finish()
     }
 
     /// Reads through the library, in blocks along the first dimension.
@@ -322,34 +347,41 @@ impl Netcdf4 {
             return Ok(index);
         }
         let base = self.user_block_bytes;
-        let grid = stored
-            .extents
-            .iter()
-            .zip(shape)
-            .map(|(extent, len)| extent.div_ceil(*len));
-        let grid_count = grid.fold(1_usize, usize::saturating_mul);
         let bytes = Bytes {
             file: &self.file,
             base,
             file_bytes: self.file_bytes,
         };
-        let own = btree::chunks(bytes, stored.array.address, shape.len(), grid_count);
-        let chunks = match own {
+        let array = &stored.array;
+        let damaged = |damage: Damage| self.damaged(damage.in_variable(&stored.name));
+        let own = chunks::find(
+            bytes,
+            ChunkedArray {
+                header: array.address,
+                chunk_shape: shape,
+                extents: &array.extents,
+                extents_max: &array.extents_max,
+                element_bytes: stored.dtype.size_bytes(),
+                is_filtered: array.layout.is_filtered(),
+            },
+        );
+        let chunks = match own.map_err(damaged)? {
             Some(chunks) => chunks,
-            None => stored
-                .array
+            None => array
                 .chunks()
                 .map_err(|failure| self.library_failed(failure))?,
         };
         let index = ChunkIndex::new(&chunks, shape, &stored.extents, base, self.file_bytes)
-            .map_err(|problem| StorageError::Damaged {
-                path: self.path.clone(),
-                problem: format!("variable `{}`: {problem}", stored.name),
-            })?;
+            .map_err(damaged)?;
         Ok(stored.index.get_or_init(|| index))
     }
 
-    fn decoding_failed(&self, stored: &Stored, error: DecodeError) -> StorageError {
+    fn decoding_failed(
+        &self,
+        stored: &Stored,
+        error: DecodeError,
+        bytes: Range<u64>,
+    ) -> StorageError {
         let path = self.path.clone();
         let problem = match error {
             DecodeError::Io(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => {
@@ -362,9 +394,13 @@ impl Netcdf4 {
             DecodeError::Io(_) => "the data lies beyond the end of the file: it is cut short",
             DecodeError::Damaged(problem) => problem,
         };
+        self.damaged(Damage::of_variable(&stored.name, bytes, problem))
+    }
+
+    fn damaged(&self, damage: Damage) -> StorageError {
         StorageError::Damaged {
-            path,
-            problem: format!("variable `{}`: {problem}", stored.name),
+            path: self.path.clone(),
+            problem: damage.to_string(),
         }
     }
 
@@ -433,6 +469,14 @@ fn opening_failed(path: &Path, size_bytes: u64, failure: Failure) -> StorageErro
             failure.detail
         );
         return StorageError::Damaged { path, problem };
+    }
+    if failure.detail.contains("bad version number") {
+        let found = format!(
+            "written in a newer file format than this HDF5 library reads ({}: {}), which is not \
+             read: rewrite it with `h5repack` of that newer library and its option `--high=V110`",
+            failure.operation, failure.detail
+        );
+        return StorageError::NotReadable { path, found };
     }
     StorageError::Hdf5 {
         path,

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::StorageError;
+use super::stamp::Stamp;
 
 /// The first bytes of every HDF5 file, at byte 0 or after a user block.
 const HDF5: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
@@ -14,19 +15,7 @@ const HDF5: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
 const USER_BLOCK_MIN: u64 = 512;
 
 /// Files by their first bytes, and what to say about them.
-const KNOWN: [(&[u8], &str); 8] = [
-    (
-        b"CDF\x01",
-        "NetCDF-3 classic, which is not read yet: convert it with `nccopy -k nc4`",
-    ),
-    (
-        b"CDF\x02",
-        "NetCDF-3 (64-bit offset), which is not read yet: convert it with `nccopy -k nc4`",
-    ),
-    (
-        b"CDF\x05",
-        "NetCDF-3 (64-bit data), which is not read yet: convert it with `nccopy -k nc4`",
-    ),
+const KNOWN: [(&[u8], &str); 5] = [
     (
         b"\x0e\x03\x13\x01",
         "HDF4, which is not read: convert it with `h4toh5`",
@@ -43,14 +32,26 @@ const KNOWN: [(&[u8], &str); 8] = [
 /// Files that make a folder a Zarr store.
 const ZARR: [&str; 4] = ["zarr.json", ".zgroup", ".zarray", ".zmetadata"];
 
-/// An HDF5 file, by its signature.
+/// NetCDF-3 files by their first bytes: classic, 64-bit offset, 64-bit data.
+const NETCDF3: [&[u8]; 3] = [b"CDF\x01", b"CDF\x02", b"CDF\x05"];
+
+/// The kinds of files that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Hdf5,
+    Netcdf3,
+}
+
+/// A file that is of a kind that is read, by its signature.
 #[derive(Debug)]
 pub(super) struct Candidate {
+    pub(super) kind: Kind,
+    pub(super) stamp: Stamp,
     pub(super) file: File,
     pub(super) size_bytes: u64,
 }
 
-/// Opens a path if it is an HDF5 file, and says what it is otherwise.
+/// Opens a path if it is a file that is read, and says what it is otherwise.
 pub(super) fn open(path: &Path) -> Result<Candidate, StorageError> {
     let io = |operation| {
         move |source| StorageError::Io {
@@ -63,6 +64,7 @@ pub(super) fn open(path: &Path) -> Result<Candidate, StorageError> {
         path: path.to_owned(),
         found: found.to_owned(),
     };
+    let stamp = Stamp::of(path)?;
     let metadata = std::fs::metadata(path).map_err(io("open"))?;
     if metadata.is_dir() {
         let is_zarr = ZARR.iter().any(|name| path.join(name).exists());
@@ -80,14 +82,25 @@ pub(super) fn open(path: &Path) -> Result<Candidate, StorageError> {
         return Err(not_readable("empty"));
     }
     let file = File::open(path).map_err(io("open"))?;
-    if has_signature(&file, size_bytes).map_err(io("read"))? {
-        return Ok(Candidate { file, size_bytes });
-    }
     let mut start = [0_u8; 8];
     let length = file.read_at(&mut start, 0).map_err(io("read"))?;
-    let known = KNOWN
-        .iter()
-        .find(|(magic, _)| start[..length].starts_with(magic));
+    let start = &start[..length];
+    let kind = if NETCDF3.iter().any(|magic| start.starts_with(magic)) {
+        Some(Kind::Netcdf3)
+    } else if has_signature(&file, size_bytes).map_err(io("read"))? {
+        Some(Kind::Hdf5)
+    } else {
+        None
+    };
+    if let Some(kind) = kind {
+        return Ok(Candidate {
+            kind,
+            stamp,
+            file,
+            size_bytes,
+        });
+    }
+    let known = KNOWN.iter().find(|(magic, _)| start.starts_with(magic));
     Err(not_readable(
         known.map_or("not a NetCDF file", |(_, what)| what),
     ))

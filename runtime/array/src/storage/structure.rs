@@ -55,7 +55,7 @@ pub(super) fn read(file: &H5File) -> Result<Structure, Failure> {
     for name in file.names()? {
         match file.member(&name)? {
             Member::Array(array) => found.push(Found::of(*array)?),
-            Member::Group => notes.push(format!("group `{name}` is ignored")),
+            Member::Group => notes.push(format!("group `{name}` and what it holds are ignored")),
             Member::Other => {}
         }
     }

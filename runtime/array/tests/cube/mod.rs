@@ -103,6 +103,8 @@ pub(crate) struct Sample {
     pub(crate) calendar: &'static str,
     /// The same value everywhere.
     pub(crate) constant: Option<f64>,
+    /// Added to all values.
+    pub(crate) offset: f64,
 }
 
 impl Default for Sample {
@@ -115,6 +117,7 @@ impl Default for Sample {
             dtype: DType::F32,
             calendar: "noleap",
             constant: None,
+            offset: 0.0,
         }
     }
 }
@@ -134,6 +137,7 @@ impl Sample {
         let season = (step as f64 / 365.0 * std::f64::consts::TAU).sin();
         self.constant
             .unwrap_or(280.0 + 10.0 * season + 5.0 * noise + cell as f64 / cells as f64)
+            + self.offset
     }
 }
 
