@@ -25,7 +25,7 @@ const LINES: &[&str] = &[
     "-atan2 -subc,285 F -subc,286 G",
     "-add F -timmean G",
     "-sub -timmean G F",
-    "-sub F -fldmean F | -sub F -enlarge,F -fldmean F",
+    "-sub F -fldmean F | -expr,tas=tas-fldmean(tas) F",
     "-eq -nint F -nint G",
     "-ne -nint F -nint G",
     "-lt F G",
@@ -112,11 +112,7 @@ fn check(line: &str, name: &str, files: &[(&str, &Path)], folder: &Path) {
     let on = |line: &str| {
         let word = |word: &str| {
             let file = files.iter().find(|(letter, _)| *letter == word);
-            match (file, word.rsplit_once(',')) {
-                (Some((_, path)), _) => path.display().to_string(),
-                (None, Some((operator, "F"))) => format!("{operator},{}", files[0].1.display()),
-                _ => word.to_owned(),
-            }
+            file.map_or_else(|| word.to_owned(), |(_, path)| path.display().to_string())
         };
         line.split(' ').map(word).collect::<Vec<_>>().join(" ")
     };
@@ -146,6 +142,7 @@ const SMALL: Sample = Sample {
     dtype: DType::F32,
     calendar: "standard",
     constant: None,
+    offset: 0.0,
 };
 
 #[test]
@@ -460,7 +457,7 @@ fn axes_and_names_are_those_of_cdo() {
         String::from_utf8(output.stdout).unwrap()
     };
     for line in [
-        "-shifttime,1month F",
+        "-shifttime,1month -seldate,2001-01-01,2001-01-28 F",
         "-settaxis,1990-01-16,12:00:00,1month F",
     ] {
         check(line, "tas", &[("F", &f)], folder.path());

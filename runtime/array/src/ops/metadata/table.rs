@@ -106,7 +106,8 @@ fn times() -> Vec<Operator> {
             clock::shift(cube, &context.parameters())
         })
         .arguments("span", 1..=1)
-        .details("Bounds move too. Months and years are those of the calendar.")
+        .details("Bounds move too. Months and years are those of the calendar; the 31st becomes the last \
+             day of a shorter\nmonth (CDO: a day of the next).")
         .example("-shifttime,-6hours in.nc out.nc"),
         row("settaxis", "Set times from a date on", |cube, context| {
             clock::set_axis(cube, &context.parameters())
