@@ -14,6 +14,7 @@ pub(crate) mod each;
 pub(crate) mod expression;
 pub(crate) mod field;
 pub(crate) mod grouping;
+pub(crate) mod metadata;
 pub(crate) mod neighbour;
 pub(crate) mod pair;
 pub(crate) mod select;
@@ -262,6 +263,7 @@ pub fn operators() -> &'static [Operator] {
             each::table(),
             expression::table(),
             neighbour::table(),
+            metadata::table(),
             field::table(),
         ];
         families.into_iter().flatten().collect()

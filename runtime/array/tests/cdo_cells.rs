@@ -6,7 +6,7 @@ mod cube;
 
 use std::path::Path;
 
-use mizar_array::dataset::DType;
+use mizar_array::dataset::{AttrValue, DType};
 use mizar_array::storage::Source;
 use mizar_array::write::{WriteOptions, Writer};
 
@@ -25,7 +25,7 @@ const LINES: &[&str] = &[
     "-atan2 -subc,285 F -subc,286 G",
     "-add F -timmean G",
     "-sub -timmean G F",
-    "-sub F -fldmean F | -sub F -enlarge,F -fldmean F",
+    "-sub F -fldmean F | -expr,tas=tas-fldmean(tas) F",
     "-eq -nint F -nint G",
     "-ne -nint F -nint G",
     "-lt F G",
@@ -112,11 +112,7 @@ fn check(line: &str, name: &str, files: &[(&str, &Path)], folder: &Path) {
     let on = |line: &str| {
         let word = |word: &str| {
             let file = files.iter().find(|(letter, _)| *letter == word);
-            match (file, word.rsplit_once(',')) {
-                (Some((_, path)), _) => path.display().to_string(),
-                (None, Some((operator, "F"))) => format!("{operator},{}", files[0].1.display()),
-                _ => word.to_owned(),
-            }
+            file.map_or_else(|| word.to_owned(), |(_, path)| path.display().to_string())
         };
         line.split(' ').map(word).collect::<Vec<_>>().join(" ")
     };
@@ -404,6 +400,113 @@ fn formulas_keep_grids_types_and_units() {
             DType::F32,
             "{name}"
         );
+    }
+}
+
+#[test]
+fn axes_and_names_are_those_of_cdo() {
+    if !has("cdo", "cdo") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let f = folder.path().join("f.nc");
+    write_sample(&f, &Sample { steps: 40, ..SMALL });
+    let (ours, theirs) = (folder.path().join("mizar.nc"), folder.path().join("cdo.nc"));
+    for line in [
+        "-invertlat F",
+        "-fldmean -sellonlatbox,0,90,0,60 -invertlat F",
+        "-shifttime,1day F",
+        "-shifttime,-6hours F",
+        "-shifttime,2months F",
+        "-setreftime,1990-01-01,00:00:00,hours F",
+        "-setreftime,1990-01-01,00:00:00,days F",
+        "-settunits,hours F",
+        "-settaxis,1990-01-31,12:00:00,1day F",
+        "-settaxis,1990-01-16,12:00:00,1month F",
+        "-settaxis,1990-01-16,12:00:00 F",
+        "-setcalendar,360_day -selmon,2 F",
+        "-setcalendar,365_day F",
+        "-setunit,m F",
+        "-chunit,K,degC F",
+        "-setattribute,tas@long_name=warmth F",
+    ] {
+        check(line, "tas", &[("F", &f)], folder.path());
+        // Of months CDO has its own units.
+        if !line.contains("month") {
+            let name = format!("{line}: time");
+            assert_close(&name, &read(&ours, "time"), &read(&theirs, "time"));
+        }
+        if !line.contains("fld") {
+            assert_close(line, &read(&ours, "lat"), &read(&theirs, "lat"));
+        }
+        for name in ["units", "long_name"] {
+            let of = |path| attribute(path, "tas", name);
+            assert_eq!(of(&ours), of(&theirs), "{line}: {name}");
+        }
+        let calendar = attribute(&ours, "time", "calendar");
+        assert_eq!(calendar, attribute(&theirs, "time", "calendar"), "{line}");
+    }
+    let dates = |path: &Path| {
+        let output = std::process::Command::new("cdo")
+            .args(["-s", "showtimestamp"])
+            .arg(path)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for line in [
+        "-shifttime,1month -seldate,2001-01-01,2001-01-28 F",
+        "-settaxis,1990-01-16,12:00:00,1month F",
+    ] {
+        check(line, "tas", &[("F", &f)], folder.path());
+        assert_eq!(dates(&ours), dates(&theirs), "{line}");
+    }
+    check("-chname,tas,t2m F", "t2m", &[("F", &f)], folder.path());
+    check("-setname,t2m F", "t2m", &[("F", &f)], folder.path());
+}
+
+#[test]
+fn renaming_and_attributes_keep_a_file_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (f, out) = (folder.path().join("f.nc"), folder.path().join("out.nc"));
+    write_sample(&f, &Sample { steps: 2, ..SMALL });
+    let (input, output) = (f.display(), out.display());
+    run(&format!(
+        "-chname,height,h2,lat,y,time_bnds,tb {input} {output}"
+    ))
+    .unwrap();
+    assert_eq!(attribute(&out, "tas", "coordinates").as_deref(), Some("h2"));
+    assert_eq!(attribute(&out, "time", "bounds").as_deref(), Some("tb"));
+    assert_eq!(read(&out, "y").0, [6]);
+    let source = Source::open(&out).unwrap();
+    assert!(source.dataset().dimension_index("y").is_some());
+    let setting = "tas@n=3,4,tas@x=1.5,tas@s:s=7,tas@units=,title=a,b,*@who=me";
+    run(&format!("-setattribute,{setting} {input} {output}")).unwrap();
+    let source = Source::open(&out).unwrap();
+    let attributes = &source.dataset().variable("tas").unwrap().attributes;
+    assert_eq!(attributes.get("n"), Some(&AttrValue::I32(vec![3, 4])));
+    assert_eq!(attributes.get("x"), Some(&AttrValue::F64(vec![1.5])));
+    assert_eq!(attributes.get_text("s"), Some("7"));
+    assert_eq!(attributes.get_text("who"), Some("me"));
+    assert_eq!(attributes.get("units"), None);
+    assert_eq!(source.dataset().attributes.get_text("title"), Some("a,b"));
+    for (line, expected) in [
+        (
+            "-chname,tas,lat",
+            "a name that no variable or dimension has, found `lat`",
+        ),
+        (
+            "-setattribute,tas@_FillValue=1",
+            "an attribute that does not say how data is stored (see setmissval), found `tas@_FillValue=1`",
+        ),
+        (
+            "-shifttime,1parsec",
+            "a span of time such as 1day, -6hours or 3months, found `1parsec`",
+        ),
+        ("-setreftime,1990,0", "a date YYYY-MM-DD, found `1990`"),
+    ] {
+        let error = message(&format!("{line} {input} {output}"));
+        assert!(error.ends_with(&format!("expected {expected}")), "{error}");
     }
 }
 

@@ -238,7 +238,7 @@ impl Builder {
         let is_repeating = |(dim, &len): (usize, &usize)| {
             let of_dim = |lookup: &&Lookup| matches!(lookup, Lookup::Same(of) | Lookup::Table(of, _) if *of == dim);
             match lookups.iter().find(of_dim) {
-                Some(Lookup::Table(_, table)) => !table.is_sorted_by(|a, b| a < b),
+                Some(Lookup::Table(_, table)) => repeats(table),
                 Some(_) => false,
                 None => len > 1,
             }
@@ -310,10 +310,145 @@ impl Builder {
     }
 }
 
+/// Whether an index stands in a table more than once.
+fn repeats(table: &[usize]) -> bool {
+    let mut seen: Vec<usize> = table.to_vec();
+    seen.sort_unstable();
+    seen.windows(2).any(|pair| pair[0] == pair[1])
+}
+
 fn is_small(expr: &Expr) -> bool {
     let cells = expr
         .shape()
         .iter()
         .try_fold(1_usize, |cells, &len| cells.checked_mul(len));
     cells.is_some_and(|cells| cells <= HELD_BYTES_MAX / size_of::<f64>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::expr::Held;
+
+    fn held(shape: &[usize], value: impl Fn(usize) -> f64) -> Expr {
+        let cells = shape.iter().product();
+        Expr::Held(Held {
+            shape: shape.to_vec(),
+            values: Arc::new((0..cells).map(value).collect()),
+        })
+    }
+
+    fn values(expr: &Expr, region: &[Range<usize>]) -> Vec<f64> {
+        let mut out = vec![0.0; region::cells(region)];
+        expr.fill(region, &mut out).unwrap();
+        out
+    }
+
+    fn program(expr: &Expr) -> &Cellwise {
+        match expr {
+            Expr::Operation(operation) => operation.as_cellwise().unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// `-mulc,2 -subc,1 -sub a b` and what follows from doubling a variable 30 times.
+    #[test]
+    fn a_chain_is_one_program_over_its_leaves() {
+        let shape = [3, 700];
+        let (a, b) = (held(&shape, |i| i as f64), held(&shape, |i| 0.5 * i as f64));
+        let mut builder = Builder::new(shape.to_vec());
+        let (left, right) = (builder.whole(&a), builder.whole(&b));
+        let difference = builder.binary(Binary::Subtract, left, right);
+        let mut expr = builder.finish(difference);
+        for (function, number) in [(Binary::Subtract, 1.0), (Binary::Multiply, 2.0)] {
+            let mut builder = Builder::new(shape.to_vec());
+            let value = builder.whole(&expr);
+            let number = builder.constant(number);
+            let result = builder.binary(function, value, number);
+            expr = builder.finish(result);
+        }
+        assert_eq!(program(&expr).operands.len(), 2);
+        assert_eq!(program(&expr).steps.len(), 7);
+        let expected: Vec<f64> = (700..2100).map(|i| 2.0 * (0.5 * i as f64 - 1.0)).collect();
+        assert_eq!(values(&expr, &[1..3, 0..700]), expected);
+        let mut doubled = a;
+        for _ in 0..30 {
+            let mut builder = Builder::new(shape.to_vec());
+            let (left, right) = (builder.whole(&doubled), builder.whole(&doubled));
+            let sum = builder.binary(Binary::Add, left, right);
+            doubled = builder.finish(sum);
+        }
+        assert_eq!(program(&doubled).steps.len(), 31);
+        assert_eq!(values(&doubled, &[0..1, 1..2]), [(1_u64 << 30) as f64]);
+    }
+
+    proptest::proptest! {
+        /// Any lookups give what an index by index look gives, joined or not, picked or not.
+        #[test]
+        fn lookups_find_their_cells(
+            table in proptest::collection::vec(0_usize..4, 1..6),
+            fixed in 0_usize..3,
+            picked in proptest::collection::vec(0_usize..100, 1..5),
+            joins in proptest::bool::ANY,
+        ) {
+            let shape = vec![table.len(), 7];
+            let looked_up = held(&[4, 3, 7], |i| i as f64);
+            let inner = if joins {
+                let mut builder = Builder::new(vec![4, 3, 7]);
+                let value = builder.whole(&looked_up);
+                let one = builder.constant(1.0);
+                let sum = builder.binary(Binary::Add, value, one);
+                builder.finish(sum)
+            } else {
+                held(&[4, 3, 7], |i| i as f64 + 1.0)
+            };
+            let mut builder = Builder::new(shape.clone());
+            let whole = held(&shape, |i| 1000.0 * i as f64);
+            let lookups = vec![
+                Lookup::Table(0, Arc::new(table.clone())),
+                Lookup::At(fixed),
+                Lookup::Same(1),
+            ];
+            let (left, right) = (builder.whole(&whole), builder.operand(&inner, lookups));
+            let sum = builder.binary(Binary::Add, left, right);
+            let expr = builder.finish(sum);
+            // The engine holds what is used again and again.
+            let expr = hold(&expr);
+            let at = |row: usize, column: usize| {
+                1000.0 * (row * 7 + column) as f64
+                    + ((table[row] * 3 + fixed) * 7 + column) as f64
+                    + 1.0
+            };
+            let expected: Vec<f64> = (0..table.len())
+                .flat_map(|row| (2..6).map(move |column| (row, column)))
+                .map(|(row, column)| at(row, column))
+                .collect();
+            proptest::prop_assert_eq!(values(&expr, &[0..table.len(), 2..6]), expected);
+            let rows: Vec<usize> = picked.into_iter().map(|row| row % table.len()).collect();
+            let expected: Vec<f64> = rows.iter().map(|&row| at(row, 3)).collect();
+            let picks = Picks::from_indices(rows.iter().copied());
+            let few = expr.pick(0, &picks);
+            proptest::prop_assert_eq!(values(&few, &[0..rows.len(), 3..4]), expected);
+        }
+    }
+
+    /// The same with every stage computed.
+    fn hold(expr: &Expr) -> Expr {
+        let mut expr = expr.clone();
+        while let Some(stage) = expr
+            .innermost_stages()
+            .first()
+            .map(|stage| (*stage).clone())
+        {
+            let Expr::Hold(child) = &stage else {
+                panic!("{stage:?}");
+            };
+            let shape = child.shape();
+            let region: Vec<Range<usize>> = shape.iter().map(|&len| 0..len).collect();
+            let values = values(child, &region);
+            let held = held(&shape, |cell| values[cell]);
+            expr = expr.replace(&[(stage, held)]);
+        }
+        expr
+    }
 }
