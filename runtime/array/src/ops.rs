@@ -15,6 +15,7 @@ pub(crate) mod field;
 pub(crate) mod grouping;
 pub(crate) mod pair;
 pub(crate) mod select;
+pub(crate) mod series;
 pub(crate) mod statistic;
 pub(crate) mod time;
 
@@ -256,6 +257,7 @@ pub fn operators() -> &'static [Operator] {
         let families = [
             select::table(),
             time::table(),
+            series::table(),
             pair::table(),
             each::table(),
             field::table(),
