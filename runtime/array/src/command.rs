@@ -6,6 +6,7 @@
 
 mod error;
 mod help;
+mod memory;
 mod parse;
 
 use std::path::PathBuf;
@@ -13,6 +14,8 @@ use std::path::PathBuf;
 pub use error::CommandError;
 pub use help::{operator_help, operator_list, overview};
 pub use parse::{apply, parse};
+
+pub use crate::ops::series::percentile::Method as PercentileMethod;
 
 use crate::ops::Operator;
 
@@ -103,6 +106,21 @@ pub struct Options {
     pub cdo: bool,
     /// `--timestat_date`: which moment of a group of steps its time is.
     pub time_stamp: TimeStamp,
+    /// `--percentile`: where between sorted values percentiles lie.
+    pub percentile: PercentileMethod,
+    /// `--memory`: bytes that each rank may keep of series that are read as a whole.
+    pub memory_bytes: Option<u64>,
+}
+
+impl Options {
+    /// What each rank may keep of series: as told, else a fixed amount, or less where Slurm gave
+    /// the job little.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let of_slurm = || memory::of_slurm(|name| std::env::var(name).ok());
+        let default = crate::plan::series::MEMORY_BYTES;
+        self.memory_bytes
+            .unwrap_or_else(|| of_slurm().map_or(default, |bytes| bytes.min(default)))
+    }
 }
 
 /// The type that data variables are stored in.

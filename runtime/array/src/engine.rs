@@ -15,10 +15,12 @@
 mod agree;
 mod estimate;
 mod reduce;
+mod series;
 mod stream;
 mod tree;
 mod units;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mizar_comm::Communicator;
@@ -173,6 +175,14 @@ impl Run<'_> {
                     let together: Vec<Job<'_>> = std::iter::once(first).chain(together).collect();
                     self.reduce_to_files(&together, &mut writers)?;
                 }
+                Expr::Series(series) => {
+                    let (together, later): (Vec<_>, Vec<_>) = jobs.into_iter().partition(
+                        |job| matches!(job.expr, Expr::Series(other) if other.reads_as(series)),
+                    );
+                    jobs = later;
+                    let together: Vec<Job<'_>> = std::iter::once(first).chain(together).collect();
+                    self.series_to_files(&together, &mut writers)?;
+                }
                 expr => {
                     let expr = self.hold_stages(expr, first.name)?;
                     self.stream(&first, &expr, &mut writers)?;
@@ -202,6 +212,10 @@ impl Run<'_> {
             },
         };
         let cube = &output.cube;
+        let options = WriteOptions {
+            chunks: self.chunks(cube),
+            ..options
+        };
         let mut writer = Writer::create(&output.path, &cube.dataset, &options)?;
         for (index, content) in cube.contents.iter().enumerate() {
             match content {
@@ -213,6 +227,23 @@ impl Run<'_> {
             }
         }
         Ok(Some(writer))
+    }
+
+    /// Chunk shapes for results that come by bands of cells: those of whole fields would be
+    /// written again with every band.
+    fn chunks(&self, cube: &Cube) -> BTreeMap<usize, Vec<usize>> {
+        let memory = self.plan.options.memory_bytes();
+        let of = |(index, content): (usize, &Content)| {
+            let Content::Lazy(Expr::Series(series)) = content else {
+                return None;
+            };
+            let bands = series.bands(1, memory, self.comm.size());
+            let element_bytes = cube.dataset.variables[index].dtype.size_bytes();
+            let chunk =
+                crate::write::chunk_of_bands(&series.shape(), series.axis, &bands, element_bytes);
+            Some((index, chunk?))
+        };
+        cube.contents.iter().enumerate().filter_map(of).collect()
     }
 
     /// Checks that inputs stayed as they were: a rank that finds a change stops the others
@@ -254,6 +285,16 @@ impl Run<'_> {
                     let together: Vec<_> = stages.iter().filter_map(of_time).collect();
                     let results = self.reduce_to_memory(&together, name)?;
                     let from = together.into_iter().map(Expr::Time);
+                    from.zip(results.into_iter().map(Expr::Held)).collect()
+                }
+                Some(Expr::Series(first)) => {
+                    let of_series = |stage: &&Expr| match stage {
+                        Expr::Series(other) if other.reads_as(first) => Some(Arc::clone(other)),
+                        _ => None,
+                    };
+                    let together: Vec<_> = stages.iter().filter_map(of_series).collect();
+                    let results = self.series_to_memory(&together, name)?;
+                    let from = together.into_iter().map(Expr::Series);
                     from.zip(results.into_iter().map(Expr::Held)).collect()
                 }
                 Some(stage) => vec![((*stage).clone(), self.hold(stage, name)?)],

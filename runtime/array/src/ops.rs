@@ -18,6 +18,7 @@ pub(crate) mod metadata;
 pub(crate) mod neighbour;
 pub(crate) mod pair;
 pub(crate) mod select;
+pub(crate) mod series;
 pub(crate) mod statistic;
 pub(crate) mod time;
 
@@ -259,6 +260,7 @@ pub fn operators() -> &'static [Operator] {
         let families = [
             select::table(),
             time::table(),
+            series::table(),
             pair::table(),
             each::table(),
             expression::table(),

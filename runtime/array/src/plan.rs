@@ -7,6 +7,7 @@
 pub(crate) mod expr;
 pub(crate) mod picks;
 pub(crate) mod region;
+pub(crate) mod series;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -84,6 +85,7 @@ pub fn compile(command: &Command, history: &str) -> Result<Plan, CubeError> {
                 .warnings
                 .push("the result has no data variables".to_owned());
         }
+        compiler.tell_passes(&output.cube);
         finish_variables(&mut output.cube, command.options.precision);
         finish_globals(&mut output.cube, history);
     }
@@ -186,6 +188,27 @@ impl Compiler<'_> {
                 Ok(joined.unwrap_or(input).into())
             }
         }
+    }
+
+    /// Says where series do not fit in memory, so that files are read several times.
+    fn tell_passes(&mut self, cube: &Cube) {
+        let memory = self.options.memory_bytes();
+        for (variable, content) in cube.dataset.variables.iter().zip(&cube.contents) {
+            let Content::Lazy(expr) = content else {
+                continue;
+            };
+            for series in expr.series() {
+                let (passes, needed) = series.passes(memory);
+                if passes > 1 {
+                    self.warnings.push(format!(
+                        "variable `{}` is read {passes} times: --memory {}M would need one",
+                        variable.name,
+                        needed.div_ceil(1 << 20)
+                    ));
+                }
+            }
+        }
+        self.warnings.dedup();
     }
 
     /// The one cube that an input is.

@@ -83,6 +83,7 @@ fn compare(line: &str, ours: &Path, theirs: &Path) {
         // Those of the first step.
         && !line.contains("count")
         && !line.contains("regres")
+        && !line.contains("consec")
     {
         let own = attribute(ours, "time", "bounds").unwrap_or_else(|| panic!("{line}: no bounds"));
         let context = format!("{line}: {own}");
@@ -250,6 +251,124 @@ fn lines_of_least_squares_agree_with_cdo() {
 }
 
 #[test]
+fn whole_series_agree_with_cdo() {
+    if !has("cdo", "cdo") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = daily(folder.path(), "standard");
+    for statistic in STATISTICS {
+        check(&format!("-run{statistic},5 F"), &file, folder.path());
+    }
+    for line in [
+        "-runmean,4 F",
+        "-runmax,1 F",
+        "-runvar,1200 F",
+        "-runpctl,75,9 F",
+        "-timcumsum F",
+        "-consecsum -gtc,283 F",
+        "-consects -gtc,283 F",
+        "-timmean -runmean,5 F",
+        "-runmax,3 -monmean F",
+        "-selmon,2 -runmean,3 F",
+        "-sub F -timcumsum F",
+    ] {
+        check(line, &file, folder.path());
+    }
+    for grouping in ["mon", "seas", "ymon"] {
+        // Few enough steps that cdo does not count in a histogram.
+        let cdo_line = format!("-{grouping}pctl,90 F -{grouping}min F -{grouping}max F");
+        let limits = match grouping {
+            "seas" => "-selmon,1,4 F".to_owned(),
+            // Two and more values: of a single one cdo makes nothing.
+            "ymon" => "-monmean F".to_owned(),
+            _ => "F".to_owned(),
+        };
+        let cdo_line = cdo_line.replace('F', &limits);
+        let line = format!("-{grouping}pctl,90 {limits}");
+        check_pair(&line, &cdo_line, &file, folder.path());
+    }
+    for (method, theirs) in [
+        ("nrank", "nrank"),
+        ("nist", "nist"),
+        ("rtype8", "rtype8"),
+        ("linear", "numpy"),
+        ("lower", "numpy_lower"),
+        ("higher", "numpy_higher"),
+    ] {
+        let cdo_line = format!("--percentile {theirs} -monpctl,33 F -monmin F -monmax F");
+        check_pair(
+            &format!("--percentile {method} -monpctl,33 F"),
+            &cdo_line,
+            &file,
+            folder.path(),
+        );
+    }
+}
+
+/// cdo drops the time axis and keeps no order of missing values.
+#[test]
+fn steps_are_sorted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, output) = (daily(folder.path(), "noleap"), folder.path().join("out.nc"));
+    run(&format!("-timsort {} {}", file.display(), output.display())).unwrap();
+    let (before, after) = (read(&file, "tas").1, read(&output, "tas").1);
+    for cell in 0..12 {
+        let series = |values: &[f64]| {
+            values
+                .iter()
+                .skip(cell)
+                .step_by(12)
+                .copied()
+                .collect::<Vec<_>>()
+        };
+        let mut expected = series(&before);
+        expected.sort_by(|a, b| a.is_nan().cmp(&b.is_nan()).then(a.total_cmp(b)));
+        let found = series(&after);
+        assert!(
+            expected
+                .iter()
+                .zip(&found)
+                .all(|(a, b)| a == b || a.is_nan() && b.is_nan())
+        );
+    }
+}
+
+#[test]
+fn little_memory_takes_more_passes_and_gives_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, output) = (folder.path().join("in.nc"), folder.path().join("out.nc"));
+    write_sample(
+        &file,
+        &Sample {
+            steps: 300,
+            lats: 20,
+            lons: 30,
+            ..Sample::default()
+        },
+    );
+    for line in ["-runmean,7", "-timsort", "-timpctl,90", "-timmax -runmin,3"] {
+        let result = |memory: &str| {
+            run(&format!(
+                "--memory {memory} {line} {} {}",
+                file.display(),
+                output.display()
+            ))
+            .unwrap();
+            read(&output, "tas")
+                .1
+                .into_iter()
+                .map(f64::to_bits)
+                .collect::<Vec<_>>()
+        };
+        // All at once, a few rows, and single cells.
+        let once = result("1G");
+        assert_eq!(result("1M"), once, "{line}");
+        assert_eq!(result("50K"), once, "{line}");
+    }
+}
+
+#[test]
 fn statistics_named_together_are_those_named_alone() {
     let folder = tempfile::tempdir().unwrap();
     let file = daily(folder.path(), "noleap");
@@ -400,6 +519,14 @@ fn what_does_not_fit_is_refused() {
         (
             "-timselmean,0",
             "operator `timselmean`: expected a number of steps, at least 1, found `0`",
+        ),
+        (
+            "-runmean,1201",
+            "operator `runmean`: windows of 1201 steps need as many, the input has 1200",
+        ),
+        (
+            "-timpctl,101",
+            "operator `timpctl`: expected a percentile from 0 to 100, found `101`",
         ),
         (
             "-timselmean,5,1200",

@@ -26,6 +26,8 @@ Options:
   -P N                                threads (SLURM_CPUS_PER_TASK, else all CPUs)
   -s                                  no progress and no warnings
   -z zip_N                            deflate level of the output, 0 to 9 (1)
+  --memory N[K|M|G]                   what a rank keeps of series that are read whole (256M)
+  --percentile METHOD                 nrank, nist, rtype8, linear, hazen, lower, higher, midpoint
   --operators                         list the operators
   --timestat_date first|middle|last   which step gives a group its time (middle of its bounds)
 

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::{Command, CommandError, Node, Options, Precision, Request, TimeStamp};
+use super::{
+    Command, CommandError, Node, Options, PercentileMethod, Precision, Request, TimeStamp, memory,
+};
+use crate::ops::series::percentile::EXPECTED;
 use crate::ops::{self, Inputs, Operator, Outputs};
 
 /// Understands the words after `mizar cube`.
@@ -144,7 +147,16 @@ fn parse_option<'a>(
             let (found, _) = value("a picture, FILE.png or FILE.svg")?;
             options.plot = Some(PathBuf::from(found));
         }
-        "--percentile" => drop(value("a method")?),
+        "--percentile" => {
+            let (found, expected) = value(EXPECTED)?;
+            let method = PercentileMethod::find(found);
+            options.percentile = method.ok_or_else(|| wrong(name, expected, found))?;
+        }
+        "--memory" => {
+            let (found, expected) = value("an amount of memory such as 512M or 2G")?;
+            let bytes = memory::parse(found).ok_or_else(|| wrong(name, expected, found))?;
+            options.memory_bytes = Some(bytes);
+        }
         "--operators" => return Ok(Some(Request::Operators)),
         "-h" | "--help" => {
             return Ok(Some(match inline.or_else(|| rest.next()) {
@@ -413,7 +425,7 @@ mod tests {
     #[test]
     fn options_are_kept() {
         let Ok(Request::Run(command)) = parse(&words(
-            "-s -z zip_5 -b F64 -P 3 --plan --plot=map.png --cdo --timestat_date last timmin in o",
+            "-s -z zip_5 -b F64 -P 3 --plan --plot=map.png --cdo --timestat_date last --percentile rtype8 --memory 2G timmin in o",
         )) else {
             panic!("does not parse");
         };
@@ -423,6 +435,8 @@ mod tests {
             precision: Some(Precision::Double),
             threads: Some(3),
             time_stamp: TimeStamp::Last,
+            percentile: PercentileMethod::RType8,
+            memory_bytes: Some(2 << 30),
             plan: true,
             plot: Some(PathBuf::from("map.png")),
             cdo: true,

@@ -193,7 +193,7 @@ impl Run<'_> {
     }
 
     /// Brings what rank 0 has to every rank.
-    fn share(&self, values: Vec<f64>) -> Result<Vec<f64>, CubeError> {
+    pub(super) fn share(&self, values: Vec<f64>) -> Result<Vec<f64>, CubeError> {
         if self.comm.size() == 1 {
             return Ok(values);
         }

@@ -9,6 +9,7 @@ mod choices;
 mod table;
 mod trend;
 
+pub(crate) use choices::Choices;
 pub(crate) use table::table;
 
 use std::sync::Arc;
@@ -20,7 +21,6 @@ use crate::cube::{Content, Cube, TimeCoordinate};
 use crate::dataset::{Attributes, Variable};
 use crate::error::CubeError;
 use crate::plan::expr::{Expr, TimeReduction};
-use choices::Choices;
 
 /// Reduces every variable that varies with time.
 fn reduce(

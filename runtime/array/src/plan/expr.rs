@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::picks::{Picks, Piece};
 use super::region::{self, Region};
+use super::series::Series;
 use crate::error::CubeError;
 use crate::ops::cellwise::Cellwise;
 use crate::ops::grouping::Group;
@@ -35,6 +36,8 @@ pub(crate) enum Expr {
     Operation(Arc<dyn Operation>),
     /// Groups of steps, each reduced to one: a stage.
     Time(Arc<TimeReduction>),
+    /// A function of the whole series of each cell: a stage.
+    Series(Arc<Series>),
     /// Another's, to be read once into memory because it is used again and again: a stage.
     Hold(Arc<Expr>),
 }
@@ -160,6 +163,7 @@ impl Expr {
                 shape[reduction.axis] = reduction.groups.len();
                 shape
             }
+            Self::Series(series) => series.shape(),
             Self::Hold(child) => child.shape(),
         }
     }
@@ -192,6 +196,7 @@ impl Expr {
             Self::Concat(concat) => concat.children.iter().collect(),
             Self::Operation(operation) => operation.children(),
             Self::Time(reduction) => vec![&reduction.child],
+            Self::Series(series) => series.children.iter().collect(),
         }
     }
 
@@ -213,12 +218,26 @@ impl Expr {
                 child: children.remove(0),
                 ..TimeReduction::clone(reduction)
             })),
+            Self::Series(series) => Self::Series(Arc::new(Series {
+                children,
+                ..Series::clone(series)
+            })),
         }
+    }
+
+    /// All that need whole series in it.
+    pub(crate) fn series(&self) -> Vec<&Series> {
+        let inside = self.children().into_iter().flat_map(Self::series);
+        let own = match self {
+            Self::Series(series) => Some(&**series),
+            _ => None,
+        };
+        inside.chain(own).collect()
     }
 
     /// Whether the engine must compute it as a whole before blocks can be pulled.
     pub(crate) fn is_stage(&self) -> bool {
-        matches!(self, Self::Time(_) | Self::Hold(_))
+        matches!(self, Self::Time(_) | Self::Series(_) | Self::Hold(_))
     }
 
     /// The stages in it, itself included, that have no stage inside: those to compute next.
@@ -275,6 +294,12 @@ impl Expr {
                 Arc::ptr_eq(left, right)
                     || left.statistic == right.statistic && left.reads_as(right)
             }
+            (Self::Series(left), Self::Series(right)) => {
+                Arc::ptr_eq(left, right)
+                    || Arc::ptr_eq(&left.kernel, &right.kernel)
+                        && left.steps == right.steps
+                        && left.reads_as(right)
+            }
             (Self::Hold(left), Self::Hold(right)) => left.is_same(right),
             _ => false,
         }
@@ -309,6 +334,13 @@ impl Expr {
                 reduction.child = reduction.child.pick(dim, picks);
                 Self::Time(Arc::new(reduction))
             }
+            Self::Series(series) if dim != series.axis => {
+                let mut series = Series::clone(series);
+                for child in &mut series.children {
+                    *child = child.pick(dim, picks);
+                }
+                Self::Series(Arc::new(series))
+            }
             Self::Operation(operation) => match operation.pick(dim, picks) {
                 Some(operation) => Self::Operation(operation),
                 None => self.select(&shape, dim, picks),
@@ -320,7 +352,7 @@ impl Expr {
                     axis: concat.axis,
                 }))
             }
-            Self::Source(_) | Self::Held(_) | Self::Concat(_) | Self::Hold(_) => {
+            Self::Source(_) | Self::Held(_) | Self::Concat(_) | Self::Series(_) | Self::Hold(_) => {
                 self.select(&shape, dim, picks)
             }
         }
@@ -355,14 +387,16 @@ impl Expr {
             Self::Select { child, picks } => picks[dim].cuts(&child.cuts(dim)),
             Self::Concat(concat) => concat.cuts(dim),
             Self::Operation(operation) => operation.cuts(dim),
-            Self::Held(_) | Self::Time(_) | Self::Hold(_) => (0..=self.shape()[dim]).collect(),
+            Self::Held(_) | Self::Time(_) | Self::Series(_) | Self::Hold(_) => {
+                (0..=self.shape()[dim]).collect()
+            }
         }
     }
 
     /// How many cells of a file are pulled for each cell that is asked for.
     pub(crate) fn pulled_per_cell(&self) -> usize {
         match self {
-            Self::Source(_) | Self::Held(_) | Self::Time(_) | Self::Hold(_) => 1,
+            Self::Source(_) | Self::Held(_) | Self::Time(_) | Self::Series(_) | Self::Hold(_) => 1,
             Self::Select { child, .. } => child.pulled_per_cell(),
             Self::Concat(concat) => {
                 let children = concat.children.iter();
@@ -423,7 +457,7 @@ impl Expr {
             Self::Select { child, picks } => fill_selected(child, picks, region, out),
             Self::Concat(concat) => concat.fill(region, out),
             Self::Operation(operation) => convert(out, |values| operation.fill(region, values)),
-            Self::Time(_) | Self::Hold(_) => {
+            Self::Time(_) | Self::Series(_) | Self::Hold(_) => {
                 unreachable!("the engine holds stages before it pulls blocks")
             }
         }
