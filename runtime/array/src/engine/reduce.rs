@@ -14,7 +14,7 @@ use super::tree::{Merge, Place, Tree};
 use super::{Job, Progress, Run, Writers, agree, units};
 use crate::error::CubeError;
 use crate::ops::grouping::Group;
-use crate::ops::statistic::{Accumulator, Partial, Statistic};
+use crate::ops::statistic::{Accumulator, Partial, Statistic, Steps};
 use crate::plan::expr::{Expr, Held, Readable, TimeReduction};
 use crate::plan::region::{self, Region};
 
@@ -23,7 +23,7 @@ use crate::plan::region::{self, Region};
 const BATCH_BYTES_MAX: usize = 48 << 20;
 
 /// Cells that are decoded before they are added up, so that they are still in the cache.
-const PIECE_CELLS_MAX: usize = 1 << 17;
+const PIECE_CELLS_MAX: usize = 1 << 18;
 
 /// Statistics of the same groups of the same data, which one pass over it gives.
 pub(super) struct Joint<'a> {
@@ -436,20 +436,29 @@ fn accumulate_as<T: Readable>(
         region[*axis] = steps.clone();
         values.resize(region::cells(&region), T::default());
         child.fill(&region, &mut values)?;
-        for (index, step) in steps.clone().enumerate() {
-            let Some(group) = step_groups[step].filter(|group| batch.groups.contains(group)) else {
-                continue;
-            };
-            let new = || joint.partials(outer * inner);
-            let partials = segment.0.entry(group).or_insert_with(new);
-            let number = joint.numbers.map_or(step as f64, |numbers| numbers[step]);
-            for row in 0..outer {
-                let start = (row * steps.len() + index) * inner;
-                let values = &values[start..start + inner];
-                for partial in partials.iter_mut() {
-                    partial.add(row * inner, values, number);
+        let mut index = 0;
+        // Neighbours of one group are added together: that is faster.
+        while index < steps.len() {
+            let first = steps.start + index;
+            let group = step_groups[first];
+            let rest = &step_groups[first..steps.end];
+            let count = rest.iter().take_while(|other| **other == group).count();
+            if let Some(group) = group.filter(|group| batch.groups.contains(group)) {
+                let new = || joint.partials(outer * inner);
+                let partials = segment.0.entry(group).or_insert_with(new);
+                let number = |step: usize| match joint.numbers {
+                    Some(numbers) => numbers[first + step],
+                    None => (first + step) as f64,
+                };
+                for row in 0..outer {
+                    let start = (row * steps.len() + index) * inner;
+                    let values = &values[start..start + count * inner];
+                    for partial in partials.iter_mut() {
+                        partial.add(row * inner, Steps::new(values, inner), number);
+                    }
                 }
             }
+            index += count;
         }
     }
     Ok(segment)
