@@ -22,6 +22,7 @@ mod error;
 mod library;
 pub mod ops;
 pub mod plan;
+mod simd;
 pub mod storage;
 pub mod time_axis;
 pub mod write;

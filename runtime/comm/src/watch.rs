@@ -13,17 +13,13 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::{Communicator, Result};
-
-/// How long a look at the connections waits before it looks whether the run is over.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// A host that answers at all answers within this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -51,7 +47,8 @@ pub struct LostRank {
 /// Watches the other ranks until it is dropped.
 #[derive(Debug)]
 pub struct Watch {
-    over: Arc<AtomicBool>,
+    /// Its end tells the thread that the run is over.
+    over: Option<UnixStream>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -73,9 +70,8 @@ impl Watch {
         comm: &dyn Communicator,
         on_lost: impl FnOnce(LostRank) + Send + 'static,
     ) -> Result<Self> {
-        let over = Arc::new(AtomicBool::new(false));
         let mut watch = Self {
-            over: Arc::clone(&over),
+            over: None,
             thread: None,
         };
         if comm.size() == 1 {
@@ -90,6 +86,9 @@ impl Watch {
         };
         comm.broadcast(0, &mut bytes)?;
         let (rank, size) = (comm.rank(), comm.size());
+        let Ok((ours, over)) = UnixStream::pair() else {
+            return Ok(watch);
+        };
         let body: Box<dyn FnOnce() + Send> = match (listener, Invitation::from_bytes(&bytes)) {
             (Some((listener, invitation)), _) => {
                 Box::new(move || watch_all(&listener, &invitation, size, &hosts, &over, on_lost))
@@ -100,6 +99,7 @@ impl Watch {
             _ => return Ok(watch),
         };
         let thread = std::thread::Builder::new().name("watch".to_owned());
+        watch.over = Some(ours);
         watch.thread = thread.spawn(body).ok();
         Ok(watch)
     }
@@ -107,7 +107,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.over.store(true, Ordering::Release);
+        self.over = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -188,19 +188,17 @@ fn watch_all(
     invitation: &Invitation,
     size: usize,
     hosts: &[String],
-    over: &AtomicBool,
+    over: &UnixStream,
     on_lost: impl FnOnce(LostRank),
 ) {
     let mut peers: BTreeMap<usize, TcpStream> = BTreeMap::new();
-    while !over.load(Ordering::Acquire) {
-        let mut waited: Vec<PollFd<'_>> = vec![PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-        let streams = peers.values();
-        waited.extend(streams.map(|peer| PollFd::new(peer.as_fd(), PollFlags::POLLIN)));
-        let timeout = PollTimeout::try_from(LOOK).unwrap_or(PollTimeout::ZERO);
-        if poll(&mut waited, timeout).is_err() {
-            continue;
-        }
-        drop(waited);
+    while !wait(
+        over,
+        peers
+            .values()
+            .map(|peer| peer as &dyn AsFd)
+            .chain([listener as &dyn AsFd]),
+    ) {
         if let Ok((stream, _)) = listener.accept()
             && let Some(rank) = greeted(&stream, &invitation.token, size)
         {
@@ -235,15 +233,15 @@ fn watch_first(
     invitation: &Invitation,
     rank: usize,
     hosts: &[String],
-    over: &AtomicBool,
+    over: &UnixStream,
     on_lost: impl FnOnce(LostRank),
 ) {
     let Some(mut stream) = connect(invitation, rank) else {
         return;
     };
     keep_alive(&stream);
-    let _ = stream.set_read_timeout(Some(LOOK));
-    while !over.load(Ordering::Acquire) {
+    let _ = stream.set_nonblocking(true);
+    while !wait(over, [&stream as &dyn AsFd]) {
         match ended(&mut stream) {
             None => {}
             Some(true) => return,
@@ -257,6 +255,16 @@ fn watch_first(
         }
     }
     let _ = stream.write_all(&[GOODBYE]);
+}
+
+/// Waits until one of them can be read, and tells whether the run is over.
+fn wait<'a>(over: &UnixStream, others: impl IntoIterator<Item = &'a dyn AsFd>) -> bool {
+    let readable = |stream| PollFd::new(stream, PollFlags::POLLIN);
+    let mut waited = vec![readable(over.as_fd())];
+    waited.extend(others.into_iter().map(|other| readable(other.as_fd())));
+    // An interrupted wait tells nothing: the caller looks and waits again.
+    let _ = poll(&mut waited, PollTimeout::NONE);
+    waited[0].revents().is_some_and(|events| !events.is_empty())
 }
 
 fn connect(invitation: &Invitation, rank: usize) -> Option<TcpStream> {
@@ -289,17 +297,14 @@ fn greeted(mut stream: &TcpStream, token: &[u8; TOKEN_BYTES], size: usize) -> Op
     Some(rank)
 }
 
-/// Whether a connection ended, and if so, whether with a goodbye. Waits as long as the stream
-/// is set to.
+/// Whether a connection ended, and if so, whether with a goodbye.
 fn ended(stream: &mut TcpStream) -> Option<bool> {
     let mut byte = [0];
     match stream.read(&mut byte) {
         Ok(0) => Some(false),
         Ok(_) => Some(byte[0] == GOODBYE),
         Err(error) => match error.kind() {
-            std::io::ErrorKind::WouldBlock
-            | std::io::ErrorKind::TimedOut
-            | std::io::ErrorKind::Interrupted => None,
+            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted => None,
             _ => Some(false),
         },
     }
@@ -359,22 +364,34 @@ mod tests {
         assert_eq!(losses, [None, None, None]);
     }
 
+    /// A job of a second must not take two: ending once waited for the next look.
+    #[test]
+    fn the_end_is_not_waited_for() {
+        let waited = run_threads(2, |comm| {
+            let watch = Watch::start(comm, |_| {}).unwrap();
+            std::thread::sleep(Duration::from_millis(10));
+            comm.barrier().unwrap();
+            let start = std::time::Instant::now();
+            drop(watch);
+            start.elapsed()
+        });
+        let longest = waited.into_iter().max().unwrap();
+        assert!(longest < Duration::from_millis(150), "{longest:?}");
+    }
+
     #[test]
     fn a_stranger_and_a_rank_that_vanishes_are_told_apart() {
         let (listener, invitation) = listen().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], invitation.port));
         let invited = Invitation::from_bytes(&invitation.to_bytes()).unwrap();
         let (tell, told) = mpsc::channel();
-        let over = Arc::new(AtomicBool::new(false));
+        let (_running, over) = UnixStream::pair().unwrap();
         let hosts: Vec<String> = ["a", "b", "c"].map(str::to_owned).to_vec();
-        let thread = {
-            let over = Arc::clone(&over);
-            std::thread::spawn(move || {
-                watch_all(&listener, &invitation, 3, &hosts, &over, move |lost| {
-                    tell.send(lost).unwrap();
-                });
-            })
-        };
+        let thread = std::thread::spawn(move || {
+            watch_all(&listener, &invitation, 3, &hosts, &over, move |lost| {
+                tell.send(lost).unwrap();
+            });
+        });
         let mut stranger = TcpStream::connect(address).unwrap();
         stranger.write_all(&[0; TOKEN_BYTES + 4]).unwrap();
         drop(stranger);

@@ -3,6 +3,9 @@
 //! Memory of a rank: the partial results of one batch ([`BATCH_BYTES_MAX`]) a few times over,
 //! and one unit a thread.
 
+mod interleaved;
+mod rows;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,11 +13,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
+use self::rows::Rows;
 use super::tree::{Merge, Place, Tree};
 use super::{Job, Progress, Run, Writers, agree, units};
 use crate::error::CubeError;
 use crate::ops::grouping::Group;
-use crate::ops::statistic::{Accumulator, Partial, Statistic};
+use crate::ops::statistic::{Accumulator, Partial, Statistic, Steps};
 use crate::plan::expr::{Expr, Held, Readable, TimeReduction};
 use crate::plan::region::{self, Region};
 
@@ -23,7 +27,7 @@ use crate::plan::region::{self, Region};
 const BATCH_BYTES_MAX: usize = 48 << 20;
 
 /// Cells that are decoded before they are added up, so that they are still in the cache.
-const PIECE_CELLS_MAX: usize = 1 << 17;
+const PIECE_CELLS_MAX: usize = 1 << 18;
 
 /// Statistics of the same groups of the same data, which one pass over it gives.
 pub(super) struct Joint<'a> {
@@ -101,7 +105,8 @@ struct Unit {
     column: usize,
     /// Its place among the column's units.
     leaf: usize,
-    steps: Range<usize>,
+    /// In the order of time.
+    steps: Vec<Range<usize>>,
 }
 
 /// Groups and columns that are computed together.
@@ -136,6 +141,9 @@ impl Run<'_> {
         let child = self.hold_stages(&first.child, job.name)?;
         let statistics = reductions.iter().map(|reduction| reduction.statistic);
         let joint = Joint::new(&child, first, statistics.collect());
+        let mut shape = child.shape();
+        shape[joint.axis] = joint.groups.len();
+        let mut rows: Vec<Rows> = jobs.iter().map(|_| Rows::default()).collect();
         self.reduce(&joint, job.name, &mut |index, groups, column, values| {
             let job = &jobs[index];
             let Some(writer) = writers.get_mut(job.writer) else {
@@ -144,8 +152,11 @@ impl Run<'_> {
             let values = in_file_order(joint.axis, groups.len(), column, values);
             let mut region = column.clone();
             region[joint.axis] = groups.clone();
-            let write = || writer.write_f64(job.variable, &region, &values);
-            Ok(self.pool.install(write)?)
+            let mut write = |region: &Region, values: &[f64]| {
+                let write = || writer.write_f64(job.variable, region, values);
+                Ok(self.pool.install(write)?)
+            };
+            rows[index].put(&shape, joint.axis, region, values, &mut write)
         })
     }
 
@@ -162,7 +173,6 @@ impl Run<'_> {
         let joint = Joint::new(&first.child, first, statistics.collect());
         let mut shape = first.child.shape();
         shape[first.axis] = first.groups.len();
-        let strides = region::strides(&shape);
         let cells = shape.iter().product();
         let mut results = vec![vec![f64::NAN; cells]; reductions.len()];
         self.reduce(&joint, name, &mut |index, groups, column, values| {
@@ -170,18 +180,8 @@ impl Run<'_> {
             let values = in_file_order(joint.axis, groups.len(), column, values);
             let mut region = column.clone();
             region[joint.axis] = groups.clone();
-            let origin: Vec<usize> = region.iter().map(|range| range.start).collect();
-            let start = region::place(&origin, &strides);
-            let lens = region::lens(&region);
-            let row = lens.last().copied().unwrap_or(1);
-            let mut rows = values.chunks(row.max(1));
-            region::for_each_index(&lens[..lens.len() - 1], |index| {
-                let to = start + region::place(index, &strides);
-                if let Some(values) = rows.next() {
-                    result[to..to + row].copy_from_slice(values);
-                }
-                Ok(())
-            })
+            rows::place(&region, &values, &shape, result);
+            Ok(())
         })?;
         let held = results.into_iter().map(|values| {
             Ok(Held {
@@ -221,7 +221,12 @@ impl Run<'_> {
             let weights: Vec<u64> = batch
                 .units
                 .iter()
-                .map(|unit| joint.child.stored_bytes(&batch.region(unit, joint.axis)))
+                .map(|unit| {
+                    let regions = batch.regions(unit, joint.axis);
+                    regions
+                        .map(|region| joint.child.stored_bytes(&region))
+                        .sum()
+                })
                 .collect();
             let dealt = units::deal(&weights, self.comm.size());
             let own = dealt[self.comm.rank()].clone();
@@ -314,10 +319,12 @@ impl Run<'_> {
 }
 
 impl Batch {
-    fn region(&self, unit: &Unit, axis: usize) -> Region {
-        let mut region = self.columns[unit.column].clone();
-        region[axis] = unit.steps.clone();
-        region
+    fn regions(&self, unit: &Unit, axis: usize) -> impl Iterator<Item = Region> {
+        unit.steps.iter().map(move |steps| {
+            let mut region = self.columns[unit.column].clone();
+            region[axis] = steps.clone();
+            region
+        })
     }
 }
 
@@ -366,6 +373,9 @@ fn batches(joint: &Joint<'_>, cutting: &units::Cutting) -> Vec<Batch> {
         .unwrap_or(0);
     let bytes_per_group = (widest * joint.bytes_per_cell()).max(1);
     let group_count = joint.groups.len();
+    if let Some(batches) = interleaved::batches(joint, cutting, bytes_per_group) {
+        return batches;
+    }
     // Groups that take turns, as months of the year do, need all steps each.
     let is_contiguous = joint.groups.iter().all(|runs| runs.len() == 1);
     let groups_at_once = match is_contiguous {
@@ -391,7 +401,7 @@ fn batches(joint: &Joint<'_>, cutting: &units::Cutting) -> Vec<Batch> {
                 let unit = move |(leaf, steps): (usize, &Range<usize>)| Unit {
                     column,
                     leaf,
-                    steps: steps.clone(),
+                    steps: vec![steps.clone()],
                 };
                 steps.iter().enumerate().map(unit)
             };
@@ -427,29 +437,39 @@ fn accumulate_as<T: Readable>(
     unit: &Unit,
 ) -> Result<Segment, CubeError> {
     let Joint { child, axis, .. } = joint;
-    let mut region = batch.region(unit, *axis);
+    let mut region = batch.columns[unit.column].clone();
     let outer: usize = region[..*axis].iter().map(Range::len).product();
     let inner: usize = region[*axis + 1..].iter().map(Range::len).product();
     let mut segment = Segment::default();
     let mut values: Vec<T> = Vec::new();
-    for steps in pieces(child, *axis, &unit.steps, outer * inner) {
+    let runs = unit.steps.iter();
+    for steps in runs.flat_map(|run| pieces(child, *axis, run, outer * inner)) {
         region[*axis] = steps.clone();
         values.resize(region::cells(&region), T::default());
         child.fill(&region, &mut values)?;
-        for (index, step) in steps.clone().enumerate() {
-            let Some(group) = step_groups[step].filter(|group| batch.groups.contains(group)) else {
-                continue;
-            };
-            let new = || joint.partials(outer * inner);
-            let partials = segment.0.entry(group).or_insert_with(new);
-            let number = joint.numbers.map_or(step as f64, |numbers| numbers[step]);
-            for row in 0..outer {
-                let start = (row * steps.len() + index) * inner;
-                let values = &values[start..start + inner];
-                for partial in partials.iter_mut() {
-                    partial.add(row * inner, values, number);
+        let mut index = 0;
+        // Neighbours of one group are added together: that is faster.
+        while index < steps.len() {
+            let first = steps.start + index;
+            let group = step_groups[first];
+            let rest = &step_groups[first..steps.end];
+            let count = rest.iter().take_while(|other| **other == group).count();
+            if let Some(group) = group.filter(|group| batch.groups.contains(group)) {
+                let new = || joint.partials(outer * inner);
+                let partials = segment.0.entry(group).or_insert_with(new);
+                let number = |step: usize| match joint.numbers {
+                    Some(numbers) => numbers[first + step],
+                    None => (first + step) as f64,
+                };
+                for row in 0..outer {
+                    let start = (row * steps.len() + index) * inner;
+                    let values = &values[start..start + count * inner];
+                    for partial in partials.iter_mut() {
+                        partial.add(row * inner, Steps::new(values, inner), number);
+                    }
                 }
             }
+            index += count;
         }
     }
     Ok(segment)

@@ -4,33 +4,59 @@
 //! Values are added in time order and parts are merged in a fixed order by the engine, so the
 //! bits do not depend on who added what. A missing value is NaN and changes nothing.
 
+mod steps;
+
 use std::ops::Range;
 
-use super::grouping::Group;
+pub(crate) use steps::Steps;
 
-/// A number as it comes from storage.
-pub(crate) trait Sample: Copy + Default + Send + Sync {
+use super::grouping::Group;
+use crate::simd;
+
+/// A number as it comes from storage; NaN is missing.
+pub(crate) trait Sample: Copy + Default + PartialOrd + Send + Sync {
+    const MISSING: Self;
     fn to_f64(self) -> f64;
     fn from_f64(value: f64) -> Self;
+    fn is_missing(self) -> bool;
+    /// The value, or 0 if it is missing.
+    #[inline(always)]
+    fn or_zero(self) -> Self {
+        if self.is_missing() {
+            Self::default()
+        } else {
+            self
+        }
+    }
 }
 
 impl Sample for f32 {
-    #[inline]
+    const MISSING: Self = Self::NAN;
+    #[inline(always)]
+    fn is_missing(self) -> bool {
+        self.is_nan()
+    }
+    #[inline(always)]
     fn to_f64(self) -> f64 {
         self.into()
     }
-    #[inline]
+    #[inline(always)]
     fn from_f64(value: f64) -> Self {
         value as f32
     }
 }
 
 impl Sample for f64 {
-    #[inline]
+    const MISSING: Self = Self::NAN;
+    #[inline(always)]
+    fn is_missing(self) -> bool {
+        self.is_nan()
+    }
+    #[inline(always)]
     fn to_f64(self) -> f64 {
         self
     }
-    #[inline]
+    #[inline(always)]
     fn from_f64(value: f64) -> Self {
         value
     }
@@ -240,19 +266,46 @@ impl Partial {
         }
     }
 
-    /// Adds one step's values to the cells from `offset` on. `number` is the step's own: its
-    /// weight or t, else its index.
-    pub(crate) fn add<T: Sample>(&mut self, offset: usize, values: &[T], number: f64) {
+    /// Adds steps, in the order of time, to the cells from `offset` on. `number` gives each
+    /// step's own: its weight or t, else its index.
+    pub(crate) fn add<T: Sample>(
+        &mut self,
+        offset: usize,
+        steps: Steps<'_, T>,
+        number: impl Fn(usize) -> f64,
+    ) {
+        let cells = offset..offset + steps.cells();
+        let first = &mut self.first[cells.clone()];
+        match self.accumulator {
+            Accumulator::Sum => simd::run(steps::Sums {
+                steps,
+                sums: first,
+                counts: &mut self.counts[cells],
+            }),
+            Accumulator::Minimum | Accumulator::Maximum => simd::run(steps::Extremes {
+                steps,
+                extremes: first,
+                is_maximum: self.accumulator == Accumulator::Maximum,
+            }),
+            Accumulator::Moments => simd::run(steps::Moments {
+                steps,
+                means: first,
+                squares: &mut self.second[cells.clone()],
+                counts: &mut self.counts[cells],
+            }),
+            _ => {
+                for (step, values) in steps.each().enumerate() {
+                    self.add_numbered(offset, values, number(step));
+                }
+            }
+        }
+    }
+
+    /// Adds one step to accumulators that need its number.
+    fn add_numbered<T: Sample>(&mut self, offset: usize, values: &[T], number: f64) {
         let cells = offset..offset + values.len();
         let first = &mut self.first[cells.clone()];
         match self.accumulator {
-            Accumulator::Sum => add_sums(first, &mut self.counts[cells], values),
-            Accumulator::Minimum => add_extremes(first, values, |new, old| new < old),
-            Accumulator::Maximum => add_extremes(first, values, |new, old| new > old),
-            Accumulator::Moments => {
-                let second = &mut self.second[cells.clone()];
-                add_moments(first, second, &mut self.counts[cells], values);
-            }
             Accumulator::WeightedSum => {
                 let second = &mut self.second[cells.clone()];
                 let counts = &mut self.counts[cells];
@@ -266,7 +319,7 @@ impl Partial {
                 let second = &mut self.second[cells];
                 add_indices(first, second, values, number, |new, old| new > old);
             }
-            Accumulator::Line => self.add_to_line(offset, values, number),
+            _ => self.add_to_line(offset, values, number),
         }
     }
 
@@ -303,11 +356,9 @@ impl Partial {
                 add_to_each(&mut self.second, &right.second);
                 add_to_each(&mut self.counts, &right.counts);
             }
-            Accumulator::Minimum => {
-                add_extremes(&mut self.first, &right.first, |new, old| new < old);
-            }
-            Accumulator::Maximum => {
-                add_extremes(&mut self.first, &right.first, |new, old| new > old);
+            Accumulator::Minimum | Accumulator::Maximum => {
+                let steps = Steps::new(&right.first, right.first.len());
+                self.add(0, steps, |_| 0.0);
             }
             Accumulator::MinimumIndex => self.merge_indices(right, |new, old| new < old),
             Accumulator::MaximumIndex => self.merge_indices(right, |new, old| new > old),
@@ -401,48 +452,6 @@ fn add_indices<T: Sample>(
     }
 }
 
-/// Without branches, so that the compiler uses vector instructions.
-fn add_sums<T: Sample>(sums: &mut [f64], counts: &mut [u32], values: &[T]) {
-    for ((sum, count), value) in sums.iter_mut().zip(counts).zip(values) {
-        let value = value.to_f64();
-        let is_valid = !value.is_nan();
-        *sum += if is_valid { value } else { 0.0 };
-        *count += u32::from(is_valid);
-    }
-}
-
-/// A NaN in `extremes` yields to anything; a NaN in `values` is taken only there.
-fn add_extremes<T: Sample>(extremes: &mut [f64], values: &[T], beats: impl Fn(f64, f64) -> bool) {
-    for (extreme, value) in extremes.iter_mut().zip(values) {
-        let value = value.to_f64();
-        let takes = beats(value, *extreme) | extreme.is_nan();
-        *extreme = if takes { value } else { *extreme };
-    }
-}
-
-/// Source: Welford (1962).
-fn add_moments<T: Sample>(
-    means: &mut [f64],
-    squares: &mut [f64],
-    counts: &mut [u32],
-    values: &[T],
-) {
-    let cells = means.iter_mut().zip(squares).zip(counts);
-    for (((mean, square), count), value) in cells.zip(values) {
-        let value = value.to_f64();
-        let is_valid = !value.is_nan();
-        *count += u32::from(is_valid);
-        let delta = if is_valid { value - *mean } else { 0.0 };
-        // At least 1: a cell without values divides 0 by it.
-        *mean += delta / f64::from((*count).max(1));
-        *square += if is_valid {
-            delta * (value - *mean)
-        } else {
-            0.0
-        };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -452,9 +461,8 @@ mod tests {
         let accumulators = statistic.accumulators().iter();
         let mut partials: Vec<_> = accumulators.map(|&a| Partial::new(a, 1)).collect();
         for partial in &mut partials {
-            for (step, value) in (first..).zip(values) {
-                partial.add(0, &[*value], step as f64);
-            }
+            let number = |step: usize| (first + step) as f64;
+            partial.add(0, Steps::new(values, 1), number);
         }
         partials
     }
@@ -519,6 +527,41 @@ mod tests {
             check(of_n1, &[7.0], nan);
             check(of_n, &[nan], nan);
             check(of_n1, &[nan], nan);
+        }
+    }
+
+    #[test]
+    fn many_steps_of_many_cells_are_as_one_by_one() {
+        // More than a tile of cells, and steps that are no multiple of any number in the loops.
+        const CELLS: usize = 1301;
+        const STEPS: usize = 19;
+        let value = |cell: usize, step: usize| match (cell * 7 + step * 13) % 11 {
+            0 => f32::NAN,
+            _ if cell == 5 => f32::NAN,
+            other => other as f32 * 0.37 - step as f32,
+        };
+        let cells = (0..STEPS).flat_map(|step| (0..CELLS).map(move |cell| value(cell, step)));
+        let values: Vec<f32> = cells.collect();
+        use Accumulator::{Line, Maximum, Minimum, Moments, Sum};
+        for accumulator in [Sum, Minimum, Maximum, Moments, Line] {
+            let mut together = Partial::new(accumulator, CELLS);
+            together.add(0, Steps::new(&values, CELLS), |step| step as f64);
+            let mut alone = Partial::new(accumulator, CELLS);
+            for (step, values) in values.chunks(CELLS).enumerate() {
+                for (cell, value) in values.iter().enumerate() {
+                    let value = Steps::new(std::slice::from_ref(value), 1);
+                    alone.add(cell, value, |_| step as f64);
+                }
+            }
+            assert_eq!(together.counts, alone.counts, "{accumulator:?}");
+            for (cell, pair) in together.first.iter().zip(&alone.first).enumerate() {
+                let close = (pair.0 - pair.1).abs() < 1e-12 * pair.1.abs().max(1.0);
+                let is_same = close || pair.0.is_nan() && pair.1.is_nan();
+                assert!(is_same, "{accumulator:?} of cell {cell}: {pair:?}");
+            }
+            for pair in together.second.iter().zip(&alone.second) {
+                assert!((pair.0 - pair.1).abs() < 1e-9, "{accumulator:?}: {pair:?}");
+            }
         }
     }
 
