@@ -66,6 +66,9 @@ fn fields_circles_and_meridians_agree_with_cdo() {
         check("fldmean,weights=FALSE", file, variable, folder.path());
         check("fldcount", file, variable, folder.path());
         check("fldint", file, variable, folder.path());
+        for prefix in ["fld", "zon", "mer"] {
+            check(&format!("{prefix}pctl,30"), file, variable, folder.path());
+        }
     }
 }
 

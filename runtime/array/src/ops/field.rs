@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::CubeError;
+use crate::ops::series::percentile::Method;
 use crate::plan::expr::{Expr, Operation, Readable};
 use crate::plan::picks::Picks;
 use crate::plan::region::{self, Region};
@@ -33,7 +34,7 @@ pub(crate) struct FieldReduction {
 }
 
 /// What is computed of the cells of a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum FieldStatistic {
     Minimum,
     Maximum,
@@ -54,6 +55,8 @@ pub(crate) enum FieldStatistic {
     Skewness,
     /// In excess of that of a normal distribution.
     Kurtosis,
+    /// The value below which a share of the valid cells lie, from 0 to 1.
+    Percentile(Method, f64),
 }
 
 impl FieldStatistic {
@@ -81,7 +84,8 @@ impl FieldStatistic {
             Self::Mean | Self::Average => "mean",
             Self::Variance | Self::Variance1 => "variance",
             Self::StandardDeviation | Self::StandardDeviation1 => "standard_deviation",
-            Self::Count | Self::Skewness | Self::Kurtosis => return None,
+            Self::Percentile(_, 0.5) => "median",
+            Self::Count | Self::Skewness | Self::Kurtosis | Self::Percentile(..) => return None,
         })
     }
 }
@@ -145,6 +149,7 @@ impl Operation for FieldReduction {
                 self.fold::<fold::Moments>(region, out)
             }
             S::Skewness | S::Kurtosis => self.fold::<fold::HighMoments>(region, out),
+            S::Percentile(..) => self.fold::<fold::Values>(region, out),
         }
     }
 }

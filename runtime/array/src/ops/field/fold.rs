@@ -11,7 +11,7 @@ use crate::plan::expr::Readable;
 const LANES: usize = 8;
 
 /// What is kept of the cells that give one of the result.
-pub(super) trait Fold: Copy + Default {
+pub(super) trait Fold: Clone + Default {
     /// Adds one cell.
     fn add(&mut self, value: f64, weight: f64);
 
@@ -238,6 +238,25 @@ impl Fold for HighMoments {
             // and Gill, 1998).
             FieldStatistic::Skewness => (third / count) / (second / (count - 1.0)).powf(1.5),
             _ => count * fourth / (second * second) - 3.0,
+        }
+    }
+}
+
+/// All valid values: what is needed to sort them.
+#[derive(Clone, Default)]
+pub(super) struct Values(Vec<f64>);
+
+impl Fold for Values {
+    fn add(&mut self, value: f64, _: f64) {
+        if !value.is_nan() {
+            self.0.push(value);
+        }
+    }
+
+    fn finish(mut self, statistic: FieldStatistic) -> f64 {
+        match statistic {
+            FieldStatistic::Percentile(method, share) => method.of(&mut self.0, share),
+            _ => f64::NAN,
         }
     }
 }

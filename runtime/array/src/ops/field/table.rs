@@ -2,6 +2,7 @@
 
 use super::FieldStatistic as S;
 use super::grid::{FieldAxes, Request, reduce};
+use crate::ops::series::percentile::Method;
 use crate::ops::{Operator, Parameters};
 
 /// What operators of each family begin with, what they reduce, and how their help calls that.
@@ -51,6 +52,7 @@ pub(crate) fn table() -> Vec<Operator> {
             }
             rows.push(row(prefix, axes, of, suffix, statistic, summary));
         }
+        rows.extend(percentiles(prefix, axes, of));
     }
     rows
 }
@@ -81,6 +83,49 @@ fn row(
         true => operator.arguments("[weights=false]", 0..=1),
         false => operator,
     }
+}
+
+/// The median and the percentiles; every cell has the same weight.
+fn percentiles(prefix: &str, axes: FieldAxes, of: &str) -> [Operator; 2] {
+    const MISSING: &str = "Missing values are skipped: a result is missing only where no valid \
+                           value remains. Every cell has\nthe same weight.";
+    let request = move |method, share| Request {
+        axes,
+        statistic: S::Percentile(method, share),
+        weighted: false,
+    };
+    let median = Operator::new(
+        format!("{prefix}median"),
+        format!("Median of {of}"),
+        move |mut inputs, context| {
+            let request = request(Method::Linear, 0.5);
+            Ok(reduce(inputs.remove(0), context, request)?.into())
+        },
+    )
+    .details(format!(
+        "{MISSING} Between two middle values the median is their mean. (CDO: missing where any \
+         value\nis.)"
+    ));
+    let percentile = Operator::new(
+        format!("{prefix}pctl"),
+        format!("Percentile of {of}"),
+        move |mut inputs, context| {
+            let parameters = context.parameters();
+            let expected = "a percentile from 0 to 100";
+            let share = parameters.number(0, expected)? / 100.0;
+            if !(0.0..=1.0).contains(&share) {
+                return Err(parameters.wrong(0, expected));
+            }
+            let request = request(context.options.percentile, share);
+            Ok(reduce(inputs.remove(0), context, request)?.into())
+        },
+    )
+    .arguments("p", 1..=1)
+    .example(format!("-{prefix}pctl,90 in.nc out.nc"))
+    .details(format!(
+        "{MISSING} --percentile chooses the method between sorted values."
+    ));
+    [median, percentile]
 }
 
 fn weights_wanted(parameters: &Parameters<'_>) -> Result<bool, crate::CubeError> {
