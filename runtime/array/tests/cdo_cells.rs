@@ -142,7 +142,6 @@ const SMALL: Sample = Sample {
     dtype: DType::F32,
     calendar: "standard",
     constant: None,
-    offset: 0.0,
 };
 
 #[test]
