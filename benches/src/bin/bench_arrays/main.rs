@@ -54,6 +54,9 @@ struct Arguments {
     quick: bool,
 }
 
+/// What of a cost.
+type Field = fn(&Cost) -> f64;
+
 /// The runs of one case, one cost a round.
 #[derive(Default)]
 struct Runs {
@@ -225,7 +228,7 @@ fn add_figures(report: &mut Report, name: &str, case: &Case, runs: &Runs, data: 
         if costs.is_empty() {
             continue;
         }
-        let figures: [(_, fn(&Cost) -> f64, _); 3] = [
+        let figures: [(_, Field, _); 3] = [
             ("processor", cpu, "s"),
             ("wall", wall, "s"),
             ("peak memory", memory, "MB"),

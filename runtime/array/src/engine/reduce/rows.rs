@@ -11,6 +11,9 @@ use crate::plan::region::{self, Region};
 /// A result above this size is written column by column all the same.
 const WHOLE_BYTES_MAX: usize = 96 << 20;
 
+/// Writes a region.
+type Write<'a> = dyn FnMut(&Region, &[f64]) -> Result<(), CubeError> + 'a;
+
 /// Some steps of a variable, of which columns come one after the other.
 #[derive(Default)]
 pub(super) struct Rows {
@@ -28,7 +31,7 @@ impl Rows {
         axis: usize,
         region: Region,
         values: Vec<f64>,
-        write: &mut dyn FnMut(&Region, &[f64]) -> Result<(), CubeError>,
+        write: &mut Write<'_>,
     ) -> Result<(), CubeError> {
         let mut whole: Region = shape.iter().map(|&len| 0..len).collect();
         whole[axis] = region[axis].clone();

@@ -69,7 +69,7 @@ impl<'a, T: Sample> Tile<'a, T> {
 
     /// Its part of an array of all cells.
     #[inline(always)]
-    fn of<'b, V>(self, all: &'b mut [V]) -> &'b mut [V] {
+    fn of<V>(self, all: &mut [V]) -> &mut [V] {
         &mut all[self.start..self.end]
     }
 }
