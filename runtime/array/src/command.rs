@@ -92,6 +92,8 @@ impl Node {
 pub struct Options {
     /// `-s`: no progress and no warnings.
     pub silent: bool,
+    /// `-O`: operators that append to an existing output replace it, as all others do.
+    pub overwrite: bool,
     /// `-z zip_N`: 0 stores data as it is; without the option the writer decides.
     pub deflate_level: Option<u8>,
     /// `-b`: the type of data variables.

@@ -88,6 +88,12 @@ pub enum CubeError {
         /// What is wrong and what would be right.
         problem: String,
     },
+    /// A pattern or a folder stands for no file.
+    #[error("no file is called {pattern}")]
+    NoFile {
+        /// As typed.
+        pattern: String,
+    },
     /// The output would take the place of what is being read.
     #[error("the output {path} is an input too: give it another name")]
     OutputIsInput {

@@ -14,11 +14,13 @@ pub(crate) mod each;
 pub(crate) mod expression;
 pub(crate) mod field;
 pub(crate) mod grouping;
+pub(crate) mod many;
 pub(crate) mod metadata;
 pub(crate) mod neighbour;
 pub(crate) mod pair;
 pub(crate) mod select;
 pub(crate) mod series;
+mod split;
 pub(crate) mod statistic;
 pub(crate) mod time;
 
@@ -50,6 +52,8 @@ pub struct Operator {
     /// Operators of one such group that are named together, as in `-timmean,timmax in out`,
     /// are computed in one pass over the data.
     pub(crate) together: Option<&'static str>,
+    /// Whether an output that exists comes before the inputs.
+    pub(crate) appends: bool,
     pub(crate) family: Box<dyn Family>,
 }
 
@@ -85,6 +89,7 @@ impl Operator {
             inputs: Inputs::Exactly(1),
             outputs: Outputs::Exactly(1),
             together: None,
+            appends: false,
             family: Box::new(family),
         }
     }
@@ -122,6 +127,12 @@ impl Operator {
     /// Lets it be named together with others of this group.
     pub(crate) fn together(mut self, group: &'static str) -> Self {
         self.together = Some(group);
+        self
+    }
+
+    /// Lets an output that exists come before the inputs.
+    pub(crate) fn appends(mut self) -> Self {
+        self.appends = true;
         self
     }
 
@@ -259,6 +270,8 @@ pub fn operators() -> &'static [Operator] {
     static OPERATORS: LazyLock<Vec<Operator>> = LazyLock::new(|| {
         let families = [
             select::table(),
+            many::table(),
+            split::table(),
             time::table(),
             series::table(),
             pair::table(),

@@ -5,6 +5,7 @@
 //! [`crate::engine::execute`].
 
 pub(crate) mod expr;
+mod inputs;
 pub(crate) mod picks;
 pub(crate) mod region;
 pub(crate) mod series;
@@ -16,7 +17,7 @@ use crate::command::{Command, Node, Options, Precision};
 use crate::cube::{self, Content, Cube};
 use crate::dataset::{AttrValue, DType, Variable};
 use crate::error::CubeError;
-use crate::ops::{self, Context, Operator, Outcome, Render};
+use crate::ops::{self, Context, Inputs, Operator, Outcome, Render};
 use crate::storage::Source;
 
 /// `_FillValue` of variables that have none (NetCDF's default for floats).
@@ -67,7 +68,9 @@ pub fn compile(command: &Command, history: &str) -> Result<Plan, CubeError> {
         sources: Vec::new(),
         warnings: Vec::new(),
     };
-    let outcome = compiler.node(&command.tree)?;
+    let appended = appended_to(command);
+    let tree = appended.as_ref().unwrap_or(&command.tree);
+    let outcome = compiler.node(tree)?;
     for source in &compiler.sources {
         let notes = source.notes().iter();
         let notes = notes.map(|note| format!("{}: {note}", source.path().display()));
@@ -76,7 +79,9 @@ pub fn compile(command: &Command, history: &str) -> Result<Plan, CubeError> {
     let is_text = matches!(outcome, Outcome::Text(..));
     let (mut outputs, render) = outputs(outcome, &command.outputs);
     for output in &mut outputs {
-        keep_inputs(&compiler.sources, &output.path)?;
+        if appended.is_none() {
+            keep_inputs(&compiler.sources, &output.path)?;
+        }
         if is_text {
             continue;
         }
@@ -95,6 +100,27 @@ pub fn compile(command: &Command, history: &str) -> Result<Plan, CubeError> {
         sources: compiler.sources,
         options: command.options.clone(),
         warnings: compiler.warnings,
+    })
+}
+
+/// The tree with the existing output as first input, if the command appends to it.
+fn appended_to(command: &Command) -> Option<Node> {
+    let Node::Operator {
+        operator,
+        arguments,
+        inputs,
+    } = &command.tree
+    else {
+        return None;
+    };
+    let output = command.outputs.first()?;
+    let appends = operator.appends && !command.options.overwrite && output.exists();
+    appends.then(|| Node::Operator {
+        operator,
+        arguments: arguments.clone(),
+        inputs: std::iter::once(Node::Input(output.clone()))
+            .chain(inputs.iter().cloned())
+            .collect(),
     })
 }
 
@@ -160,17 +186,29 @@ impl Compiler<'_> {
     fn node(&mut self, node: &Node) -> Result<Outcome, CubeError> {
         match node {
             Node::Input(path) => {
-                Ok(Cube::from_source(&ops::open(&mut self.sources, path)?)?.into())
+                let mut cubes = self.files(path)?;
+                match cubes.len() {
+                    1 => Ok(cubes.remove(0).into()),
+                    _ => Ok(ops::many::in_time_order(cubes, "mergetime", false)?.into()),
+                }
             }
             Node::Operator {
                 operator,
                 arguments,
                 inputs,
             } => {
-                let inputs = inputs.iter().map(|input| self.cube(input));
-                let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+                let mut cubes = Vec::with_capacity(inputs.len());
+                for input in inputs {
+                    match input {
+                        // Each file of a pattern is an input of its own here.
+                        Node::Input(path) if operator.inputs == Inputs::AtLeastOne => {
+                            cubes.extend(self.files(path)?);
+                        }
+                        _ => cubes.push(self.cube(input)?),
+                    }
+                }
                 let mut context = self.context(operator, arguments);
-                operator.family.apply(inputs, &mut context)
+                operator.family.apply(cubes, &mut context)
             }
             Node::Together { operators, input } => {
                 let input = self.cube(input)?;
@@ -209,6 +247,13 @@ impl Compiler<'_> {
             }
         }
         self.warnings.dedup();
+    }
+
+    /// The files that a path stands for.
+    fn files(&mut self, path: &Path) -> Result<Vec<Cube>, CubeError> {
+        let paths = inputs::files(path)?;
+        let open = |path: &PathBuf| Cube::from_source(&ops::open(&mut self.sources, path)?);
+        paths.iter().map(open).collect()
     }
 
     /// The one cube that an input is.

@@ -13,7 +13,7 @@ use mizar_array::write::{WriteOptions, Writer};
 use cube::{assert_close, attribute, cdo, cmip6, has, read, run};
 
 /// On monthly and daily CMIP6 data: `M` and `D`.
-const CMIP6_LINES: [&str; 29] = [
+const CMIP6_LINES: [&str; 28] = [
     "-delname,none M",
     "-selname,t* M",
     "-selstdname,air_temperature M",
@@ -39,10 +39,9 @@ const CMIP6_LINES: [&str; 29] = [
     "-seldate,2000-02-01,2000-03-15T12:00:00 D",
     "-del29feb D",
     "-select,name=ta,year=2001,month=1/2 M",
-    "-select,season=DJF,startdate=2001-01-01 M",
     "-select,level=92500,timestep=1/5 M",
     "-delete,timestep=1,-1 M",
-    "-monmean -selyear,2000 -sellevidx,1 D",
+    "-yearmean -selyear,2000/2001 -sellevidx,1 M",
 ];
 
 /// On the generated file `G`.
@@ -67,10 +66,50 @@ const SAMPLE_LINES: [&str; 18] = [
     "-select,hour=6,name=tos G",
 ];
 
+/// On three decades of monthly data, `1`, `2` and `3`, another variable, and the generated file.
+const MANY_LINES: [&str; 23] = [
+    "-mergetime 1 2 3",
+    "-mergetime 3 1 2",
+    "-mergetime 2 -seltimestep,100/120 1 3",
+    "-cat 2 1",
+    "-copy 1 2 3",
+    "-copy 2",
+    "-timmean -mergetime 3 2 1",
+    "-monmean -selyear,1959/1961 -mergetime [ 1 2 ]",
+    "-merge 1 O",
+    "-merge -sellevidx,1 1 -sellevidx,2 1",
+    "-merge -selname,tos G -selname,orog,sc G",
+    "-ensmin 1 2 3",
+    "-ensmax 1 2 3",
+    "-ensrange 1 2 3",
+    "-enssum 1 2 3",
+    "-ensmean 1 2 3",
+    "-ensavg G -addc,1 G -mulc,2 G",
+    "-ensstd 1 2 3",
+    "-ensvar1 1 2 3",
+    "-ensskew 1 2 3",
+    "-enskurt 1 2 3 -addc,1 3",
+    "-ensmedian 1 2 3",
+    "-enspctl,70 1 2 3 -addc,1 1",
+];
+
+/// What splits `G` or the daily file, with as many files as there are.
+const SPLITS: [(&str, usize); 9] = [
+    ("-splityear G", 2),
+    ("-splitmon D", 12),
+    ("-splitseas D", 4),
+    ("-splitday D", 31),
+    ("-splithour G", 4),
+    ("-splityearmon G", 2),
+    ("-splitname G", 3),
+    ("-splitlevel G", 4),
+    ("-splitsel,3,1,1 G", 2),
+];
+
 /// Runs a line both ways and compares all variables, the times and the axes.
 fn check(line: &str, folder: &Path) {
     let (ours, theirs) = (folder.join("mizar.nc"), folder.join("cdo.nc"));
-    run(&format!("-b F64 {line} {}", ours.display())).unwrap_or_else(|e| panic!("{line}: {e}"));
+    run(&format!("-O -b F64 {line} {}", ours.display())).unwrap_or_else(|e| panic!("{line}: {e}"));
     cdo(&format!("{line} {}", theirs.display()));
     compare(line, &ours, &theirs);
 }
@@ -97,6 +136,14 @@ fn compare(line: &str, ours: &Path, theirs: &Path) {
         // Of an axis of length 1 cdo makes a scalar in some cases.
         for shape in [&mut a.0, &mut b.0] {
             shape.retain(|&len| len != 1);
+        }
+        // The time of a group is the middle of its bounds; cdo takes that of a middle step.
+        let is_group = ["timm", "monm", "yearm"]
+            .iter()
+            .any(|name| line.contains(name));
+        if name == "time" && is_group {
+            assert_eq!(a.0, b.0, "{line}: steps");
+            continue;
         }
         assert_close(&format!("{line}: {name}"), &a, &b);
     }
@@ -267,5 +314,165 @@ fn what_selects_nothing_or_makes_no_sense_is_refused() {
         let error = run(&format!("{line} {}", output.display())).unwrap_err();
         assert!(error.chain().contains(problem), "{line}: {}", error.chain());
         assert!(!output.exists(), "{line}");
+    }
+}
+
+#[test]
+fn many_files() {
+    if !has("cdo", "cdo") {
+        return;
+    }
+    let decade = |year: &str| cmip6(&format!("ta_Amon_MIROC6_historical_r1i1p1f1_gn_{year}"));
+    let (Some(first), Some(second), Some(third)) =
+        (decade("195001"), decade("196001"), decade("197001"))
+    else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let sample = folder.path().join("sample.nc");
+    write_levels(&sample);
+    let other = folder.path().join("other.nc");
+    cdo(&format!(
+        "-addc,1 -setname,tb {} {}",
+        first.display(),
+        other.display()
+    ));
+    let files: [(&str, &Path); 5] = [
+        ("O", &other),
+        ("1", &first),
+        ("2", &second),
+        ("3", &third),
+        ("G", &sample),
+    ];
+    for line in MANY_LINES {
+        check(&spell(line, &files), folder.path());
+    }
+    let pattern = folder.path().join("part_*.nc");
+    for (index, decade) in [&first, &second, &third].into_iter().enumerate() {
+        std::fs::copy(decade, folder.path().join(format!("part_{index}.nc"))).unwrap();
+    }
+    // A pattern is one input that has the steps of all, or as many inputs as it has files.
+    let (ours, theirs) = (folder.path().join("mizar.nc"), folder.path().join("cdo.nc"));
+    for operator in ["timmax", "ensmean", "mergetime"] {
+        run(&format!(
+            "-{operator} {} {}",
+            pattern.display(),
+            ours.display()
+        ))
+        .unwrap();
+        let inputs = match operator {
+            "timmax" => "-mergetime 1 2 3",
+            _ => "1 2 3",
+        };
+        let line = spell(&format!("-{operator} {inputs}"), &files);
+        cdo(&format!("{line} {}", theirs.display()));
+        compare(operator, &ours, &theirs);
+    }
+}
+
+#[test]
+fn cat_appends_and_mergetime_may_skip() {
+    let Some((monthly, _)) = monthly_and_daily() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let all = folder.path().join("all.nc");
+    let steps = |path: &Path| read(path, "time").0[0];
+    for count in [120, 240] {
+        run(&format!("-cat {} {}", monthly.display(), all.display())).unwrap();
+        assert_eq!(steps(&all), count);
+    }
+    let once = folder.path().join("once.nc");
+    run(&format!("-mergetime {} {}", all.display(), once.display())).unwrap();
+    assert_eq!(steps(&once), 240);
+    let line = format!(
+        "-mergetime,skip_same_time {} {}",
+        all.display(),
+        once.display()
+    );
+    run(&line).unwrap();
+    assert_eq!(steps(&once), 120);
+    compare("skip_same_time", &once, &monthly);
+    run(&format!("-O -cat {} {}", monthly.display(), all.display())).unwrap();
+    assert_eq!(steps(&all), 120);
+}
+
+#[test]
+fn inputs_that_do_not_fit_are_refused() {
+    let Some((monthly, daily)) = monthly_and_daily() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let sample = folder.path().join("sample.nc");
+    write_levels(&sample);
+    let files: [(&str, &Path); 3] = [("M", &monthly), ("D", &daily), ("G", &sample)];
+    for (line, problem) in [
+        ("-mergetime M D", "the levels of `ta` are others in "),
+        (
+            "-mergetime M G",
+            "the calendar is standard in the first and noleap in ",
+        ),
+        (
+            "-mergetime G -selname,tos G",
+            "has no `orog`, which the first has",
+        ),
+        ("-mergetime -selname,tos G G", "which the first has not"),
+        ("-cat -selname,orog G -selname,orog G", "needs a time axis"),
+        ("-merge M M", "level 100000 of `ta` is in "),
+        ("-merge -selname,orog G G", "`orog` is in "),
+        ("-merge G -seltimestep,1/2 G", "the first has 8 steps"),
+        (
+            "-ensmean M -seltimestep,1/5 M",
+            "`ta` has the dimensions time 120",
+        ),
+        ("-ensmean M G", "has no `ta`, which the first has"),
+        ("-enspctl,101 M M", "expected a percentage from 0 to 100"),
+        ("-mergetime none_*.nc", "no file is called none_*.nc"),
+    ] {
+        let line = spell(line, &files);
+        let output = folder.path().join("none.nc");
+        let error = run(&format!("{line} {}", output.display())).unwrap_err();
+        assert!(error.chain().contains(problem), "{line}: {}", error.chain());
+        assert!(!output.exists(), "{line}");
+    }
+}
+
+#[test]
+fn splits() {
+    if !has("cdo", "cdo") {
+        return;
+    }
+    let Some((_, daily)) = monthly_and_daily() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let sample = folder.path().join("sample.nc");
+    write_levels(&sample);
+    for (line, count) in SPLITS {
+        let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
+        for made in [&ours, &theirs] {
+            std::fs::create_dir(made).unwrap();
+        }
+        let line = spell(line, &[("G", &sample), ("D", &daily)]);
+        run(&format!("{line} {}/x_", ours.display())).unwrap();
+        cdo(&format!("{line} {}/x_", theirs.display()));
+        let names = |folder: &Path| -> Vec<_> {
+            let entries = std::fs::read_dir(folder).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&ours), names(&theirs), "{line}");
+        assert_eq!(names(&ours).len(), count, "{line}");
+        for name in names(&ours) {
+            compare(
+                &format!("{line} {name:?}"),
+                &ours.join(&name),
+                &theirs.join(&name),
+            );
+        }
+        for made in [&ours, &theirs] {
+            std::fs::remove_dir_all(made).unwrap();
+        }
     }
 }

@@ -22,7 +22,7 @@ Options:
   -b F32|F64                          type of the data written (as read)
   -f nc4                              format of the output: NetCDF-4
   -h, --help [operator]               this text, or that of an operator
-  -O                                  accepted: an existing output is always replaced
+  -O                                  replace an existing output where cat would append to it
   -P N                                threads (SLURM_CPUS_PER_TASK, else all CPUs)
   -s                                  no progress and no warnings
   -z zip_N                            deflate level of the output, 0 to 9 (1)

@@ -112,7 +112,8 @@ fn parse_option<'a>(
         None => Err(wrong(name, expected, "nothing")),
     };
     match name {
-        "-O" | "--overwrite" | "-L" | "-r" => {}
+        "-L" | "-r" => {}
+        "-O" | "--overwrite" => options.overwrite = true,
         "-s" | "--silent" => options.silent = true,
         "-f" | "--format" => match value("nc4 or nc4c (the only formats that are written)")? {
             ("nc4" | "nc4c", _) => {}
@@ -286,7 +287,9 @@ impl Cursor<'_> {
             if !operator.inputs.wants_more(inputs.len(), is_open) || bracketed && word == "]" {
                 break;
             }
-            inputs.push(self.input()?);
+            // The last input of the outermost operator may take all words that follow.
+            let is_last = operator.inputs == Inputs::Exactly(inputs.len() + 1);
+            inputs.push(self.input(outermost && !bracketed && is_last)?);
         }
         if !operator.inputs.is_satisfied_by(inputs.len()) {
             return Err(CommandError::TooFewFiles {
@@ -310,7 +313,7 @@ impl Cursor<'_> {
         Ok(head.node(inputs))
     }
 
-    fn input(&mut self) -> Result<Node, CommandError> {
+    fn input(&mut self, outermost: bool) -> Result<Node, CommandError> {
         let word = self.words[self.next];
         self.next += 1;
         match word.strip_prefix('-') {
@@ -321,7 +324,7 @@ impl Cursor<'_> {
                         operator: &head.operators[0].name,
                     });
                 }
-                self.operator(head, false)
+                self.operator(head, outermost)
             }
             None if word == "[" => Err(CommandError::Bracket { found: "[" }),
             None if word == "]" => Err(CommandError::Bracket { found: "]" }),
@@ -406,6 +409,16 @@ mod tests {
         );
         check("sub a -timmean b o", "sub(a timmean(b))", "o");
         check(
+            "-timmean -mergetime a b c out",
+            "timmean(mergetime(a b c))",
+            "out",
+        );
+        check(
+            "-ensmean -mergetime a b out",
+            "ensmean(mergetime(a) b)",
+            "out",
+        );
+        check(
             "-ymonsub [ a -ymonmean a ] out",
             "ymonsub(a ymonmean(a))",
             "out",
@@ -431,6 +444,7 @@ mod tests {
         };
         let expected = Options {
             silent: true,
+            overwrite: false,
             deflate_level: Some(5),
             precision: Some(Precision::Double),
             threads: Some(3),

@@ -2,7 +2,7 @@
 //! turns them into smaller reads.
 
 mod keys;
-mod levels;
+pub(crate) mod levels;
 mod names;
 mod space;
 pub(crate) mod steps;

@@ -67,7 +67,7 @@ fn all_levels(cube: &Cube) -> Vec<f64> {
 
 /// Keeps the levels for which `is_wanted` is what `wanted` says, given their index and value,
 /// and the variables that have one.
-pub(super) fn pick(
+pub(crate) fn pick(
     cube: &mut Cube,
     context: &Context<'_>,
     wanted: bool,

@@ -3,7 +3,8 @@
 use super::{keys, levels, names, space, steps};
 use crate::cube::Cube;
 use crate::error::CubeError;
-use crate::ops::{Context, Operator};
+use crate::ops::many::in_order;
+use crate::ops::{Context, Inputs, Operator};
 
 const ANY: std::ops::RangeInclusive<usize> = 1..=usize::MAX;
 
@@ -175,10 +176,21 @@ fn several() -> Vec<Operator> {
 Keys are name, level, levrange (first,last), levidx, date, startdate, enddate, year, month, day,
 hour, season and timestep; values are those of the operator for each.";
     vec![
-        selection("select", "Select fields by several keys", keys::select)
-            .arguments("key=value[,value...][,key=...]", ANY)
-            .details(format!("{KEYS} A field must fit all keys."))
-            .example("-select,name=tas,year=2001/2010,season=JJA in.nc out.nc"),
+        Operator::new(
+            "select",
+            "Select fields by several keys",
+            |inputs, context| {
+                let mut cube = in_order(inputs, context.name())?;
+                keys::select(&mut cube, context)?;
+                Ok(cube.into())
+            },
+        )
+        .inputs(Inputs::AtLeastOne)
+        .arguments("key=value[,value...][,key=...]", ANY)
+        .details(format!(
+            "{KEYS} A field must fit all keys. Several inputs are put one after the other first."
+        ))
+        .example("-select,name=tas,year=2001/2010,season=JJA in.nc out.nc"),
         selection("delete", "Delete fields by a key", keys::delete)
             .arguments("key=value[,value...]", ANY)
             .details(format!("{KEYS} One key at a time: chain for more."))
