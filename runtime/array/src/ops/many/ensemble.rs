@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{check_variable, label};
 use crate::cube::{Content, Cube};
 use crate::error::CubeError;
-use crate::ops::statistic::{Partial, Statistic};
+use crate::ops::statistic::{Partial, Statistic, Steps};
 use crate::ops::time::add_cell_method;
 use crate::plan::expr::{Expr, Operation};
 use crate::plan::picks::Picks;
@@ -137,19 +137,19 @@ impl Ensemble {
             .collect();
         let mut singles: Vec<f32> = Vec::new();
         for (number, member) in self.members.iter().enumerate() {
-            let number = number as f64;
+            let number = |_: usize| number as f64;
             if member.is_single() {
                 singles.resize(out.len(), 0.0);
                 member.fill(region, &mut singles)?;
-                partials
-                    .iter_mut()
-                    .for_each(|partial| partial.add(0, &singles, number));
+                partials.iter_mut().for_each(|partial| {
+                    partial.add(0, Steps::new(&singles, singles.len()), number)
+                });
             } else {
                 // Nothing is kept in `out` before the end.
                 member.fill(region, out)?;
                 partials
                     .iter_mut()
-                    .for_each(|partial| partial.add(0, out, number));
+                    .for_each(|partial| partial.add(0, Steps::new(&*out, out.len()), number));
             }
         }
         let all = vec![0..self.members.len()];
