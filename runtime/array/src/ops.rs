@@ -7,13 +7,13 @@
 //! [`Operation`](crate::plan::expr::Operation) that the family puts into the cube, or in a
 //! stage of [`crate::engine`].
 
-pub(crate) mod area;
 pub(crate) mod cellwise;
 mod context;
 pub(crate) mod each;
 pub(crate) mod expression;
 pub(crate) mod field;
 pub(crate) mod grouping;
+mod horizontal;
 pub(crate) mod metadata;
 pub(crate) mod neighbour;
 pub(crate) mod pair;
