@@ -17,6 +17,7 @@ mod horizontal;
 pub(crate) mod metadata;
 pub(crate) mod neighbour;
 pub(crate) mod pair;
+mod remap;
 pub(crate) mod select;
 pub(crate) mod series;
 pub(crate) mod statistic;
@@ -267,6 +268,7 @@ pub fn operators() -> &'static [Operator] {
             neighbour::table(),
             metadata::table(),
             field::table(),
+            remap::table(),
         ];
         families.into_iter().flatten().collect()
     });
