@@ -2,6 +2,8 @@
 
 use crate::command::CommandError;
 use crate::dataset::Axis;
+use crate::grid::GridError;
+use crate::remap::RemapError;
 use crate::storage::StorageError;
 use crate::time_axis::TimeError;
 use crate::write::WriteError;
@@ -79,6 +81,32 @@ pub enum CubeError {
         operator: &'static str,
         /// Where they differ.
         problem: String,
+    },
+    /// A target grid cannot be made.
+    #[error("operator `{operator}`: the grid cannot be understood")]
+    Grid {
+        /// Who needs it.
+        operator: &'static str,
+        /// Why.
+        #[source]
+        source: Box<GridError>,
+    },
+    /// A file that should give a grid has none.
+    #[error("operator `{operator}`: {path} has no variable with longitudes and latitudes")]
+    NoGrid {
+        /// Who needs it.
+        operator: &'static str,
+        /// Which file.
+        path: String,
+    },
+    /// Fields cannot be put on another grid.
+    #[error("operator `{operator}` cannot remap")]
+    Remap {
+        /// Who.
+        operator: &'static str,
+        /// Why.
+        #[source]
+        source: RemapError,
     },
     /// The input is not what the operator works on.
     #[error("operator `{operator}`: {problem}")]

@@ -6,6 +6,9 @@
 //! A Rust program starts with [`Datacube`]: the operators, their order and one method to write
 //! or to compute.
 //!
+//! [`grid`] knows where the cells of fields lie, and [`remap`] finds weights between two grids;
+//! both are pure.
+//!
 //! [`command`] understands CDO's command line, [`plan`] applies the operators of [`ops`] to the
 //! structure of the inputs, and [`engine`] computes the data over ranks and threads.
 #![allow(
@@ -19,9 +22,11 @@ mod cube;
 pub mod dataset;
 pub mod engine;
 mod error;
+pub mod grid;
 mod library;
 pub mod ops;
 pub mod plan;
+pub mod remap;
 mod simd;
 pub mod storage;
 pub mod time_axis;

@@ -7,17 +7,18 @@
 //! [`Operation`](crate::plan::expr::Operation) that the family puts into the cube, or in a
 //! stage of [`crate::engine`].
 
-pub(crate) mod area;
 pub(crate) mod cellwise;
 mod context;
 pub(crate) mod each;
 pub(crate) mod expression;
 pub(crate) mod field;
 pub(crate) mod grouping;
+mod horizontal;
 pub(crate) mod many;
 pub(crate) mod metadata;
 pub(crate) mod neighbour;
 pub(crate) mod pair;
+mod remap;
 pub(crate) mod select;
 pub(crate) mod series;
 mod split;
@@ -280,6 +281,7 @@ pub fn operators() -> &'static [Operator] {
             neighbour::table(),
             metadata::table(),
             field::table(),
+            remap::table(),
         ];
         families.into_iter().flatten().collect()
     });

@@ -5,7 +5,8 @@ use crate::cube::{Content, Cube};
 use crate::dataset::{Axis, DType, Variable};
 use crate::error::CubeError;
 use crate::ops::cellwise::{Binary, Unary};
-use crate::ops::{self, Context, Outcome, area};
+use crate::ops::horizontal::Horizontal;
+use crate::ops::{self, Context, Outcome};
 use crate::plan::expr::Expr;
 use crate::time_axis::{DateTime, TimeUnits};
 
@@ -233,7 +234,10 @@ fn of_grid(cube: &Cube, name: &str, of: &Cells) -> Result<Value, Failure> {
             Ok(value)
         }
         "gridarea" => {
-            let areas = horizontal().and_then(|(lon, lat, _)| area::of_grid(cube, lon, lat));
+            let areas = horizontal().and_then(|(lon, lat, _)| {
+                let found = Horizontal::of_coordinates(cube, lon, lat)?;
+                Some((found.dims.clone(), found.grid.areas()?))
+            });
             let (dims, areas) =
                 areas.ok_or_else(|| missing_axis("cells whose areas can be told"))?;
             let squared = EARTH_RADIUS_M * EARTH_RADIUS_M;

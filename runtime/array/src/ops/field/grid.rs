@@ -7,7 +7,8 @@ use super::{FieldReduction, FieldStatistic, Weights};
 use crate::cube::{Content, Cube};
 use crate::dataset::{Axis, DType, Variable};
 use crate::error::CubeError;
-use crate::ops::{Context, area, time};
+use crate::ops::horizontal::{self, Horizontal};
+use crate::ops::{Context, time};
 use crate::plan::expr::Expr;
 
 /// Radius of the Earth in metres, as CDO has it.
@@ -187,7 +188,7 @@ fn square_of(units: &str) -> String {
 fn span(cube: &Cube, coordinate: usize) -> [f64; 2] {
     let centres = cube.numbers(coordinate).unwrap_or_default();
     let of_centres = || centres.iter().map(|&centre| [centre; 2]).collect();
-    let edges = area::edges(cube, coordinate).unwrap_or_else(of_centres);
+    let edges = horizontal::edges(cube, coordinate).unwrap_or_else(of_centres);
     let all = || edges.iter().flatten().copied();
     [
         all().fold(f64::INFINITY, f64::min),
@@ -294,8 +295,12 @@ fn grid_of(cube: &Cube, variable: usize, axes: FieldAxes) -> Option<Grid> {
 /// Latitude and longitude together.
 fn horizontal(cube: &Cube, variable: usize) -> Option<Grid> {
     let dataset = &cube.dataset;
-    let lon = dataset.coordinate(variable, Axis::Longitude)?;
-    let lat = dataset.coordinate(variable, Axis::Latitude)?;
+    let Horizontal {
+        grid,
+        dims,
+        lon,
+        lat,
+    } = Horizontal::of(cube, variable)?;
     let name = "area".to_owned();
     let square_metres = |areas: Vec<f64>| {
         let scale = EARTH_RADIUS_M * EARTH_RADIUS_M;
@@ -306,30 +311,17 @@ fn horizontal(cube: &Cube, variable: usize) -> Option<Grid> {
                 .collect::<Vec<_>>(),
         )
     };
-    match (
-        dataset.variables[lon].dims.as_slice(),
-        dataset.variables[lat].dims.as_slice(),
-    ) {
-        (&[x], &[y]) if x != y => {
-            let edges = area::edges(cube, lon).zip(area::edges(cube, lat));
-            let areas = edges.map(|(lons, lats)| area::rectilinear(&lons, &lats));
-            Some(Grid {
-                dims: vec![y, x],
-                sizes: areas.map(square_metres),
-                weight_dims: vec![y, x],
-                shrinks: vec![lon, lat],
-                name,
-            })
-        }
-        (x, y) if x == y && !x.is_empty() => Some(Grid {
-            dims: x.to_vec(),
-            sizes: polygon_areas(cube, lon, lat).map(square_metres),
-            weight_dims: x.to_vec(),
-            shrinks: vec![],
-            name,
-        }),
-        _ => None,
-    }
+    let shrinks = match dataset.variables[lon].dims == dataset.variables[lat].dims {
+        true => vec![],
+        false => vec![lon, lat],
+    };
+    Some(Grid {
+        sizes: grid.areas().map(square_metres),
+        weight_dims: dims.clone(),
+        dims,
+        shrinks,
+        name,
+    })
 }
 
 /// The thicknesses of layers, from their bounds.
@@ -338,14 +330,4 @@ fn thicknesses(cube: &Cube, level: usize) -> Option<Vec<f64>> {
     let (pairs, _) = bounds.as_chunks::<2>();
     let thick = pairs.iter().map(|[low, high]| (high - low).abs());
     (pairs.len() == cube.numbers(level)?.len()).then(|| thick.collect())
-}
-
-/// The areas of cells whose corners are given.
-fn polygon_areas(cube: &Cube, lon: usize, lat: usize) -> Option<Vec<f64>> {
-    let cells = cube.numbers(lon)?.len();
-    let lons = cube.numbers(cube.dataset.bounds(lon)?)?;
-    let lats = cube.numbers(cube.dataset.bounds(lat)?)?;
-    let corners = lons.len() / cells.max(1);
-    (corners >= 3 && lons.len() == corners * cells && lats.len() == lons.len())
-        .then(|| area::polygons(lons, lats, corners))
 }
