@@ -14,6 +14,7 @@ pub(crate) mod expression;
 pub(crate) mod field;
 pub(crate) mod grouping;
 mod horizontal;
+mod level;
 pub(crate) mod many;
 pub(crate) mod metadata;
 pub(crate) mod neighbour;
@@ -276,6 +277,7 @@ pub fn operators() -> &'static [Operator] {
             time::table(),
             series::table(),
             pair::table(),
+            level::table(),
             each::table(),
             expression::table(),
             neighbour::table(),

@@ -83,6 +83,9 @@ fn columns_of_levels_agree_with_cdo() {
     ] {
         check(&format!("vert{statistic}"), &file, "ta", folder.path());
     }
+    for levels in ["95000,85000", "100000", "99000,20000"] {
+        check(&format!("intlevel,{levels}"), &file, "ta", folder.path());
+    }
 }
 
 #[test]
