@@ -91,7 +91,7 @@ pub fn compile(command: &Command, history: &str) -> Result<Plan, CubeError> {
                 .push("the result has no data variables".to_owned());
         }
         compiler.tell_passes(&output.cube);
-        finish_variables(&mut output.cube, command.options.precision);
+        finish_variables(&mut output.cube, &command.options);
         finish_globals(&mut output.cube, history);
     }
     Ok(Plan {
@@ -286,7 +286,7 @@ fn only(outcome: Outcome) -> Cube {
 }
 
 /// The types, fill values and packing of what is computed.
-fn finish_variables(cube: &mut Cube, precision: Option<Precision>) {
+fn finish_variables(cube: &mut Cube, options: &Options) {
     let data = cube.dataset.data_variables();
     for (index, (variable, content)) in cube
         .dataset
@@ -301,7 +301,7 @@ fn finish_variables(cube: &mut Cube, precision: Option<Precision>) {
         let attributes = &variable.attributes;
         let is_packed =
             attributes.get("scale_factor").is_some() || attributes.get("add_offset").is_some();
-        let chosen = precision.filter(|_| data.contains(&index));
+        let chosen = options.precision.filter(|_| data.contains(&index));
         if expr.is_as_stored() && !is_packed && chosen.is_none() {
             continue;
         }
@@ -309,12 +309,16 @@ fn finish_variables(cube: &mut Cube, precision: Option<Precision>) {
             (Some(Precision::Single), _) => DType::F32,
             (Some(Precision::Double), _) => DType::F64,
             (None, DType::F32) if !is_packed => DType::F32,
+            // CDO rounds results of 32-bit integers; those of others become floats there too.
+            (None, DType::I32) if options.cdo && !is_packed => DType::I32,
             (None, _) if is_packed && is_single_packing(variable) => DType::F32,
             (None, _) => DType::F64,
         };
         cube::drop_packing(variable);
         variable.attributes.remove("actual_range");
-        set_fill_value(variable);
+        if matches!(variable.dtype, DType::F32 | DType::F64) {
+            set_fill_value(variable);
+        }
     }
 }
 

@@ -20,6 +20,9 @@ Examples:
 
 Options:
   -b F32|F64                          type of the data written (as read)
+  --cdo                               CDO's numbers where these differ: groups by time stamps, 32-bit
+                                      integers stay so, minc and maxc fill gaps, a median is missing
+                                      where any value is
   -f nc4                              format of the output: NetCDF-4
   -h, --help [operator]               this text, or that of an operator
   -O                                  replace an existing output where cat would append to it
@@ -29,6 +32,9 @@ Options:
   --memory N[K|M|G]                   what a rank keeps of series that are read whole (256M)
   --percentile METHOD                 nrank, nist, rtype8, linear, hazen, lower, higher, midpoint
   --operators                         list the operators
+  --plan                              print what would be read, held, moved and written, the memory
+                                      and time to ask Slurm for, and do nothing
+  --plot FILE.png|FILE.svg            draw the first variable of the result too
   --timestat_date first|middle|last   which step gives a group its time (middle of its bounds)
 
 Environment:

@@ -57,6 +57,8 @@ pub(crate) enum FieldStatistic {
     Kurtosis,
     /// The value below which a share of the valid cells lie, from 0 to 1.
     Percentile(Method, f64),
+    /// The median, missing where any cell is.
+    StrictMedian,
 }
 
 impl FieldStatistic {
@@ -84,7 +86,7 @@ impl FieldStatistic {
             Self::Mean | Self::Average => "mean",
             Self::Variance | Self::Variance1 => "variance",
             Self::StandardDeviation | Self::StandardDeviation1 => "standard_deviation",
-            Self::Percentile(_, 0.5) => "median",
+            Self::Percentile(_, 0.5) | Self::StrictMedian => "median",
             Self::Count | Self::Skewness | Self::Kurtosis | Self::Percentile(..) => return None,
         })
     }
@@ -149,7 +151,7 @@ impl Operation for FieldReduction {
                 self.fold::<fold::Moments>(region, out)
             }
             S::Skewness | S::Kurtosis => self.fold::<fold::HighMoments>(region, out),
-            S::Percentile(..) => self.fold::<fold::Values>(region, out),
+            S::Percentile(..) | S::StrictMedian => self.fold::<fold::Values>(region, out),
         }
     }
 }

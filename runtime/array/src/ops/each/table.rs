@@ -61,13 +61,13 @@ const CONSTANTS: [(&str, &str, Binary, &str); 7] = [
         "minc",
         "Minimum of each value and a constant",
         Binary::Minimum,
-        "A missing value stays missing (CDO: it becomes the constant).",
+        "A missing value stays missing (--cdo: it becomes the constant).",
     ),
     (
         "maxc",
         "Maximum of each value and a constant",
         Binary::Maximum,
-        "A missing value stays missing (CDO: it becomes the constant).",
+        "A missing value stays missing (--cdo: it becomes the constant).",
     ),
     ("pow", "Power", Binary::Power, DOMAIN),
 ];
@@ -113,14 +113,23 @@ pub(crate) fn table() -> Vec<Operator> {
         .into_iter()
         .map(|(name, summary, function, missing)| {
             let example = if name == "pow" { "0.5" } else { "273.15" };
-            with_numbers(name, summary, "c", 1, move |cube, numbers| {
-                each(cube, |builder, x| {
-                    let number = builder.constant(numbers[0]);
+            let family = move |mut inputs: Vec<Cube>, context: &mut Context<'_>| {
+                let number = number_or_nan(&context.parameters(), 0)?;
+                let function = match (context.options.cdo, function) {
+                    (true, Binary::Minimum) => Binary::MinimumOfValid,
+                    (true, Binary::Maximum) => Binary::MaximumOfValid,
+                    _ => function,
+                };
+                let cube = each(inputs.remove(0), |builder, x| {
+                    let number = builder.constant(number);
                     builder.binary(function, x, number)
-                })
-            })
-            .details(missing)
-            .example(format!("-{name},{example} in.nc out.nc"))
+                });
+                Ok(Outcome::from(cube))
+            };
+            Operator::new(name, summary, family)
+                .arguments("c", 1..=1)
+                .details(missing)
+                .example(format!("-{name},{example} in.nc out.nc"))
         });
     let comparisons = COMPARISONS.into_iter().map(|(name, summary, function)| {
         with_numbers(name, summary, "c", 1, move |cube, numbers| {

@@ -4,6 +4,7 @@
 //! but for [`Strict`].
 
 use super::FieldStatistic;
+use crate::ops::series::percentile::Method;
 use crate::plan::expr::Readable;
 
 /// Sums that run side by side over a row, so that the processor need not wait for each
@@ -244,18 +245,26 @@ impl Fold for HighMoments {
 
 /// All valid values: what is needed to sort them.
 #[derive(Clone, Default)]
-pub(super) struct Values(Vec<f64>);
+pub(super) struct Values {
+    valid: Vec<f64>,
+    has_missing: bool,
+}
 
 impl Fold for Values {
     fn add(&mut self, value: f64, _: f64) {
-        if !value.is_nan() {
-            self.0.push(value);
+        if value.is_nan() {
+            self.has_missing = true;
+        } else {
+            self.valid.push(value);
         }
     }
 
     fn finish(mut self, statistic: FieldStatistic) -> f64 {
         match statistic {
-            FieldStatistic::Percentile(method, share) => method.of(&mut self.0, share),
+            FieldStatistic::Percentile(method, share) => method.of(&mut self.valid, share),
+            FieldStatistic::StrictMedian if !self.has_missing => {
+                Method::Linear.of(&mut self.valid, 0.5)
+            }
             _ => f64::NAN,
         }
     }

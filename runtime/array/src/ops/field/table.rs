@@ -89,21 +89,24 @@ fn row(
 fn percentiles(prefix: &str, axes: FieldAxes, of: &str) -> [Operator; 2] {
     const MISSING: &str = "Missing values are skipped: a result is missing only where no valid \
                            value remains. Every cell has\nthe same weight.";
-    let request = move |method, share| Request {
+    let request = move |statistic| Request {
         axes,
-        statistic: S::Percentile(method, share),
+        statistic,
         weighted: false,
     };
     let median = Operator::new(
         format!("{prefix}median"),
         format!("Median of {of}"),
         move |mut inputs, context| {
-            let request = request(Method::Linear, 0.5);
+            let request = request(match context.options.cdo {
+                true => S::StrictMedian,
+                false => S::Percentile(Method::Linear, 0.5),
+            });
             Ok(reduce(inputs.remove(0), context, request)?.into())
         },
     )
     .details(format!(
-        "{MISSING} Between two middle values the median is their mean. (CDO: missing where any \
+        "{MISSING} Between two middle values the median is their mean. (--cdo: missing where any \
          value\nis.)"
     ));
     let percentile = Operator::new(
@@ -116,7 +119,7 @@ fn percentiles(prefix: &str, axes: FieldAxes, of: &str) -> [Operator; 2] {
             if !(0.0..=1.0).contains(&share) {
                 return Err(parameters.wrong(0, expected));
             }
-            let request = request(context.options.percentile, share);
+            let request = request(S::Percentile(context.options.percentile, share));
             Ok(reduce(inputs.remove(0), context, request)?.into())
         },
     )

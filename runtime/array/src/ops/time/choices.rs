@@ -76,6 +76,11 @@ impl Choices {
                 let steps = time.axis.values.len();
                 return Ok((steps > 0).then(|| vec![0..steps]).into_iter().collect());
             }
+            // CDO groups by the time itself, whatever interval it stands for.
+            _ if context.options.cdo => {
+                let dates = time.axis.dates();
+                dates.map_err(|source| CubeError::Time { operator, source })?
+            }
             _ => time.dates(operator)?,
         };
         if self.ends_day {
