@@ -7,12 +7,14 @@
 mod error;
 mod help;
 mod parse;
+mod pipeline;
 
 use std::path::PathBuf;
 
 pub use error::CommandError;
 pub use help::{operator_help, operator_list, overview};
 pub use parse::{apply, parse};
+pub use pipeline::{PipelineError, command_line, parse as parse_pipeline};
 
 use crate::ops::Operator;
 
@@ -21,12 +23,27 @@ use crate::ops::Operator;
 pub enum Request {
     /// Run operators.
     Run(Box<Command>),
+    /// Run a pipeline.
+    Pipeline(PipelineCall),
     /// Print how to use it all.
     Overview,
     /// Print one line per operator.
     Operators,
     /// Print what one operator does.
     Operator(&'static Operator),
+}
+
+/// A pipeline to run: `run FILE [--set NAME=VALUE] [--check]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PipelineCall {
+    /// The file to read.
+    pub file: PathBuf,
+    /// The values of its variables.
+    pub values: Vec<(String, String)>,
+    /// Print the command lines that do the same, and do nothing.
+    pub check: bool,
+    /// Options before `run`; those of the file are added.
+    pub options: String,
 }
 
 /// Operators to run.
@@ -91,6 +108,8 @@ pub struct Options {
     pub silent: bool,
     /// `-O`: operators that append to an existing output replace it, as all others do.
     pub overwrite: bool,
+    /// `--json`: what is printed is JSON, and a run prints a summary.
+    pub json: bool,
     /// `-z zip_N`: 0 stores data as it is; without the option the writer decides.
     pub deflate_level: Option<u8>,
     /// `-b`: the type of data variables.

@@ -14,6 +14,7 @@ pub(crate) mod each;
 pub(crate) mod expression;
 pub(crate) mod field;
 pub(crate) mod grouping;
+mod info;
 pub(crate) mod many;
 pub(crate) mod metadata;
 pub(crate) mod neighbour;
@@ -271,6 +272,7 @@ pub fn operators() -> &'static [Operator] {
             select::table(),
             many::table(),
             split::table(),
+            info::table(),
             time::table(),
             pair::table(),
             each::table(),
