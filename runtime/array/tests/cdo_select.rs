@@ -344,7 +344,7 @@ fn write_levels(path: &Path) {
     // A fixed scramble of the place, one level of the first step without any value.
     let value = |place: u64| {
         let noise = place.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-        match noise % 9 == 0 || (24..48).contains(&place) {
+        match noise.is_multiple_of(9) || (24..48).contains(&place) {
             true => f64::NAN,
             false => (noise as f64 - 8e6) / 60.0,
         }
