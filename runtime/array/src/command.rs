@@ -8,12 +8,14 @@ mod error;
 mod help;
 mod memory;
 mod parse;
+mod pipeline;
 
 use std::path::PathBuf;
 
 pub use error::CommandError;
 pub use help::{operator_help, operator_list, overview};
 pub use parse::{apply, parse};
+pub use pipeline::{PipelineError, command_line, parse as parse_pipeline};
 
 pub use crate::ops::series::percentile::Method as PercentileMethod;
 
@@ -24,12 +26,27 @@ use crate::ops::Operator;
 pub enum Request {
     /// Run operators.
     Run(Box<Command>),
+    /// Run a pipeline.
+    Pipeline(PipelineCall),
     /// Print how to use it all.
     Overview,
     /// Print one line per operator.
     Operators,
     /// Print what one operator does.
     Operator(&'static Operator),
+}
+
+/// A pipeline to run: `run FILE [--set NAME=VALUE] [--check]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PipelineCall {
+    /// The file to read.
+    pub file: PathBuf,
+    /// The values of its variables.
+    pub values: Vec<(String, String)>,
+    /// Print the command lines that do the same, and do nothing.
+    pub check: bool,
+    /// Options before `run`; those of the file are added.
+    pub options: String,
 }
 
 /// Operators to run.
@@ -94,6 +111,8 @@ pub struct Options {
     pub silent: bool,
     /// `-O`: operators that append to an existing output replace it, as all others do.
     pub overwrite: bool,
+    /// `--json`: what is printed is JSON, and a run prints a summary.
+    pub json: bool,
     /// `-z zip_N`: 0 stores data as it is; without the option the writer decides.
     pub deflate_level: Option<u8>,
     /// `-b`: the type of data variables.

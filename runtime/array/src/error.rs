@@ -116,6 +116,12 @@ pub enum CubeError {
         /// What is wrong and what would be right.
         problem: String,
     },
+    /// `diff` found differences: no failure, but it shall not exit with 0.
+    #[error("the inputs differ")]
+    Differs {
+        /// What it prints.
+        report: String,
+    },
     /// A pattern or a folder stands for no file.
     #[error("no file is called {pattern}")]
     NoFile {

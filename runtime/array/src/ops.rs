@@ -14,6 +14,7 @@ pub(crate) mod expression;
 pub(crate) mod field;
 pub(crate) mod grouping;
 mod horizontal;
+mod info;
 mod level;
 pub(crate) mod many;
 pub(crate) mod metadata;
@@ -274,6 +275,7 @@ pub fn operators() -> &'static [Operator] {
             select::table(),
             many::table(),
             split::table(),
+            info::table(),
             time::table(),
             series::table(),
             pair::table(),

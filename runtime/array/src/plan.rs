@@ -13,7 +13,7 @@ pub(crate) mod series;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::command::{Command, Node, Options, Precision};
+use crate::command::{Command, CommandError, Node, Options, Precision};
 use crate::cube::{self, Content, Cube};
 use crate::dataset::{AttrValue, DType, Variable};
 use crate::error::CubeError;
@@ -63,42 +63,59 @@ impl Plan {
 /// # Errors
 /// [`CubeError`] if an input cannot be read or the operators do not fit it.
 pub fn compile(command: &Command, history: &str) -> Result<Plan, CubeError> {
+    compile_all(std::slice::from_ref(command), history)
+}
+
+/// As [`compile`], of several commands that run as one: with the options of the first, and what
+/// they have in common planned once.
+///
+/// # Errors
+/// As `compile`, and [`CubeError::Command`] if there are no commands.
+pub fn compile_all(commands: &[Command], history: &str) -> Result<Plan, CubeError> {
+    let first = commands.first().ok_or(CommandError::Empty)?;
     let mut compiler = Compiler {
-        options: &command.options,
+        options: &first.options,
         sources: Vec::new(),
         warnings: Vec::new(),
+        shared: (commands.len() > 1).then(Vec::new),
     };
-    let appended = appended_to(command);
-    let tree = appended.as_ref().unwrap_or(&command.tree);
-    let outcome = compiler.node(tree)?;
+    let mut all = Vec::new();
+    let mut render = None;
+    for command in commands {
+        let appended = appended_to(command);
+        let tree = appended.as_ref().unwrap_or(&command.tree);
+        let outcome = compiler.outcome(tree)?;
+        let is_text = matches!(outcome, Outcome::Text(..));
+        let (mut outputs, text) = outputs(outcome, &command.outputs);
+        render = text;
+        for output in &mut outputs {
+            if appended.is_none() {
+                keep_inputs(&compiler.sources, &output.path)?;
+            }
+            if is_text {
+                continue;
+            }
+            if output.cube.dataset.data_variables().is_empty() {
+                compiler
+                    .warnings
+                    .push("the result has no data variables".to_owned());
+            }
+            compiler.tell_passes(&output.cube);
+            finish_variables(&mut output.cube, &first.options);
+            finish_globals(&mut output.cube, history);
+        }
+        all.extend(outputs);
+    }
     for source in &compiler.sources {
         let notes = source.notes().iter();
         let notes = notes.map(|note| format!("{}: {note}", source.path().display()));
         compiler.warnings.extend(notes);
     }
-    let is_text = matches!(outcome, Outcome::Text(..));
-    let (mut outputs, render) = outputs(outcome, &command.outputs);
-    for output in &mut outputs {
-        if appended.is_none() {
-            keep_inputs(&compiler.sources, &output.path)?;
-        }
-        if is_text {
-            continue;
-        }
-        if output.cube.dataset.data_variables().is_empty() {
-            compiler
-                .warnings
-                .push("the result has no data variables".to_owned());
-        }
-        compiler.tell_passes(&output.cube);
-        finish_variables(&mut output.cube, &command.options);
-        finish_globals(&mut output.cube, history);
-    }
     Ok(Plan {
-        outputs,
+        outputs: all,
         render,
         sources: compiler.sources,
-        options: command.options.clone(),
+        options: first.options.clone(),
         warnings: compiler.warnings,
     })
 }
@@ -180,6 +197,8 @@ struct Compiler<'a> {
     options: &'a Options,
     sources: Vec<Arc<Source>>,
     warnings: Vec<String>,
+    /// Of several commands, what has been planned: a step that several need is one.
+    shared: Option<Vec<(Node, Cube)>>,
 }
 
 impl Compiler<'_> {
@@ -256,9 +275,25 @@ impl Compiler<'_> {
         paths.iter().map(open).collect()
     }
 
+    /// What a whole command gives; a step that was an input before is known.
+    fn outcome(&mut self, node: &Node) -> Result<Outcome, CubeError> {
+        match self.shared {
+            Some(_) => Ok(self.cube(node)?.into()),
+            None => self.node(node),
+        }
+    }
+
     /// The one cube that an input is.
     fn cube(&mut self, node: &Node) -> Result<Cube, CubeError> {
-        Ok(only(self.node(node)?))
+        let known = self.shared.iter().flatten();
+        if let Some((_, cube)) = known.into_iter().find(|(known, _)| known == node) {
+            return Ok(cube.clone());
+        }
+        let cube = only(self.node(node)?);
+        if let Some(shared) = &mut self.shared {
+            shared.push((node.clone(), cube.clone()));
+        }
+        Ok(cube)
     }
 
     fn context<'a>(

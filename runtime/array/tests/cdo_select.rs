@@ -6,9 +6,12 @@ mod cube;
 
 use std::path::{Path, PathBuf};
 
+use mizar_array::command::{self, Request};
 use mizar_array::dataset::{AttrValue, DType, Dataset, Dimension, Variable};
 use mizar_array::storage::Source;
 use mizar_array::write::{WriteOptions, Writer};
+use mizar_array::{CubeError, engine, plan};
+use mizar_comm::Single;
 
 use cube::{assert_close, attribute, cdo, cmip6, has, read, run};
 
@@ -106,6 +109,34 @@ const SPLITS: [(&str, usize); 9] = [
     ("-splitsel,3,1,1 G", 2),
 ];
 
+/// Operators whose whole text is that of cdo, on `M`, `D` and `G`.
+const TEXTS: [&str; 24] = [
+    "ntime",
+    "nlevel",
+    "npar",
+    "nvar",
+    "ngridpoints",
+    "nyear",
+    "nmon",
+    "ndate",
+    "showname",
+    "showstdname",
+    "showlevel",
+    "showdate",
+    "showtime",
+    "showtimestamp",
+    "showyear",
+    "showmon",
+    "showunit",
+    "zaxisdes",
+    "info",
+    "infon",
+    "infov",
+    "sinfo",
+    "sinfon",
+    "sinfov",
+];
+
 /// Runs a line both ways and compares all variables, the times and the axes.
 fn check(line: &str, folder: &Path) {
     let (ours, theirs) = (folder.join("mizar.nc"), folder.join("cdo.nc"));
@@ -151,6 +182,69 @@ fn compare(line: &str, ours: &Path, theirs: &Path) {
         let calendar = |path| attribute(path, "time", "calendar").unwrap_or_default();
         let parsed = |path| calendar(path).parse::<mizar_array::time_axis::Calendar>();
         assert_eq!(parsed(ours), parsed(theirs), "{line}: calendar");
+    }
+}
+
+/// What a line prints, or why not.
+fn print(line: &str) -> Result<String, CubeError> {
+    let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+    let Request::Run(command) = command::parse(&words)? else {
+        panic!("{line}");
+    };
+    let plan = plan::compile(&command, "today mizar cube a test")?;
+    let text = engine::execute(&plan, &Single, 2, &|_| {})?;
+    Ok(text.unwrap_or_else(|| panic!("{line} prints nothing")))
+}
+
+/// What cdo prints, and its exit code.
+fn cdo_prints(line: &str) -> (String, Option<i32>) {
+    let mut cdo = std::process::Command::new("cdo");
+    // With -s it lists no differences.
+    let silent = if line.contains("diff") { "-L" } else { "-s" };
+    let output = cdo
+        .args([silent, "-L"])
+        .args(line.split_whitespace())
+        .output()
+        .unwrap();
+    (
+        String::from_utf8(output.stdout).unwrap(),
+        output.status.code(),
+    )
+}
+
+/// Fails unless two texts have the same words, of which numbers may differ in the last digit.
+fn assert_same_words(context: &str, ours: &str, theirs: &str) {
+    const LAST_DIGIT: f64 = 2e-4;
+    let is_told = |line: &&str| {
+        // Of the source cdo knows institutes by a table of its own, and which mean was taken
+        // by whom; after many lines it repeats the header.
+        !line.contains("datatype") && !line.trim_start().starts_with(":       Date")
+    };
+    let lines = |text: &str| -> Vec<String> {
+        text.lines()
+            .filter(is_told)
+            .map(|line| line.trim_end().to_owned())
+            .collect()
+    };
+    let (ours, theirs) = (lines(ours), lines(theirs));
+    assert_eq!(ours.len(), theirs.len(), "{context}: {ours:#?} {theirs:#?}");
+    for (left, right) in ours.iter().zip(&theirs) {
+        let is_variable = context.contains("sinfo") && left.contains("F32") | left.contains("F64");
+        let from = if is_variable { 37 } else { 0 };
+        if left.get(from..) == right.get(from..) {
+            continue;
+        }
+        assert_eq!(left.len(), right.len(), "{context}: {left} against {right}");
+        for (a, b) in left[from..]
+            .split_whitespace()
+            .zip(right[from..].split_whitespace())
+        {
+            let near = match (a.parse::<f64>(), b.parse::<f64>()) {
+                (Ok(a), Ok(b)) => (a - b).abs() <= LAST_DIGIT * b.abs(),
+                _ => a == b,
+            };
+            assert!(near, "{context}: {left} against {right}");
+        }
     }
 }
 
@@ -233,7 +327,13 @@ fn write_levels(path: &Path) {
         ],
         attributes: std::iter::empty().collect(),
     };
-    let mut writer = Writer::create(path, &dataset, &WriteOptions::default()).unwrap();
+    // Of compressed data cdo tells so, which we do not.
+    let options = WriteOptions {
+        deflate_level: None,
+        shuffle: false,
+        ..WriteOptions::default()
+    };
+    let mut writer = Writer::create(path, &dataset, &options).unwrap();
     let mut write = |index: usize, values: Vec<f64>| {
         let whole = dataset.whole(index);
         writer.write_f64(index, &whole, &values).unwrap();
@@ -475,4 +575,94 @@ fn splits() {
             std::fs::remove_dir_all(made).unwrap();
         }
     }
+}
+
+#[test]
+fn what_is_printed_is_what_cdo_prints() {
+    if !has("cdo", "cdo") {
+        return;
+    }
+    let Some((monthly, _)) = monthly_and_daily() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let sample = folder.path().join("sample.nc");
+    write_levels(&sample);
+    for file in [&monthly, &sample] {
+        for operator in TEXTS {
+            let line = format!("-{operator} {}", file.display());
+            let ours = print(&line).unwrap_or_else(|e| panic!("{line}: {}", e.chain()));
+            assert_same_words(&line, &ours, &cdo_prints(&line).0);
+        }
+    }
+    let line = format!("-infon -timmean -sellevidx,1 {}", monthly.display());
+    let values = |text: &str| {
+        text.lines()
+            .last()
+            .unwrap()
+            .rsplit(" : ")
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    let ours = print(&line).unwrap();
+    assert_eq!(values(&ours), values(&cdo_prints(&line).0));
+    let line = format!("-showattribute,ta@units,ta@long_name {}", monthly.display());
+    assert_same_words(
+        &line,
+        &print(&line).unwrap(),
+        "ta:\n   long_name = \"Air Temperature\"\n   units = \"K\"\n",
+    );
+}
+
+#[test]
+fn differences_are_those_of_cdo() {
+    if !has("cdo", "cdo") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let sample = folder.path().join("sample.nc");
+    write_levels(&sample);
+    let sample = sample.display();
+    for other in ["-mulc,-1", "-addc,4096", "-mulc,1.5", "-setctomiss,4"] {
+        let line = format!("-diffn {sample} {other} {sample}");
+        let (theirs, code) = cdo_prints(&line);
+        assert_eq!(code, Some(1), "{line}");
+        match print(&line) {
+            Err(CubeError::Differs { report }) => assert_same_words(&line, &report, &theirs),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+    assert_eq!(print(&format!("-diff {sample} {sample}")).unwrap(), "");
+    let error = print(&format!("-diff {sample} -seltimestep,1 {sample}")).unwrap_err();
+    assert!(
+        error.chain().contains("`tos` is [8, 3, 4, 6] in the first"),
+        "{}",
+        error.chain()
+    );
+}
+
+#[test]
+fn json_has_the_numbers_of_the_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let sample = folder.path().join("sample.nc");
+    write_levels(&sample);
+    let json = |line: &str| -> serde_json::Value {
+        serde_json::from_str(&print(&format!("--json {line} {}", sample.display())).unwrap())
+            .unwrap()
+    };
+    let fields = json("-infon");
+    assert_eq!(fields.as_array().unwrap().len(), 8 * 3 + 1 + 8);
+    assert_eq!(fields[1]["missing"], 24);
+    assert!(fields[1]["mean"].is_null());
+    assert_eq!(fields[3]["minimum"], -400.0);
+    assert_eq!(fields[3]["variable"], "orog");
+    let structure = json("-sinfo");
+    assert_eq!(
+        structure["variables"][0]["levels"],
+        serde_json::json!([0.5, 10.0, 333.25])
+    );
+    assert_eq!(structure["times"][3], "2000-12-31T18:30:00");
+    assert_eq!(json("-showname"), serde_json::json!(["tos", "orog", "sc"]));
+    assert_eq!(json("-ntime"), 8);
 }

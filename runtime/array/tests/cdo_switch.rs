@@ -69,14 +69,22 @@ fn the_switch_gives_the_old_numbers() {
         format!("-minc,280 {}", file.display()),
         format!("-maxc,280 {}", file.display()),
         format!("-fldmedian {}", sample.display()),
-        format!("-timmean {}", integers.display()),
     ] {
         let [ours, theirs] = both(&line, folder);
         assert_close(&line, &ours, &theirs);
     }
+    // cdo without -b, as `cdo` here is not run, keeps integers too.
+    let output = folder.join("mizar.nc");
+    run(&format!(
+        "--cdo -timmean {} {}",
+        integers.display(),
+        output.display()
+    ))
+    .unwrap();
+    let means = read(&output, "tas").1;
+    assert!(means.iter().all(|mean| mean.fract() == 0.0), "{means:?}");
     // Without it the day of a step is that of its bounds.
     let line = format!("-daymean {}", file.display());
-    let output = folder.join("mizar.nc");
     run(&format!("{line} {}", output.display())).unwrap();
     assert_eq!(read(&output, "tas").0[0], 10);
     let [with, _] = both(&line, folder);

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 mod meter;
@@ -56,15 +57,47 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             let world = mizar_comm::world().context("cannot join the other ranks")?;
             let watch = mizar_comm::Watch::start(world.as_ref(), end_without)
                 .context("cannot join the other ranks")?;
-            let code = compute(&command, &words, world.as_ref());
+            let commands = std::slice::from_ref(command.as_ref());
+            let code = compute(commands, &words, world.as_ref());
             drop(watch);
             Ok(code)
         }
+        Ok(command::Request::Pipeline(call)) => run_pipeline(&call, &words),
         Ok(command::Request::Overview) => Ok(print(command::overview())),
         Ok(command::Request::Operators) => Ok(print(&command::operator_list())),
         Ok(command::Request::Operator(operator)) => Ok(print(&command::operator_help(operator))),
         Err(error) => Ok(usage(&error)),
     }
+}
+
+/// Runs a pipeline, or prints what it would run.
+fn run_pipeline(call: &command::PipelineCall, words: &[String]) -> anyhow::Result<ExitCode> {
+    let file = call.file.display();
+    let text =
+        std::fs::read_to_string(&call.file).with_context(|| format!("cannot read {file}"))?;
+    let commands = match command::parse_pipeline(&text, &call.values, &call.options) {
+        Ok(commands) => commands,
+        Err(error) => {
+            eprintln!(
+                "mizar cube: {:#}",
+                anyhow::Error::new(error).context(file.to_string())
+            );
+            return Ok(ExitCode::from(EXIT_USAGE));
+        }
+    };
+    if call.check {
+        let lines = commands
+            .iter()
+            .map(|command| command::command_line(command, &call.options));
+        return Ok(print(&lines.map(|line| line + "\n").collect::<String>()));
+    }
+    interrupt::leave_nothing_half_made().context("cannot wait for signals")?;
+    let world = mizar_comm::world().context("cannot join the other ranks")?;
+    let watch = mizar_comm::Watch::start(world.as_ref(), end_without)
+        .context("cannot join the other ranks")?;
+    let code = compute(&commands, words, world.as_ref());
+    drop(watch);
+    Ok(code)
 }
 
 fn texts(arguments: Vec<OsString>) -> Result<Vec<String>, CommandError> {
@@ -94,10 +127,19 @@ fn usage(error: &CommandError) -> ExitCode {
     ExitCode::from(EXIT_USAGE)
 }
 
-fn compute(command: &Command, words: &[String], comm: &dyn Communicator) -> ExitCode {
+fn compute(commands: &[Command], words: &[String], comm: &dyn Communicator) -> ExitCode {
+    let started = Instant::now();
+    // A parsed line or pipeline has at least one.
+    let Some(command) = commands.first() else {
+        return ExitCode::from(EXIT_USAGE);
+    };
     let is_first = comm.rank() == 0;
     let failed = |error: CubeError| {
-        if is_first {
+        if let CubeError::Differs { report } = &error {
+            if is_first {
+                print(report);
+            }
+        } else if is_first {
             eprintln!("mizar cube: {}", error.chain());
         }
         ExitCode::from(if error.is_usage() {
@@ -106,7 +148,7 @@ fn compute(command: &Command, words: &[String], comm: &dyn Communicator) -> Exit
             EXIT_FAILED
         })
     };
-    let compiled = plan::compile(command, &history(words));
+    let compiled = plan::compile_all(commands, &history(words));
     let plan = match engine::agree(comm, compiled) {
         Ok(plan) => plan,
         Err(error) => return failed(error),
@@ -124,12 +166,26 @@ fn compute(command: &Command, words: &[String], comm: &dyn Communicator) -> Exit
         return ExitCode::SUCCESS;
     }
     let meter = Meter::new(is_first && !command.options.silent);
-    let outcome = engine::execute(&plan, comm, threads, &|progress| meter.show(progress));
+    let read = Mutex::new(std::collections::HashMap::new());
+    let outcome = engine::execute(&plan, comm, threads, &|progress| {
+        if let Ok(mut read) = read.lock() {
+            let bytes = read.entry(progress.variable.to_owned()).or_insert(0);
+            *bytes = progress.read_bytes.max(*bytes);
+        }
+        meter.show(progress);
+    });
     meter.clear();
     match outcome {
         Ok(text) => {
             if is_first {
-                text.as_deref().map(print);
+                match &text {
+                    Some(text) => drop(print(text)),
+                    None if command.options.json => {
+                        let read = read.lock().map_or(0, |read| read.values().sum());
+                        print(&summary(&plan, started, read, comm.size(), threads));
+                    }
+                    None => {}
+                }
                 tell_daemon(plan.inputs(), plan.outputs());
                 if let Err(error) = draw(command, &plan) {
                     eprintln!("mizar cube: the result is written, but not its picture: {error:#}");
@@ -140,6 +196,29 @@ fn compute(command: &Command, words: &[String], comm: &dyn Communicator) -> Exit
         }
         Err(error) => failed(error),
     }
+}
+
+/// What `--json` tells of a run.
+fn summary(
+    plan: &plan::Plan,
+    started: Instant,
+    read_bytes: u64,
+    ranks: usize,
+    threads: usize,
+) -> String {
+    let paths = |paths: &mut dyn Iterator<Item = &Path>| -> Vec<String> {
+        paths.map(|path| path.display().to_string()).collect()
+    };
+    let value = serde_json::json!({
+        "inputs": paths(&mut plan.inputs()),
+        "outputs": paths(&mut plan.outputs()),
+        "seconds": started.elapsed().as_secs_f64(),
+        "read_bytes": read_bytes,
+        "ranks": ranks,
+        "threads": threads,
+        "warnings": plan.warnings,
+    });
+    format!("{value:#}\n")
 }
 
 /// The picture that `--plot` asks for: of the first file that is written.

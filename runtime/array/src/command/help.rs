@@ -8,8 +8,11 @@ const OVERVIEW: &str = "\
 Run CDO operators on NetCDF files, over any number of MPI ranks and threads.
 
 Usage: mizar cube [options] -operator[,parameter...] infile... outfile
+       mizar cube [options] run FILE [--set NAME=VALUE]... [--check]
 
-Operators chain from right to left; the first dash is optional; [ ] groups inputs.
+Operators chain from right to left; the first dash is optional; [ ] groups inputs. A quoted pattern
+('tas_*.nc') or a folder stands for its files in the order of their names: one input with the steps
+of all, or as many inputs for operators that take any number.
 
 Examples:
   mizar cube -timmean in.nc out.nc
@@ -25,6 +28,7 @@ Options:
                                       where any value is
   -f nc4                              format of the output: NetCDF-4
   -h, --help [operator]               this text, or that of an operator
+  --json                              print JSON: what operators tell, a summary of a run
   -O                                  replace an existing output where cat would append to it
   -P N                                threads (SLURM_CPUS_PER_TASK, else all CPUs)
   -s                                  no progress and no warnings
@@ -36,6 +40,17 @@ Options:
                                       and time to ask Slurm for, and do nothing
   --plot FILE.png|FILE.svg            draw the first variable of the result too
   --timestat_date first|middle|last   which step gives a group its time (middle of its bounds)
+
+Pipelines: run FILE computes the outputs that a YAML or JSON file names, in one run:
+  inputs: {tas: \"${DATA}/tas_*.nc\"}            # files by name; --set DATA=/data gives ${DATA}
+  steps:                                        # each takes inputs and steps before it
+    - {name: months, operator: monmean, input: tas}
+    - {name: cycle, operator: ymonmean, input: months}
+    - {name: anomaly, operator: ymonsub, input: [months, cycle]}
+    - {name: summer, operator: selmon, arguments: [6/8], input: anomaly}
+  outputs: {anomaly.nc: anomaly, summer.nc: summer}
+  options: -z zip_5                             # as on the command line, which wins
+--check prints the command lines that do the same.
 
 Environment:
   MIZAR_COMM=auto|single|mpi          whether ranks of an MPI launcher work together (auto)

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::{
-    Command, CommandError, Node, Options, PercentileMethod, Precision, Request, TimeStamp, memory,
+    Command, CommandError, Node, Options, PercentileMethod, PipelineCall, Precision, Request,
+    TimeStamp, memory,
 };
 use crate::ops::series::percentile::EXPECTED;
 use crate::ops::{self, Inputs, Operator, Outputs};
@@ -13,6 +14,7 @@ use crate::ops::{self, Inputs, Operator, Outputs};
 /// # Errors
 /// [`CommandError`] with what was expected.
 pub fn parse(words: &[String]) -> Result<Request, CommandError> {
+    let all = words;
     let mut rest = words.iter().map(String::as_str).peekable();
     let mut options = Options::default();
     while let Some(option) = rest.next_if(|word| is_option(word)) {
@@ -24,6 +26,10 @@ pub fn parse(words: &[String]) -> Result<Request, CommandError> {
     match words.as_slice() {
         [] => return Err(CommandError::Empty),
         ["help"] => return Ok(Request::Overview),
+        ["run", rest @ ..] => {
+            let before = &words_before(all, words.len());
+            return pipeline_call(rest, before).map(Request::Pipeline);
+        }
         ["help", name, ..] => return find(name).map(Request::Operator),
         _ => {}
     }
@@ -59,6 +65,67 @@ pub fn parse(words: &[String]) -> Result<Request, CommandError> {
         tree,
         outputs: words[end..].iter().map(PathBuf::from).collect(),
     })))
+}
+
+/// The options before the last `count` words, on one line.
+fn words_before(all: &[String], count: usize) -> String {
+    all[..all.len() - count].join(" ")
+}
+
+/// `FILE [--set NAME=VALUE]... [--check]`.
+fn pipeline_call(words: &[&str], options: &str) -> Result<PipelineCall, CommandError> {
+    let mut call = PipelineCall {
+        options: options.to_owned(),
+        ..PipelineCall::default()
+    };
+    let mut files = Vec::new();
+    let mut words = words.iter().copied();
+    while let Some(word) = words.next() {
+        let inline = word.strip_prefix("--set=");
+        match word {
+            "--check" => call.check = true,
+            _ if word == "--set" || inline.is_some() => {
+                let pair = inline.or_else(|| words.next()).unwrap_or_default();
+                let (name, value) = pair
+                    .split_once('=')
+                    .ok_or_else(|| wrong("--set", "NAME=VALUE", pair))?;
+                call.values.push((name.to_owned(), value.to_owned()));
+            }
+            _ if word.starts_with('-') => {
+                return Err(CommandError::UnknownOption {
+                    found: word.to_owned(),
+                });
+            }
+            _ => files.push(word),
+        }
+    }
+    match files.as_slice() {
+        [file] => call.file = PathBuf::from(file),
+        _ => {
+            let found = if files.is_empty() {
+                "nothing"
+            } else {
+                files[1]
+            };
+            return Err(wrong("run", "one pipeline file", found));
+        }
+    }
+    Ok(call)
+}
+
+/// The options that words are.
+pub(super) fn options(words: &[&str]) -> Result<Options, CommandError> {
+    let mut rest = words.iter().copied();
+    let mut options = Options::default();
+    while let Some(word) = rest.next() {
+        let is_other = !is_option(word) || parse_option(word, &mut rest, &mut options)?.is_some();
+        if is_other {
+            return Err(CommandError::UnknownOption {
+                found: word.to_owned(),
+            });
+        }
+    }
+    Ok(options)
 }
 
 /// Applies the operator that a word such as `selmon,6/8` names to inputs.
@@ -113,6 +180,7 @@ fn parse_option<'a>(
     };
     match name {
         "-L" | "-r" => {}
+        "--json" => options.json = true,
         "-O" | "--overwrite" => options.overwrite = true,
         "-s" | "--silent" => options.silent = true,
         "-f" | "--format" => match value("nc4 or nc4c (the only formats that are written)")? {
@@ -445,6 +513,7 @@ mod tests {
         let expected = Options {
             silent: true,
             overwrite: false,
+            json: false,
             deflate_level: Some(5),
             precision: Some(Precision::Double),
             threads: Some(3),

@@ -260,10 +260,10 @@ pub(super) fn step_numbers(parameters: &Parameters<'_>, len: usize) -> Result<Ve
                 step
             }
         };
-        let (first, last, step) = match parts.as_slice() {
-            [only] => (*only, *only, 1),
-            [first, last] => (*first, *last, 1),
-            [first, last, step] if *step > 0 => (*first, *last, *step),
+        let (first, last, step) = match *parts.as_slice() {
+            [only] => (only, only, 1),
+            [first, last] => (first, last, 1),
+            [first, last, step] if step > 0 => (first, last, step),
             _ => return Err(wrong()),
         };
         if first == 0 || last == 0 || resolve(first) > resolve(last) {
