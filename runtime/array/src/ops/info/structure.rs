@@ -10,7 +10,7 @@ use crate::dataset::{AttrValue, Axis, DType};
 use crate::error::CubeError;
 use crate::ops::select::levels::levels_of;
 use crate::ops::select::matches_pattern;
-use crate::time_axis::Calendar;
+use crate::time_axis::{Calendar, DateTime};
 
 /// Dates on a line.
 const DATES_PER_LINE: usize = 4;
@@ -306,14 +306,60 @@ fn times(cube: &Cube, operator: &'static str) -> Result<String, CubeError> {
         }
     );
     text.push_str(&"  YYYY-MM-DD hh:mm:ss".repeat(DATES_PER_LINE));
-    for (place, date) in dates(cube, operator)?.iter().enumerate() {
+    let dates = dates(cube, operator)?;
+    let (first, last) = shown_steps(dates.len());
+    text.push_str(&lines_of(&dates[..first]));
+    if first < last {
+        text.push_str(&dots(dates.len() - 2 * DATES_AT_END));
+        text.push_str(&lines_of(&dates[last..]));
+    }
+    text.push('\n');
+    Ok(text)
+}
+
+fn lines_of(dates: &[DateTime]) -> String {
+    let mut text = String::new();
+    for (place, date) in dates.iter().enumerate() {
         if place.is_multiple_of(DATES_PER_LINE) {
             text.push('\n');
         }
         let _ = write!(text, "  {} {}", day(date), clock(date));
     }
-    text.push('\n');
-    Ok(text)
+    text
+}
+
+/// Of a long series these many dates are shown at its begin and, in whole lines, at its end.
+const DATES_AT_END: usize = 60;
+
+/// Up to which step dates are shown, and from which on again.
+fn shown_steps(steps: usize) -> (usize, usize) {
+    if steps <= 2 * DATES_AT_END {
+        return (steps, steps);
+    }
+    let left = DATES_AT_END - DATES_PER_LINE
+        + match steps % DATES_PER_LINE {
+            0 => DATES_PER_LINE,
+            rest => rest,
+        };
+    (DATES_AT_END, steps - left)
+}
+
+/// A dot for each date that is not shown; from the second line on for each 10, 100, ….
+fn dots(mut skipped: usize) -> String {
+    const DOTS_PER_LINE: usize = 80;
+    let mut text = String::new();
+    let mut each = 1;
+    while skipped > 0 {
+        let count = (skipped / each).clamp(1, DOTS_PER_LINE);
+        text.push_str("\n   ");
+        text.push_str(&".".repeat(count));
+        skipped = skipped.saturating_sub(count * each);
+        if skipped < 10 * each {
+            break;
+        }
+        each *= 10;
+    }
+    text
 }
 
 /// `zaxisdes`.
