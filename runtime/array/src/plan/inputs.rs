@@ -21,7 +21,10 @@ pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, CubeError> {
         let mut files = names(path);
         files.retain(|file| {
             let suffix = file.extension().and_then(|suffix| suffix.to_str());
-            suffix.is_some_and(|suffix| SUFFIXES.contains(&suffix)) && file.is_file()
+            let name = file.file_name().and_then(|name| name.to_str());
+            let is_hidden = name.is_none_or(|name| name.starts_with('.'));
+            let is_known = suffix.is_some_and(|suffix| SUFFIXES.contains(&suffix));
+            is_known && !is_hidden && file.is_file()
         });
         return match files.is_empty() {
             true => Err(none()),
