@@ -14,6 +14,7 @@ pub(crate) mod expression;
 pub(crate) mod field;
 pub(crate) mod grouping;
 mod horizontal;
+pub(crate) mod index;
 mod info;
 mod level;
 pub(crate) mod many;
@@ -278,6 +279,7 @@ pub fn operators() -> &'static [Operator] {
             info::table(),
             time::table(),
             series::table(),
+            index::table(),
             pair::table(),
             level::table(),
             each::table(),
