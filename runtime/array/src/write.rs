@@ -157,7 +157,7 @@ impl Writer {
         let refuse = |region: String| self.no_region(variable, region);
         match self.dataset.variables[variable].dtype {
             DType::Text => {
-                if texts.len() != shape.iter().product() {
+                if texts.len() != shape.iter().product::<usize>() {
                     return Err(refuse(format!("for {} texts", texts.len())));
                 }
                 if texts.is_empty() {
