@@ -47,6 +47,11 @@ test: packages venv modules nextest lint build ## check and test everything
 faults: packages build ## kill gateway, slurmctld and mizard under EVENTS=2000 events on a real Slurm (minutes)
 	@MIZAR_FAULT_EVENTS=$(EVENTS) $(CARGO) test --quiet -p mizar-gateway --test lab_gateway -- --nocapture
 
+.PHONY: conformance
+conformance: packages venv ## compare every operator of mizar cube with CDO's (ARGS="--operator 'ymon*' --all")
+	@$(CARGO) build --quiet --release -p mizar-cli
+	@$(MIZAR_VENV)/bin/python $(here)/tests/conformance/conformance.py --mizar $(release)/mizar $(ARGS)
+
 .PHONY: lint
 lint: ## formatting and lints
 	$(say) 'formatting'
@@ -90,7 +95,7 @@ lab-env: ## print the path of a file to source before srun, sbatch, mizar
 
 # ---- Figures (benches/README.md says what each measures)
 
-benches = plugin mizard gateway timmean
+benches = plugin mizard gateway arrays
 
 .PHONY: bench $(benches:%=bench-%)
 bench: ## run every benchmark, one after another
@@ -99,7 +104,7 @@ bench: ## run every benchmark, one after another
 bench-plugin: ## srun with the plugin over srun without
 bench-mizard: ## cost of mizard with 50 tasks
 bench-gateway: ## durable events per second
-bench-timmean: ## CPU seconds of the array engine beside CDO
+bench-arrays: ## the array engine beside CDO, xarray and a C loop
 $(benches:%=bench-%): bench-%: packages venv
 	@$(CARGO) build --quiet --release --workspace --bins --lib
 	@$(release)/bench_$* $(ARGS)

@@ -17,5 +17,5 @@ pub mod machine;
 pub mod measure;
 pub mod report;
 
-pub use measure::{Usage, median, percentile, run};
+pub use measure::{Cost, Usage, median, percentile, run, watch};
 pub use report::{Figure, Report, Target};

@@ -5,8 +5,8 @@
 //! at a time.
 
 use std::io;
-use std::process::{Command, ExitStatus};
-use std::time::Instant;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
@@ -36,6 +36,69 @@ pub fn run(command: &mut Command) -> io::Result<Usage> {
         wall_s,
         cpu_s: children_cpu_s()? - before_s,
     })
+}
+
+/// How often the peak of memory is read while a program runs.
+const MEMORY_POLL: Duration = Duration::from_millis(5);
+
+/// What one run of a program, or of several side by side, cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Cost {
+    /// Seconds on the clock until the last one ended.
+    pub wall_s: f64,
+    /// Seconds of processor time, user and system, of all.
+    pub cpu_s: f64,
+    /// The largest resident memory of one of them, in megabytes; not of their own children.
+    pub peak_mb: f64,
+}
+
+/// Runs programs side by side to their end. What they print is thrown away.
+///
+/// # Errors
+/// If one cannot be started, or fails.
+pub fn watch(commands: &mut [Command]) -> io::Result<Cost> {
+    let before_s = children_cpu_s()?;
+    let start = Instant::now();
+    let mut children = commands
+        .iter_mut()
+        .map(|command| {
+            let quiet = command.stdin(Stdio::null()).stdout(Stdio::null());
+            quiet.spawn()
+        })
+        .collect::<io::Result<Vec<Child>>>()?;
+    let mut peak_kb = 0.0_f64;
+    let mut running: Vec<usize> = (0..children.len()).collect();
+    while !running.is_empty() {
+        let mut still = Vec::new();
+        for index in running {
+            match children[index].try_wait()? {
+                None => {
+                    peak_kb = peak_kb.max(peak_kb_of(children[index].id()));
+                    still.push(index);
+                }
+                Some(status) if status.success() => {}
+                Some(status) => {
+                    let failed = format!("{:?}: {status}", commands[index]);
+                    return Err(io::Error::other(failed));
+                }
+            }
+        }
+        running = still;
+        std::thread::sleep(MEMORY_POLL);
+    }
+    Ok(Cost {
+        wall_s: start.elapsed().as_secs_f64(),
+        cpu_s: children_cpu_s()? - before_s,
+        peak_mb: peak_kb / 1e3,
+    })
+}
+
+/// The kernel's own account of the most that a process ever held; 0 once it has ended.
+fn peak_kb_of(process: u32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let value = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    value.unwrap_or(0.0)
 }
 
 /// Returns the median, or NaN of nothing.
@@ -100,5 +163,17 @@ mod tests {
         let usage = run(&mut command).expect("sh exists everywhere");
         assert!(usage.status.success());
         assert!(usage.cpu_s > 0.0 && usage.wall_s > 0.0);
+    }
+
+    #[test]
+    fn programs_side_by_side_take_as_long_as_the_longest() {
+        let sleep = |seconds: &str| {
+            let mut command = Command::new("sleep");
+            command.arg(seconds);
+            command
+        };
+        let cost = watch(&mut [sleep("0.1"), sleep("0.2")]).expect("sleep exists everywhere");
+        assert!(cost.wall_s >= 0.2 && cost.peak_mb > 0.0);
+        assert!(watch(&mut [Command::new("false")]).is_err());
     }
 }

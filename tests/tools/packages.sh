@@ -25,6 +25,7 @@ python3-venv            the Python readers that the tests compare with
 libclang-dev            bindings to MPI are generated with it
 libopenmpi-dev          MPI: headers and library
 openmpi-bin             MPI: mpirun and mpicc
+libdeflate-dev          the C loop that benches compare with
 libhdf5-dev             HDF5: job records and NetCDF-4
 hdf5-tools              h5dump and h5repack, used by tests
 netcdf-bin              ncdump and nccopy, used by tests

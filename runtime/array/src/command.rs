@@ -6,13 +6,18 @@
 
 mod error;
 mod help;
+mod memory;
 mod parse;
+mod pipeline;
 
 use std::path::PathBuf;
 
 pub use error::CommandError;
 pub use help::{operator_help, operator_list, overview};
-pub use parse::parse;
+pub use parse::{apply, parse};
+pub use pipeline::{PipelineError, command_line, parse as parse_pipeline};
+
+pub use crate::ops::series::percentile::Method as PercentileMethod;
 
 use crate::ops::Operator;
 
@@ -21,12 +26,27 @@ use crate::ops::Operator;
 pub enum Request {
     /// Run operators.
     Run(Box<Command>),
+    /// Run a pipeline.
+    Pipeline(PipelineCall),
     /// Print how to use it all.
     Overview,
     /// Print one line per operator.
     Operators,
     /// Print what one operator does.
     Operator(&'static Operator),
+}
+
+/// A pipeline to run: `run FILE [--set NAME=VALUE] [--check]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PipelineCall {
+    /// The file to read.
+    pub file: PathBuf,
+    /// The values of its variables.
+    pub values: Vec<(String, String)>,
+    /// Print the command lines that do the same, and do nothing.
+    pub check: bool,
+    /// Options before `run`; those of the file are added.
+    pub options: String,
 }
 
 /// Operators to run.
@@ -36,8 +56,8 @@ pub struct Command {
     pub options: Options,
     /// What to compute.
     pub tree: Node,
-    /// Where the result goes; an existing file is replaced.
-    pub output: PathBuf,
+    /// Where the results go, existing files are replaced; none for operators that print.
+    pub outputs: Vec<PathBuf>,
 }
 
 /// One operator with what it works on, or a file.
@@ -53,6 +73,13 @@ pub enum Node {
         arguments: Vec<String>,
         /// Where its data comes from, in CDO's order.
         inputs: Vec<Node>,
+    },
+    /// Several operators on one input, whose results stand side by side.
+    Together {
+        /// Which; none takes parameters.
+        operators: Vec<&'static Operator>,
+        /// Where their data comes from.
+        input: Box<Node>,
     },
 }
 
@@ -72,6 +99,7 @@ impl Node {
             Self::Operator { inputs, .. } => {
                 inputs.iter().for_each(|input| input.collect_files(files));
             }
+            Self::Together { input, .. } => input.collect_files(files),
         }
     }
 }
@@ -81,14 +109,39 @@ impl Node {
 pub struct Options {
     /// `-s`: no progress and no warnings.
     pub silent: bool,
+    /// `-O`: operators that append to an existing output replace it, as all others do.
+    pub overwrite: bool,
+    /// `--json`: what is printed is JSON, and a run prints a summary.
+    pub json: bool,
     /// `-z zip_N`: 0 stores data as it is; without the option the writer decides.
     pub deflate_level: Option<u8>,
     /// `-b`: the type of data variables.
     pub precision: Option<Precision>,
     /// `-P`: threads of each rank.
     pub threads: Option<usize>,
+    /// `--plan`: tell what would be done, and do nothing.
+    pub plan: bool,
+    /// `--plot`: the picture of the result.
+    pub plot: Option<PathBuf>,
+    /// `--cdo`: CDO's answers where Mizar's differ on purpose.
+    pub cdo: bool,
     /// `--timestat_date`: which moment of a group of steps its time is.
     pub time_stamp: TimeStamp,
+    /// `--percentile`: where between sorted values percentiles lie.
+    pub percentile: PercentileMethod,
+    /// `--memory`: bytes that each rank may keep of series that are read as a whole.
+    pub memory_bytes: Option<u64>,
+}
+
+impl Options {
+    /// What each rank may keep of series: as told, else a fixed amount, or less where Slurm gave
+    /// the job little.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let of_slurm = || memory::of_slurm(|name| std::env::var(name).ok());
+        let default = crate::plan::series::MEMORY_BYTES;
+        self.memory_bytes
+            .unwrap_or_else(|| of_slurm().map_or(default, |bytes| bytes.min(default)))
+    }
 }
 
 /// The type that data variables are stored in.

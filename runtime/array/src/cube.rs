@@ -241,6 +241,37 @@ impl Cube {
         self.contents.push(content);
     }
 
+    /// Puts `_suffix` after the name of every data variable.
+    pub(crate) fn append_to_names(&mut self, suffix: &str) {
+        for variable in self.dataset.data_variables() {
+            let name = &mut self.dataset.variables[variable].name;
+            *name = format!("{name}_{suffix}");
+        }
+    }
+
+    /// Takes the variables of another that this has not, by name, and their dimensions; what
+    /// has the name of a dimension or variable here is taken to be that.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        let dims: Vec<usize> = other
+            .dataset
+            .dimensions
+            .iter()
+            .map(|dimension| {
+                let known = self.dataset.dimension_index(&dimension.name);
+                known.unwrap_or_else(|| {
+                    self.dataset.dimensions.push(dimension.clone());
+                    self.dataset.dimensions.len() - 1
+                })
+            })
+            .collect();
+        for (mut variable, content) in other.dataset.variables.into_iter().zip(other.contents) {
+            if self.dataset.variable_index(&variable.name).is_none() {
+                variable.dims.iter_mut().for_each(|dim| *dim = dims[*dim]);
+                self.push(variable, content);
+            }
+        }
+    }
+
     /// The dimension called `name` of this length, made if need be. A taken name gets a
     /// number, so that the length always fits.
     pub(crate) fn dimension(&mut self, name: &str, len: usize) -> usize {

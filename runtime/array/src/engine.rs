@@ -2,7 +2,8 @@
 //!
 //! Every rank compiles the same plan. Variables are computed one after the other: first the
 //! stages inside (reductions over time whose result is used by another operator), which end
-//! in memory on every rank, then the variable itself, which rank 0 writes.
+//! in memory on every rank, then the variable itself, which rank 0 writes. Reductions of the
+//! same data over the same groups are computed together, in one pass.
 //!
 //! **Invariant:** the bits of a result depend on the inputs and the command alone. Units of
 //! work follow the files' chunks, never the number of ranks or threads, and partial results
@@ -12,25 +13,32 @@
 //! and no output appears.
 
 mod agree;
+mod estimate;
 mod reduce;
+mod series;
 mod stream;
 mod tree;
 mod units;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mizar_comm::Communicator;
 
-use crate::cube::Content;
+use crate::cube::{Content, Cube};
 use crate::dataset::DType;
 use crate::error::CubeError;
-use crate::ops::field::FieldMean;
-use crate::plan::Plan;
-use crate::plan::expr::{Expr, Held, TimeReduction};
+use crate::plan::expr::{Expr, Held};
 use crate::plan::region;
+use crate::plan::{Output, Plan};
 use crate::write::{WriteOptions, Writer};
 
+/// Files that are written side by side, so that what they have in common is computed once. An
+/// operator that splits makes more: those follow.
+const OUTPUTS_AT_ONCE: usize = 8;
+
 pub use agree::agree;
+pub use estimate::{Estimate, Step, estimate};
 
 /// How far a run is: units of work done and, of the variable at hand, all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,55 +49,75 @@ pub struct Progress<'a> {
     pub done: u64,
     /// Units of this rank.
     pub total: u64,
+    /// Bytes of files that the units done lie in.
+    pub read_bytes: u64,
 }
 
 /// Who is told of progress; may be called from any thread.
 pub type ProgressSink<'a> = dyn Fn(Progress<'_>) + Sync + 'a;
 
-/// Computes a plan and writes its output. Collective over `comm`; every rank brings a plan of
-/// the same command. Returns on all ranks once the output is on disk.
+/// Computes a plan and writes its outputs. Collective over `comm`; every rank brings a plan of
+/// the same command. Returns on all ranks once the outputs are on disk; on rank 0 with the text
+/// of an operator that prints.
 ///
 /// # Errors
 /// [`CubeError`] on all ranks if one fails: its own error where it failed, elsewhere
-/// [`CubeError::Peer`] with its message. No output appears.
+/// [`CubeError::Peer`] with its message. No output appears that is not whole.
 pub fn execute(
     plan: &Plan,
     comm: &dyn Communicator,
     threads: usize,
     progress: &ProgressSink<'_>,
-) -> Result<(), CubeError> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    let pool = agree(
-        comm,
-        pool.map_err(|source| CubeError::Threads {
-            count: threads,
-            source,
-        }),
-    )?;
-    let mut run = Run {
+) -> Result<Option<String>, CubeError> {
+    let pool = pool(comm, threads)?;
+    let run = Run {
         plan,
         comm,
         pool: &pool,
         progress,
         threads,
-        writer: None,
     };
-    let started = run.start();
-    run.writer = agree(comm, started)?;
-    let names = plan
-        .cube
-        .dataset
-        .variables
-        .iter()
-        .map(|variable| variable.name.as_str());
-    for (index, name) in names.enumerate() {
-        if let Content::Lazy(expr) = &plan.cube.contents[index] {
-            let expr = run.hold_stages(expr, name)?;
-            run.write_lazy(index, name, &expr)?;
-        }
+    if let Some(render) = &plan.render {
+        let cube = run.to_memory(&plan.outputs[0].cube)?;
+        run.check_inputs()?;
+        return agree(comm, render(&cube)).map(Some);
     }
-    let finished = run.finish();
-    agree(comm, finished)
+    for outputs in plan.outputs.chunks(OUTPUTS_AT_ONCE) {
+        run.write(outputs)?;
+    }
+    Ok(None)
+}
+
+/// Computes the first output of a plan into memory, on every rank. Collective over `comm`.
+///
+/// # Errors
+/// As [`execute`].
+pub(crate) fn compute(
+    plan: &Plan,
+    comm: &dyn Communicator,
+    threads: usize,
+    progress: &ProgressSink<'_>,
+) -> Result<Cube, CubeError> {
+    let pool = pool(comm, threads)?;
+    let run = Run {
+        plan,
+        comm,
+        pool: &pool,
+        progress,
+        threads,
+    };
+    let cube = run.to_memory(&plan.outputs[0].cube)?;
+    run.check_inputs()?;
+    Ok(cube)
+}
+
+fn pool(comm: &dyn Communicator, threads: usize) -> Result<rayon::ThreadPool, CubeError> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let failed = |source| CubeError::Threads {
+        count: threads,
+        source,
+    };
+    agree(comm, pool.map_err(failed))
 }
 
 /// A run of a plan on one rank.
@@ -99,13 +127,75 @@ struct Run<'a> {
     pool: &'a rayon::ThreadPool,
     progress: &'a ProgressSink<'a>,
     threads: usize,
-    /// On rank 0.
-    writer: Option<Writer>,
 }
 
+/// A variable to be computed and written.
+struct Job<'a> {
+    /// Its writer, among those of the outputs at hand.
+    writer: usize,
+    /// Its index in the output.
+    variable: usize,
+    name: &'a str,
+    dtype: DType,
+    expr: &'a Expr,
+}
+
+/// On rank 0 the writers of the outputs at hand, elsewhere none.
+type Writers = Vec<Writer>;
+
 impl Run<'_> {
-    /// On rank 0, begins the output and writes what is in memory.
-    fn start(&self) -> Result<Option<Writer>, CubeError> {
+    /// Computes some outputs and makes them appear.
+    fn write(&self, outputs: &[Output]) -> Result<(), CubeError> {
+        let started = outputs.iter().map(|output| self.start(output));
+        let started = started.collect::<Result<Vec<_>, _>>();
+        let mut writers: Writers = agree(self.comm, started)?.into_iter().flatten().collect();
+        let mut jobs: Vec<Job<'_>> = Vec::new();
+        for (writer, output) in outputs.iter().enumerate() {
+            let variables = output.cube.dataset.variables.iter();
+            for (index, (variable, content)) in variables.zip(&output.cube.contents).enumerate() {
+                if let Content::Lazy(expr) = content {
+                    jobs.push(Job {
+                        writer,
+                        variable: index,
+                        name: &variable.name,
+                        dtype: variable.dtype,
+                        expr,
+                    });
+                }
+            }
+        }
+        while !jobs.is_empty() {
+            let first = jobs.remove(0);
+            match first.expr {
+                Expr::Time(reduction) => {
+                    let (together, later): (Vec<_>, Vec<_>) = jobs.into_iter().partition(
+                        |job| matches!(job.expr, Expr::Time(other) if other.reads_as(reduction)),
+                    );
+                    jobs = later;
+                    let together: Vec<Job<'_>> = std::iter::once(first).chain(together).collect();
+                    self.reduce_to_files(&together, &mut writers)?;
+                }
+                Expr::Series(series) => {
+                    let (together, later): (Vec<_>, Vec<_>) = jobs.into_iter().partition(
+                        |job| matches!(job.expr, Expr::Series(other) if other.reads_as(series)),
+                    );
+                    jobs = later;
+                    let together: Vec<Job<'_>> = std::iter::once(first).chain(together).collect();
+                    self.series_to_files(&together, &mut writers)?;
+                }
+                expr => {
+                    let expr = self.hold_stages(expr, first.name)?;
+                    self.stream(&first, &expr, &mut writers)?;
+                }
+            }
+        }
+        self.check_inputs()?;
+        let finished = writers.into_iter().try_for_each(Writer::commit);
+        agree(self.comm, finished.map_err(CubeError::from))
+    }
+
+    /// On rank 0, begins an output and writes what is in memory.
+    fn start(&self, output: &Output) -> Result<Option<Writer>, CubeError> {
         if self.comm.rank() != 0 {
             return Ok(None);
         }
@@ -121,8 +211,12 @@ impl Run<'_> {
                 ..defaults
             },
         };
-        let cube = &self.plan.cube;
-        let mut writer = Writer::create(&self.plan.output, &cube.dataset, &options)?;
+        let cube = &output.cube;
+        let options = WriteOptions {
+            chunks: self.chunks(cube),
+            ..options
+        };
+        let mut writer = Writer::create(&output.path, &cube.dataset, &options)?;
         for (index, content) in cube.contents.iter().enumerate() {
             match content {
                 Content::Numbers(values) => {
@@ -135,79 +229,106 @@ impl Run<'_> {
         Ok(Some(writer))
     }
 
-    /// On rank 0, makes the output appear; everywhere, checks that inputs stayed as they were.
-    fn finish(&mut self) -> Result<(), CubeError> {
-        for source in &self.plan.sources {
-            source.check_unchanged()?;
-        }
-        // A rank that finds a change must stop the others before the file appears.
-        agree(self.comm, Ok(()))?;
-        Ok(self.writer.take().map_or(Ok(()), Writer::commit)?)
+    /// Chunk shapes for results that come by bands of cells: those of whole fields would be
+    /// written again with every band.
+    fn chunks(&self, cube: &Cube) -> BTreeMap<usize, Vec<usize>> {
+        let memory = self.plan.options.memory_bytes();
+        let of = |(index, content): (usize, &Content)| {
+            let Content::Lazy(Expr::Series(series)) = content else {
+                return None;
+            };
+            let bands = series.bands(1, memory, self.comm.size());
+            let element_bytes = cube.dataset.variables[index].dtype.size_bytes();
+            let chunk =
+                crate::write::chunk_of_bands(&series.shape(), series.axis, &bands, element_bytes);
+            Some((index, chunk?))
+        };
+        cube.contents.iter().enumerate().filter_map(of).collect()
     }
 
-    /// Computes the stages inside an expression, innermost first, and puts their results in
-    /// their place; the expression itself may remain a reduction over time.
+    /// Checks that inputs stayed as they were: a rank that finds a change stops the others
+    /// before any file appears.
+    fn check_inputs(&self) -> Result<(), CubeError> {
+        let mut unchanged = self.plan.sources.iter();
+        let result = unchanged.try_for_each(|source| source.check_unchanged());
+        agree(self.comm, result.map_err(CubeError::from))
+    }
+
+    /// The cube with all its data computed, on every rank.
+    fn to_memory(&self, cube: &Cube) -> Result<Cube, CubeError> {
+        let mut cube = cube.clone();
+        for (index, variable) in cube.dataset.variables.iter().enumerate() {
+            if let Content::Lazy(expr) = &cube.contents[index] {
+                let whole = Expr::Hold(Arc::new(expr.clone()));
+                let Expr::Held(held) = self.hold_stages(&whole, &variable.name)? else {
+                    continue;
+                };
+                cube.contents[index] = Content::Numbers(held.values);
+            }
+        }
+        Ok(cube)
+    }
+
+    /// Computes all stages of an expression, innermost first, and puts their results in their
+    /// place.
     fn hold_stages(&self, expr: &Expr, name: &str) -> Result<Expr, CubeError> {
-        Ok(match expr {
-            Expr::Source(_) | Expr::Held(_) => expr.clone(),
-            Expr::Select { child, picks } => {
-                let child = Arc::new(self.hold(child, name)?);
-                Expr::Select {
-                    child,
-                    picks: picks.clone(),
+        let mut expr = expr.clone();
+        loop {
+            let stages = expr.innermost_stages();
+            let pairs = match stages.first() {
+                None => return Ok(expr),
+                Some(Expr::Time(first)) => {
+                    let of_time = |stage: &&Expr| match stage {
+                        Expr::Time(other) if other.reads_as(first) => Some(Arc::clone(other)),
+                        _ => None,
+                    };
+                    let together: Vec<_> = stages.iter().filter_map(of_time).collect();
+                    let results = self.reduce_to_memory(&together, name)?;
+                    let from = together.into_iter().map(Expr::Time);
+                    from.zip(results.into_iter().map(Expr::Held)).collect()
                 }
-            }
-            Expr::Field(field) => {
-                let child = self.hold(&field.child, name)?;
-                let mut held = FieldMean::clone(field);
-                held.child = child;
-                Expr::Field(Arc::new(held))
-            }
-            Expr::Pair(pairing) => {
-                Expr::Pair(Arc::new(pairing.map(|operand| self.hold(operand, name))?))
-            }
-            Expr::Time(reduction) => {
-                let mut held = TimeReduction::clone(reduction);
-                held.child = self.hold(&reduction.child, name)?;
-                Expr::Time(Arc::new(held))
-            }
-            Expr::Hold(child) => self.hold_stages(child, name)?,
-        })
-    }
-
-    /// As [`hold_stages`](Self::hold_stages), and the expression itself if it is a stage.
-    fn hold(&self, expr: &Expr, name: &str) -> Result<Expr, CubeError> {
-        match self.hold_stages(expr, name)? {
-            Expr::Time(reduction) => {
-                let shape = Expr::Time(Arc::clone(&reduction)).shape();
-                let values = self.reduce_to_memory(&reduction, name)?;
-                Ok(Expr::Held(Held {
-                    shape,
-                    values: Arc::new(values),
-                }))
-            }
-            held @ Expr::Held(_) => Ok(held),
-            other if matches!(expr, Expr::Hold(_)) => {
-                let shape = other.shape();
-                let whole: region::Region = shape.iter().map(|&len| 0..len).collect();
-                let mut values = vec![0.0; region::cells(&whole)];
-                let filled = self.pool.install(|| other.fill(&whole, &mut values));
-                agree(self.comm, filled)?;
-                Ok(Expr::Held(Held {
-                    shape,
-                    values: Arc::new(values),
-                }))
-            }
-            other => Ok(other),
+                Some(Expr::Series(first)) => {
+                    let of_series = |stage: &&Expr| match stage {
+                        Expr::Series(other) if other.reads_as(first) => Some(Arc::clone(other)),
+                        _ => None,
+                    };
+                    let together: Vec<_> = stages.iter().filter_map(of_series).collect();
+                    let results = self.series_to_memory(&together, name)?;
+                    let from = together.into_iter().map(Expr::Series);
+                    from.zip(results.into_iter().map(Expr::Held)).collect()
+                }
+                Some(stage) => vec![((*stage).clone(), self.hold(stage, name)?)],
+            };
+            expr = expr.replace(&pairs);
         }
     }
 
-    fn write_lazy(&mut self, index: usize, name: &str, expr: &Expr) -> Result<(), CubeError> {
-        let single = self.plan.cube.dataset.variables[index].dtype == DType::F32;
-        match expr {
-            Expr::Time(reduction) => self.reduce_to_file(reduction, index, name),
-            _ if single && expr.is_single() => self.stream_to_file::<f32>(expr, index, name),
-            _ => self.stream_to_file::<f64>(expr, index, name),
+    /// Computes an expression without stages as a whole, on every rank.
+    fn hold(&self, stage: &Expr, _name: &str) -> Result<Expr, CubeError> {
+        let expr = match stage {
+            Expr::Hold(child) => child,
+            other => other,
+        };
+        if let Expr::Held(_) = expr {
+            return Ok(expr.clone());
+        }
+        let shape = expr.shape();
+        let whole: region::Region = shape.iter().map(|&len| 0..len).collect();
+        let mut values = vec![0.0; region::cells(&whole)];
+        let filled = self.pool.install(|| expr.fill(&whole, &mut values));
+        agree(self.comm, filled)?;
+        Ok(Expr::Held(Held {
+            shape,
+            values: Arc::new(values),
+        }))
+    }
+
+    /// Computes and writes a variable block by block.
+    fn stream(&self, job: &Job<'_>, expr: &Expr, writers: &mut Writers) -> Result<(), CubeError> {
+        if job.dtype == DType::F32 && expr.is_single() {
+            self.stream_to_file::<f32>(expr, job, writers)
+        } else {
+            self.stream_to_file::<f64>(expr, job, writers)
         }
     }
 }

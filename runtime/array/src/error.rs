@@ -2,6 +2,8 @@
 
 use crate::command::CommandError;
 use crate::dataset::Axis;
+use crate::grid::GridError;
+use crate::remap::RemapError;
 use crate::storage::StorageError;
 use crate::time_axis::TimeError;
 use crate::write::WriteError;
@@ -47,6 +49,31 @@ pub enum CubeError {
         /// What is missing.
         axis: Axis,
     },
+    /// An expression cannot be understood or computed.
+    #[error("operator `{operator}`: line {line}, character {column}: {problem}: `{found}`")]
+    Expression {
+        /// Whose.
+        operator: &'static str,
+        /// From 1.
+        line: usize,
+        /// From 1, in its line.
+        column: usize,
+        /// What is wrong.
+        problem: String,
+        /// What stands there.
+        found: String,
+    },
+    /// A file that a parameter names cannot be read.
+    #[error("operator `{operator}`: cannot read {path}")]
+    Parameter {
+        /// Whose parameter.
+        operator: &'static str,
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The inputs do not fit together.
     #[error("operator `{operator}`: the inputs do not match: {problem}")]
     Mismatch {
@@ -54,6 +81,52 @@ pub enum CubeError {
         operator: &'static str,
         /// Where they differ.
         problem: String,
+    },
+    /// A target grid cannot be made.
+    #[error("operator `{operator}`: the grid cannot be understood")]
+    Grid {
+        /// Who needs it.
+        operator: &'static str,
+        /// Why.
+        #[source]
+        source: Box<GridError>,
+    },
+    /// A file that should give a grid has none.
+    #[error("operator `{operator}`: {path} has no variable with longitudes and latitudes")]
+    NoGrid {
+        /// Who needs it.
+        operator: &'static str,
+        /// Which file.
+        path: String,
+    },
+    /// Fields cannot be put on another grid.
+    #[error("operator `{operator}` cannot remap")]
+    Remap {
+        /// Who.
+        operator: &'static str,
+        /// Why.
+        #[source]
+        source: RemapError,
+    },
+    /// The input is not what the operator works on.
+    #[error("operator `{operator}`: {problem}")]
+    Unfit {
+        /// Who works on it.
+        operator: &'static str,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// `diff` found differences: no failure, but it shall not exit with 0.
+    #[error("the inputs differ")]
+    Differs {
+        /// What it prints.
+        report: String,
+    },
+    /// A pattern or a folder stands for no file.
+    #[error("no file is called {pattern}")]
+    NoFile {
+        /// As typed.
+        pattern: String,
     },
     /// The output would take the place of what is being read.
     #[error("the output {path} is an input too: give it another name")]
@@ -99,7 +172,10 @@ impl CubeError {
     /// Whether the command line itself is wrong: exit code 2.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Command(_) | Self::OutputIsInput { .. })
+        matches!(
+            self,
+            Self::Command(_) | Self::OutputIsInput { .. } | Self::Expression { .. }
+        )
     }
 
     /// The message and its causes on one line.

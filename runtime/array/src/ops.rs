@@ -1,70 +1,157 @@
 //! The operators: one table row each, over a few families of kernels.
 //!
 //! [`crate::command`] finds operators here by name, [`crate::plan`] applies them. To add one:
-//! write a row in [`OPERATORS`]; where no family fits, add a [`Kernel`] and its module. What an
-//! operator does to the structure of the data is here, how blocks are computed is in
-//! [`crate::plan::expr`] and [`crate::engine`].
+//! write a row in the table of its family (under `ops/`); where no family fits, write a module
+//! with a function that takes cubes and gives an [`Outcome`]. What an operator does to the
+//! structure of the data is in its family, how blocks are computed is in an
+//! [`Operation`](crate::plan::expr::Operation) that the family puts into the cube, or in a
+//! stage of [`crate::engine`].
 
-pub(crate) mod area;
+pub(crate) mod cellwise;
+mod context;
+pub(crate) mod each;
+pub(crate) mod expression;
 pub(crate) mod field;
 pub(crate) mod grouping;
+mod horizontal;
+mod info;
+mod level;
+pub(crate) mod many;
+pub(crate) mod metadata;
+pub(crate) mod neighbour;
 pub(crate) mod pair;
+mod remap;
 pub(crate) mod select;
+pub(crate) mod series;
+mod split;
 pub(crate) mod statistic;
-mod table;
 pub(crate) mod time;
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::LazyLock;
 
-pub use table::OPERATORS;
+pub(crate) use context::{Context, Outcome, Parameters, Render, open};
 
-use crate::command::CommandError;
 use crate::cube::Cube;
 use crate::error::CubeError;
-use field::FieldAxes;
-use grouping::Grouping;
-use pair::{Arithmetic, Matching};
-use statistic::Statistic;
 
 /// One row of the table.
 pub struct Operator {
     /// As typed, without the dash.
-    pub name: &'static str,
+    pub name: String,
     /// One line.
-    pub summary: &'static str,
+    pub summary: String,
     /// Rules: missing values, metadata, differences from CDO.
-    pub details: &'static str,
+    pub details: String,
     /// What follows `mizar cube` in an example.
-    pub example: &'static str,
+    pub example: String,
     /// Its parameters.
     pub arguments: Arguments,
     /// Its inputs.
     pub inputs: Inputs,
-    pub(crate) kernel: Kernel,
+    /// What it makes.
+    pub outputs: Outputs,
+    /// Operators of one such group that are named together, as in `-timmean,timmax in out`,
+    /// are computed in one pass over the data.
+    pub(crate) together: Option<&'static str>,
+    /// Whether an output that exists comes before the inputs.
+    pub(crate) appends: bool,
+    pub(crate) family: Box<dyn Family>,
+}
+
+/// What an operator does to the structure of its inputs.
+pub(crate) trait Family: Send + Sync {
+    /// Gives the cubes whose data the engine computes.
+    fn apply(&self, inputs: Vec<Cube>, context: &mut Context<'_>) -> Result<Outcome, CubeError>;
+}
+
+impl<F> Family for F
+where
+    F: Fn(Vec<Cube>, &mut Context<'_>) -> Result<Outcome, CubeError> + Send + Sync,
+{
+    fn apply(&self, inputs: Vec<Cube>, context: &mut Context<'_>) -> Result<Outcome, CubeError> {
+        self(inputs, context)
+    }
 }
 
 impl Operator {
+    /// An operator of one input and one output without parameters; the other methods change
+    /// that.
+    pub(crate) fn new<F>(name: impl Into<String>, summary: impl Into<String>, family: F) -> Self
+    where
+        F: Fn(Vec<Cube>, &mut Context<'_>) -> Result<Outcome, CubeError> + Send + Sync + 'static,
+    {
+        let name = name.into();
+        Self {
+            example: format!("-{name} in.nc out.nc"),
+            name,
+            summary: summary.into(),
+            details: String::new(),
+            arguments: Arguments::NONE,
+            inputs: Inputs::Exactly(1),
+            outputs: Outputs::Exactly(1),
+            together: None,
+            appends: false,
+            family: Box::new(family),
+        }
+    }
+
+    /// Sets the rules that its help tells.
+    pub(crate) fn details(mut self, details: impl Into<String>) -> Self {
+        self.details = details.into();
+        self
+    }
+
+    /// Sets what follows `mizar cube` in its example.
+    pub(crate) fn example(mut self, example: impl Into<String>) -> Self {
+        self.example = example.into();
+        self
+    }
+
+    /// Sets its parameters.
+    pub(crate) fn arguments(mut self, names: &'static str, counts: RangeInclusive<usize>) -> Self {
+        self.arguments = Arguments { names, counts };
+        self
+    }
+
+    /// Sets how many inputs it takes.
+    pub(crate) fn inputs(mut self, inputs: Inputs) -> Self {
+        self.inputs = inputs;
+        self
+    }
+
+    /// Sets what it makes.
+    pub(crate) fn outputs(mut self, outputs: Outputs) -> Self {
+        self.outputs = outputs;
+        self
+    }
+
+    /// Lets it be named together with others of this group.
+    pub(crate) fn together(mut self, group: &'static str) -> Self {
+        self.together = Some(group);
+        self
+    }
+
+    /// Lets an output that exists come before the inputs.
+    pub(crate) fn appends(mut self) -> Self {
+        self.appends = true;
+        self
+    }
+
     /// How it is written, without the dash.
     #[must_use]
     pub fn usage(&self) -> String {
-        let inputs = match self.inputs {
-            Inputs::Exactly(1) => "infile".to_owned(),
-            Inputs::Exactly(count) => (1..=count)
-                .map(|n| format!("infile{n}"))
-                .collect::<Vec<_>>()
-                .join(" "),
-            Inputs::AtLeastOne => "infile...".to_owned(),
+        let names = self.arguments.names;
+        let name = match names.strip_prefix('[') {
+            // What may be left out has its comma inside.
+            Some(rest) => format!("{}[,{rest}", self.name),
+            None if names.is_empty() => self.name.clone(),
+            None => format!("{},{names}", self.name),
         };
-        let comma = if self.arguments.names.is_empty() {
-            ""
-        } else {
-            ","
-        };
-        format!(
-            "{}{comma}{} {inputs} outfile",
-            self.name, self.arguments.names
-        )
+        let words = [name, self.inputs.usage(), self.outputs.usage()];
+        let words = words.iter().filter(|word| !word.is_empty());
+        words.cloned().collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -76,7 +163,7 @@ impl PartialEq for Operator {
 
 impl fmt::Debug for Operator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
+        f.write_str(&self.name)
     }
 }
 
@@ -99,6 +186,7 @@ impl Arguments {
         match (*self.counts.start(), *self.counts.end()) {
             (0, 0) => "no parameters".to_owned(),
             (1, 1) => "1 parameter".to_owned(),
+            (0, 1) => "at most 1 parameter".to_owned(),
             (start, usize::MAX) => format!("{start} or more parameters"),
             (start, end) if start == end => format!("{start} parameters"),
             (start, end) => format!("{start} to {end} parameters"),
@@ -113,6 +201,22 @@ pub enum Inputs {
     Exactly(usize),
     /// All that follow, or those in brackets.
     AtLeastOne,
+    /// The first number; the second where so many follow or stand in brackets.
+    Either(usize, usize),
+}
+
+impl Inputs {
+    fn usage(self) -> String {
+        match self {
+            Self::Exactly(1) => "infile".to_owned(),
+            Self::Exactly(count) => numbered("infile", count),
+            Self::Either(least, most) => {
+                let (least, most) = (Self::Exactly(least).usage(), numbered("infile", most));
+                format!("{least} | {most}")
+            }
+            Self::AtLeastOne => "infile...".to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for Inputs {
@@ -120,80 +224,78 @@ impl fmt::Display for Inputs {
         match self {
             Self::Exactly(1) => f.write_str("1 input"),
             Self::Exactly(count) => write!(f, "{count} inputs"),
+            Self::Either(least, most) => write!(f, "{least} or {most} inputs"),
             Self::AtLeastOne => f.write_str("at least 1 input"),
         }
     }
 }
 
-/// The families.
-#[derive(Clone, Copy)]
-pub(crate) enum Kernel {
-    /// Takes a part of the input.
-    Select(fn(&mut Cube, &Parameters<'_>) -> Result<(), CubeError>),
-    /// Reduces groups of time steps, cell by cell.
-    Time(Grouping, Statistic),
-    /// Reduces horizontal fields, step by step: the weighted mean.
-    FieldMean(FieldAxes),
-    /// Combines two inputs, cell by cell.
-    Pair(Matching, Arithmetic),
+/// What an operator makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outputs {
+    /// So many files.
+    Exactly(usize),
+    /// Files whose names begin with what is given.
+    Prefix,
+    /// A text on standard output.
+    Text,
 }
 
-/// An operator's parameters, read with errors that name it.
-pub(crate) struct Parameters<'a> {
-    pub(crate) operator: &'static str,
-    pub(crate) values: &'a [String],
+impl Outputs {
+    /// How many words of a command line name them.
+    pub(crate) fn words(self) -> usize {
+        match self {
+            Self::Exactly(count) => count,
+            Self::Prefix => 1,
+            Self::Text => 0,
+        }
+    }
+
+    fn usage(self) -> String {
+        match self {
+            Self::Exactly(1) => "outfile".to_owned(),
+            Self::Exactly(count) => numbered("outfile", count),
+            Self::Prefix => "outprefix".to_owned(),
+            Self::Text => String::new(),
+        }
+    }
 }
 
-impl Parameters<'_> {
-    pub(crate) fn wrong(&self, index: usize, expected: &'static str) -> CubeError {
-        let found = self.values.get(index).cloned().unwrap_or_default();
-        CommandError::Argument {
-            operator: self.operator,
-            expected,
-            found,
-        }
-        .into()
-    }
+/// `infile1 infile2 …`.
+fn numbered(word: &str, count: usize) -> String {
+    let words = (1..=count).map(|number| format!("{word}{number}"));
+    words.collect::<Vec<_>>().join(" ")
+}
 
-    /// The parameter as a finite number.
-    pub(crate) fn number(&self, index: usize, expected: &'static str) -> Result<f64, CubeError> {
-        let parsed = self
-            .values
-            .get(index)
-            .and_then(|text| text.parse::<f64>().ok());
-        parsed
-            .filter(|value| value.is_finite())
-            .ok_or_else(|| self.wrong(index, expected))
-    }
-
-    /// All parameters as whole numbers, `a/b` and `a/b/step` spelled out.
-    pub(crate) fn numbers(
-        &self,
-        allowed: RangeInclusive<i64>,
-        expected: &'static str,
-    ) -> Result<Vec<i64>, CubeError> {
-        let mut numbers = Vec::new();
-        for (index, text) in self.values.iter().enumerate() {
-            let parts: Option<Vec<i64>> = text.split('/').map(|part| part.parse().ok()).collect();
-            let (first, last, step) = match parts.as_deref() {
-                Some(&[value]) => (value, value, 1),
-                Some(&[first, last]) => (first, last, 1),
-                Some(&[first, last, step]) if step > 0 => (first, last, step),
-                _ => return Err(self.wrong(index, expected)),
-            };
-            if first > last || !allowed.contains(&first) || !allowed.contains(&last) {
-                return Err(self.wrong(index, expected));
-            }
-            numbers.extend((first..=last).step_by(step as usize));
-        }
-        Ok(numbers)
-    }
+/// Every operator, in the order in which they are listed.
+#[must_use]
+pub fn operators() -> &'static [Operator] {
+    static OPERATORS: LazyLock<Vec<Operator>> = LazyLock::new(|| {
+        let families = [
+            select::table(),
+            many::table(),
+            split::table(),
+            info::table(),
+            time::table(),
+            series::table(),
+            pair::table(),
+            level::table(),
+            each::table(),
+            expression::table(),
+            neighbour::table(),
+            metadata::table(),
+            field::table(),
+            remap::table(),
+        ];
+        families.into_iter().flatten().collect()
+    });
+    &OPERATORS
 }
 
 /// The operator called `name`.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Operator> {
-    OPERATORS.iter().find(|operator| operator.name == name)
+    operators().iter().find(|operator| operator.name == name)
 }
 
 /// The operator whose name looks most like `name`, if one does.
@@ -201,9 +303,9 @@ pub fn find(name: &str) -> Option<&'static Operator> {
 pub fn nearest(name: &str) -> Option<&'static str> {
     /// A typing error changes few letters; more is another word.
     const DISTANCE_MAX: usize = 3;
-    let distances = OPERATORS
+    let distances = operators()
         .iter()
-        .map(|operator| (distance(name, operator.name), operator.name));
+        .map(|operator| (distance(name, &operator.name), operator.name.as_str()));
     let (distance, nearest) = distances.min()?;
     (distance <= DISTANCE_MAX && distance < name.len()).then_some(nearest)
 }
@@ -227,4 +329,26 @@ fn distance(left: &str, right: &str) -> usize {
         }
     }
     table[left.len()][right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_example_parses() {
+        for operator in operators() {
+            let words: Vec<String> = operator.example.split(' ').map(str::to_owned).collect();
+            let parsed = crate::command::parse(&words);
+            assert!(parsed.is_ok(), "{}: {parsed:?}", operator.name);
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = operators().iter().map(|operator| &operator.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), operators().len());
+    }
 }

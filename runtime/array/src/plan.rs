@@ -5,17 +5,19 @@
 //! [`crate::engine::execute`].
 
 pub(crate) mod expr;
+mod inputs;
 pub(crate) mod picks;
 pub(crate) mod region;
+pub(crate) mod series;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::command::{Command, Node, Options, Precision};
+use crate::command::{Command, CommandError, Node, Options, Precision};
 use crate::cube::{self, Content, Cube};
 use crate::dataset::{AttrValue, DType, Variable};
 use crate::error::CubeError;
-use crate::ops::{self, Kernel, Parameters};
+use crate::ops::{self, Context, Inputs, Operator, Outcome, Render};
 use crate::storage::Source;
 
 /// `_FillValue` of variables that have none (NetCDF's default for floats).
@@ -24,15 +26,22 @@ const FILL_VALUE: f64 = 9.969_209_968_386_869e36;
 /// The conventions that are claimed where the input claims none.
 const CONVENTIONS: &str = "CF-1.8";
 
-/// What to compute and where to write it.
-#[derive(Debug)]
+/// What to compute and where it goes.
 pub struct Plan {
-    pub(crate) cube: Cube,
+    pub(crate) outputs: Vec<Output>,
+    /// What makes a text of the only output, which is then no file.
+    pub(crate) render: Option<Render>,
     pub(crate) sources: Vec<Arc<Source>>,
-    pub(crate) output: PathBuf,
     pub(crate) options: Options,
     /// What the user should know although it can be done.
     pub warnings: Vec<String>,
+}
+
+/// One file to write.
+pub(crate) struct Output {
+    pub(crate) cube: Cube,
+    /// Empty for a text.
+    pub(crate) path: PathBuf,
 }
 
 impl Plan {
@@ -41,10 +50,10 @@ impl Plan {
         self.sources.iter().map(|source| source.path())
     }
 
-    /// The file that is written.
-    #[must_use]
-    pub fn output(&self) -> &Path {
-        &self.output
+    /// The files that are written.
+    pub fn outputs(&self) -> impl Iterator<Item = &Path> {
+        let files = self.outputs.iter().filter(|_| self.render.is_none());
+        files.map(|output| output.path.as_path())
     }
 }
 
@@ -54,27 +63,113 @@ impl Plan {
 /// # Errors
 /// [`CubeError`] if an input cannot be read or the operators do not fit it.
 pub fn compile(command: &Command, history: &str) -> Result<Plan, CubeError> {
+    compile_all(std::slice::from_ref(command), history)
+}
+
+/// As [`compile`], of several commands that run as one: with the options of the first, and what
+/// they have in common planned once.
+///
+/// # Errors
+/// As `compile`, and [`CubeError::Command`] if there are no commands.
+pub fn compile_all(commands: &[Command], history: &str) -> Result<Plan, CubeError> {
+    let first = commands.first().ok_or(CommandError::Empty)?;
     let mut compiler = Compiler {
-        options: &command.options,
+        options: &first.options,
         sources: Vec::new(),
         warnings: Vec::new(),
+        shared: (commands.len() > 1).then(Vec::new),
     };
-    let mut cube = compiler.node(&command.tree)?;
-    keep_inputs(&compiler.sources, &command.output)?;
-    if cube.dataset.data_variables().is_empty() {
-        compiler
-            .warnings
-            .push("the result has no data variables".to_owned());
+    let mut all = Vec::new();
+    let mut render = None;
+    for command in commands {
+        let appended = appended_to(command);
+        let tree = appended.as_ref().unwrap_or(&command.tree);
+        let outcome = compiler.outcome(tree)?;
+        let is_text = matches!(outcome, Outcome::Text(..));
+        let (mut outputs, text) = outputs(outcome, &command.outputs);
+        render = text;
+        for output in &mut outputs {
+            if appended.is_none() {
+                keep_inputs(&compiler.sources, &output.path)?;
+            }
+            if is_text {
+                continue;
+            }
+            if output.cube.dataset.data_variables().is_empty() {
+                compiler
+                    .warnings
+                    .push("the result has no data variables".to_owned());
+            }
+            compiler.tell_passes(&output.cube);
+            finish_variables(&mut output.cube, &first.options);
+            finish_globals(&mut output.cube, history);
+        }
+        all.extend(outputs);
     }
-    finish_variables(&mut cube, command.options.precision);
-    finish_globals(&mut cube, history);
+    for source in &compiler.sources {
+        let notes = source.notes().iter();
+        let notes = notes.map(|note| format!("{}: {note}", source.path().display()));
+        compiler.warnings.extend(notes);
+    }
     Ok(Plan {
-        cube,
+        outputs: all,
+        render,
         sources: compiler.sources,
-        output: command.output.clone(),
-        options: command.options.clone(),
+        options: first.options.clone(),
         warnings: compiler.warnings,
     })
+}
+
+/// The tree with the existing output as first input, if the command appends to it.
+fn appended_to(command: &Command) -> Option<Node> {
+    let Node::Operator {
+        operator,
+        arguments,
+        inputs,
+    } = &command.tree
+    else {
+        return None;
+    };
+    let output = command.outputs.first()?;
+    let appends = operator.appends && !command.options.overwrite && output.exists();
+    appends.then(|| Node::Operator {
+        operator,
+        arguments: arguments.clone(),
+        inputs: std::iter::once(Node::Input(output.clone()))
+            .chain(inputs.iter().cloned())
+            .collect(),
+    })
+}
+
+/// Names the files of an outcome.
+fn outputs(outcome: Outcome, paths: &[PathBuf]) -> (Vec<Output>, Option<Render>) {
+    match outcome {
+        Outcome::Cubes(cubes) => {
+            let pairs = cubes.into_iter().zip(paths.iter().cloned());
+            let outputs = pairs.map(|(cube, path)| Output { cube, path });
+            (outputs.collect(), None)
+        }
+        Outcome::Named(cubes) => {
+            let prefix = paths.first().cloned().unwrap_or_default();
+            let named = |(suffix, cube): (String, Cube)| {
+                let mut path = prefix.clone().into_os_string();
+                path.push(suffix);
+                path.push(".nc");
+                Output {
+                    cube,
+                    path: path.into(),
+                }
+            };
+            (cubes.into_iter().map(named).collect(), None)
+        }
+        Outcome::Text(cube, render) => {
+            let output = Output {
+                cube: *cube,
+                path: PathBuf::new(),
+            };
+            (vec![output], Some(render))
+        }
+    }
 }
 
 /// Refuses an output that is one of the inputs, by whatever name: it would be lost.
@@ -102,78 +197,131 @@ struct Compiler<'a> {
     options: &'a Options,
     sources: Vec<Arc<Source>>,
     warnings: Vec<String>,
+    /// Of several commands, what has been planned: a step that several need is one.
+    shared: Option<Vec<(Node, Cube)>>,
 }
 
 impl Compiler<'_> {
-    fn node(&mut self, node: &Node) -> Result<Cube, CubeError> {
+    fn node(&mut self, node: &Node) -> Result<Outcome, CubeError> {
         match node {
-            Node::Input(path) => Cube::from_source(&self.open(path)?),
+            Node::Input(path) => {
+                let mut cubes = self.files(path)?;
+                match cubes.len() {
+                    1 => Ok(cubes.remove(0).into()),
+                    _ => Ok(ops::many::in_time_order(cubes, "mergetime", false)?.into()),
+                }
+            }
             Node::Operator {
                 operator,
                 arguments,
                 inputs,
             } => {
-                let mut cubes = inputs
-                    .iter()
-                    .map(|input| self.node(input))
-                    .collect::<Result<Vec<_>, _>>()?;
-                let mut next = || cubes.remove(0);
-                let name = operator.name;
-                match operator.kernel {
-                    Kernel::Select(select) => {
-                        let mut cube = next();
-                        if operator.name == "selname" {
-                            self.warn_unknown(&cube, arguments);
+                let mut cubes = Vec::with_capacity(inputs.len());
+                for input in inputs {
+                    match input {
+                        // Each file of a pattern is an input of its own here.
+                        Node::Input(path) if operator.inputs == Inputs::AtLeastOne => {
+                            cubes.extend(self.files(path)?);
                         }
-                        select(
-                            &mut cube,
-                            &Parameters {
-                                operator: name,
-                                values: arguments,
-                            },
-                        )?;
-                        Ok(cube)
-                    }
-                    Kernel::Time(grouping, statistic) => {
-                        let stamp = self.options.time_stamp;
-                        ops::time::reduce(next(), name, grouping, statistic, stamp)
-                    }
-                    Kernel::FieldMean(axes) => {
-                        ops::field::reduce(next(), name, axes, &mut self.warnings)
-                    }
-                    Kernel::Pair(matching, arithmetic) => {
-                        let (left, right) = (next(), next());
-                        ops::pair::combine(left, &right, name, matching, arithmetic)
+                        _ => cubes.push(self.cube(input)?),
                     }
                 }
+                let mut context = self.context(operator, arguments);
+                operator.family.apply(cubes, &mut context)
+            }
+            Node::Together { operators, input } => {
+                let input = self.cube(input)?;
+                let mut joined: Option<Cube> = None;
+                for operator in operators {
+                    let mut context = self.context(operator, &[]);
+                    let outcome = operator.family.apply(vec![input.clone()], &mut context)?;
+                    let mut cube = only(outcome);
+                    cube.append_to_names(&operator.name);
+                    match &mut joined {
+                        None => joined = Some(cube),
+                        Some(joined) => joined.absorb(cube),
+                    }
+                }
+                Ok(joined.unwrap_or(input).into())
             }
         }
     }
 
-    /// One file is opened once, however often it is named.
-    fn open(&mut self, path: &Path) -> Result<Arc<Source>, CubeError> {
-        if let Some(source) = self.sources.iter().find(|source| source.path() == path) {
-            return Ok(Arc::clone(source));
+    /// Says where series do not fit in memory, so that files are read several times.
+    fn tell_passes(&mut self, cube: &Cube) {
+        let memory = self.options.memory_bytes();
+        for (variable, content) in cube.dataset.variables.iter().zip(&cube.contents) {
+            let Content::Lazy(expr) = content else {
+                continue;
+            };
+            for series in expr.series() {
+                let (passes, needed) = series.passes(memory);
+                if passes > 1 {
+                    self.warnings.push(format!(
+                        "variable `{}` is read {passes} times: --memory {}M would need one",
+                        variable.name,
+                        needed.div_ceil(1 << 20)
+                    ));
+                }
+            }
         }
-        let source = Arc::new(Source::open(path)?);
-        for note in source.notes() {
-            self.warnings.push(format!("{}: {note}", path.display()));
-        }
-        self.sources.push(Arc::clone(&source));
-        Ok(source)
+        self.warnings.dedup();
     }
 
-    fn warn_unknown(&mut self, cube: &Cube, names: &[String]) {
-        for name in ops::select::unknown_names(cube, names) {
-            self.warnings.push(format!(
-                "operator `selname`: the input has no variable `{name}`"
-            ));
+    /// The files that a path stands for.
+    fn files(&mut self, path: &Path) -> Result<Vec<Cube>, CubeError> {
+        let paths = inputs::files(path)?;
+        let open = |path: &PathBuf| Cube::from_source(&ops::open(&mut self.sources, path)?);
+        paths.iter().map(open).collect()
+    }
+
+    /// What a whole command gives; a step that was an input before is known.
+    fn outcome(&mut self, node: &Node) -> Result<Outcome, CubeError> {
+        match self.shared {
+            Some(_) => Ok(self.cube(node)?.into()),
+            None => self.node(node),
+        }
+    }
+
+    /// The one cube that an input is.
+    fn cube(&mut self, node: &Node) -> Result<Cube, CubeError> {
+        let known = self.shared.iter().flatten();
+        if let Some((_, cube)) = known.into_iter().find(|(known, _)| known == node) {
+            return Ok(cube.clone());
+        }
+        let cube = only(self.node(node)?);
+        if let Some(shared) = &mut self.shared {
+            shared.push((node.clone(), cube.clone()));
+        }
+        Ok(cube)
+    }
+
+    fn context<'a>(
+        &'a mut self,
+        operator: &'static Operator,
+        arguments: &'a [String],
+    ) -> Context<'a> {
+        Context {
+            operator,
+            arguments,
+            options: self.options,
+            warnings: &mut self.warnings,
+            sources: &mut self.sources,
         }
     }
 }
 
+/// The cube of an outcome: the parser lets no other kind of operator be an input.
+fn only(outcome: Outcome) -> Cube {
+    match outcome {
+        Outcome::Cubes(mut cubes) => cubes.remove(0),
+        Outcome::Named(mut cubes) => cubes.remove(0).1,
+        Outcome::Text(cube, _) => *cube,
+    }
+}
+
 /// The types, fill values and packing of what is computed.
-fn finish_variables(cube: &mut Cube, precision: Option<Precision>) {
+fn finish_variables(cube: &mut Cube, options: &Options) {
     let data = cube.dataset.data_variables();
     for (index, (variable, content)) in cube
         .dataset
@@ -188,7 +336,7 @@ fn finish_variables(cube: &mut Cube, precision: Option<Precision>) {
         let attributes = &variable.attributes;
         let is_packed =
             attributes.get("scale_factor").is_some() || attributes.get("add_offset").is_some();
-        let chosen = precision.filter(|_| data.contains(&index));
+        let chosen = options.precision.filter(|_| data.contains(&index));
         if expr.is_as_stored() && !is_packed && chosen.is_none() {
             continue;
         }
@@ -196,12 +344,16 @@ fn finish_variables(cube: &mut Cube, precision: Option<Precision>) {
             (Some(Precision::Single), _) => DType::F32,
             (Some(Precision::Double), _) => DType::F64,
             (None, DType::F32) if !is_packed => DType::F32,
+            // CDO rounds results of 32-bit integers; those of others become floats there too.
+            (None, DType::I32) if options.cdo && !is_packed => DType::I32,
             (None, _) if is_packed && is_single_packing(variable) => DType::F32,
             (None, _) => DType::F64,
         };
         cube::drop_packing(variable);
         variable.attributes.remove("actual_range");
-        set_fill_value(variable);
+        if matches!(variable.dtype, DType::F32 | DType::F64) {
+            set_fill_value(variable);
+        }
     }
 }
 

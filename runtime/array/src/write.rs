@@ -3,6 +3,7 @@
 //! Called by the operators of the cube. Chunks are encoded on the threads of rayon and handed
 //! to the library as they shall lie in the file; what is not a whole chunk goes through it.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ mod layout;
 mod skeleton;
 
 pub use error::WriteError;
+pub(crate) use layout::chunk_of_bands;
 
 use mizar_core::durable::PendingFile;
 use rayon::prelude::*;
@@ -29,6 +31,8 @@ pub struct WriteOptions {
     /// Whether bytes are sorted by significance before they are deflated: smaller and faster
     /// for nearly all fields.
     pub shuffle: bool,
+    /// Chunk shapes of variables, by index, where those that would be chosen are slow.
+    pub chunks: BTreeMap<usize, Vec<usize>>,
 }
 
 impl Default for WriteOptions {
@@ -36,6 +40,7 @@ impl Default for WriteOptions {
         Self {
             deflate_level: Some(1),
             shuffle: true,
+            chunks: BTreeMap::new(),
         }
     }
 }

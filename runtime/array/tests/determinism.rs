@@ -11,11 +11,19 @@ use mizar_comm::run_threads;
 
 use cube::{Sample, has, read, run, run_on, write_sample};
 
-const LINES: [&str; 12] = [
+const LINES: [&str; 20] = [
     "-timmean F",
     "-timstd F",
     "-timsum F",
     "-timmin F",
+    "-regres F",
+    "-runstd,5 F",
+    "-monpctl,90 F",
+    "-timmax -runmean,3 F",
+    "-detrend F",
+    "-timminidx F",
+    "-ydayvar1 F",
+    "-seasmean F",
     "-monmean F",
     "-ymonmean F",
     "-ymonsub F -ymonmean F",
@@ -27,7 +35,8 @@ const LINES: [&str; 12] = [
 ];
 
 /// Those whose work is cut across cells as well when chunks are thick.
-const BLOCK_LINES: [&str; 5] = [
+const BLOCK_LINES: [&str; 6] = [
+    "-timsort F",
     "-timstd F",
     "-monmean F",
     "-ymonsub F -ymonmean F",

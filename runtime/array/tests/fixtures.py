@@ -5,6 +5,7 @@ cftime read from them.
     fixtures.py sums FILE...    checksums of the values of each numeric variable, as JSON
     fixtures.py dates           values, units and calendars with the dates that cftime gives
     fixtures.py indexes FOLDER  FOLDER/indexes.nc, with every kind of chunk index
+    fixtures.py small_indexes FOLDER  FOLDER/new.nc, the same in a small file
     fixtures.py look FILE       structure and values of a file, for what our writer made
 
 Missing values are NaN in what is written out.
@@ -264,6 +265,18 @@ def indexes(folder):
         implicit.write(h5py.h5s.ALL, h5py.h5s.ALL, cells)
 
 
+def small_indexes(folder):
+    """Each newer chunk index once, in a file of some KiB."""
+    import h5py
+
+    with h5py.File(f"{folder}/new.nc", "w", libver=("v110", "v110")) as file:
+        data = np.arange(60, dtype="i4").reshape(6, 10)
+        file.create_dataset("fixed", data=data, chunks=(1, 5), compression="gzip", shuffle=True)
+        file.create_dataset("growing", data=data, chunks=(1, 5), maxshape=(None, 10), fletcher32=True)
+        file.create_dataset("tree", data=data, chunks=(1, 5), maxshape=(None, None))
+        file.create_dataset("single", data=data, chunks=(6, 10), compression="gzip")
+
+
 def netcdf3(folder, version):
     """One of the three NetCDF-3 formats: fixed and record variables of every type and of odd
     sizes, packed ones, texts and attributes."""
@@ -429,4 +442,4 @@ def look(path):
 
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
-    {"make": lambda: make(*arguments), "sums": lambda: sums(arguments), "dates": dates, "indexes": lambda: indexes(*arguments), "look": lambda: look(*arguments)}[command]()
+    {"make": lambda: make(*arguments), "sums": lambda: sums(arguments), "dates": dates, "indexes": lambda: indexes(*arguments), "small_indexes": lambda: small_indexes(*arguments), "look": lambda: look(*arguments)}[command]()

@@ -322,6 +322,7 @@ fn every_program_reads_what_is_written() {
             WriteOptions {
                 deflate_level: None,
                 shuffle: false,
+                ..WriteOptions::default()
             },
         ),
         (
@@ -329,6 +330,7 @@ fn every_program_reads_what_is_written() {
             WriteOptions {
                 deflate_level: Some(9),
                 shuffle: false,
+                ..WriteOptions::default()
             },
         ),
     ] {
@@ -453,6 +455,7 @@ fn a_full_disk_leaves_nothing_under_the_final_name() {
         let options = WriteOptions {
             deflate_level,
             shuffle: false,
+            ..WriteOptions::default()
         };
         let mut dataset = climate();
         dataset.dimensions[0].len = 300;

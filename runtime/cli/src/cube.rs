@@ -4,29 +4,27 @@
 //! Only rank 0 prints. A failure on any rank ends all with exit code 1 and one message.
 
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+mod meter;
+
 use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressStyle};
 use mizar_api::{Client, FileRole, FileUse, Request, SOCKET_VARIABLE};
 use mizar_array::command::{self, Command, CommandError};
-use mizar_array::engine::{self, Progress};
+use mizar_array::engine;
 use mizar_array::{CubeError, plan};
 use mizar_comm::Communicator;
 
-use crate::interrupt;
+use crate::{interrupt, plot};
+use meter::Meter;
 
 /// The command line is wrong.
 const EXIT_USAGE: u8 = 2;
 /// It could not be done.
 const EXIT_FAILED: u8 = 1;
-
-/// Shorter runs show no progress.
-const PROGRESS_AFTER: Duration = Duration::from_secs(2);
 
 /// All that telling mizard may cost.
 const DAEMON_LIMIT: Duration = Duration::from_millis(50);
@@ -52,15 +50,54 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     match command::parse(&words) {
         Ok(command::Request::Run(command)) => {
+            if let Some(picture) = &command.options.plot {
+                plot::check_name(picture)?;
+            }
             interrupt::leave_nothing_half_made().context("cannot wait for signals")?;
             let world = mizar_comm::world().context("cannot join the other ranks")?;
-            Ok(compute(&command, &words, world.as_ref()))
+            let watch = mizar_comm::Watch::start(world.as_ref(), end_without)
+                .context("cannot join the other ranks")?;
+            let commands = std::slice::from_ref(command.as_ref());
+            let code = compute(commands, &words, world.as_ref());
+            drop(watch);
+            Ok(code)
         }
+        Ok(command::Request::Pipeline(call)) => run_pipeline(&call, &words),
         Ok(command::Request::Overview) => Ok(print(command::overview())),
         Ok(command::Request::Operators) => Ok(print(&command::operator_list())),
         Ok(command::Request::Operator(operator)) => Ok(print(&command::operator_help(operator))),
         Err(error) => Ok(usage(&error)),
     }
+}
+
+/// Runs a pipeline, or prints what it would run.
+fn run_pipeline(call: &command::PipelineCall, words: &[String]) -> anyhow::Result<ExitCode> {
+    let file = call.file.display();
+    let text =
+        std::fs::read_to_string(&call.file).with_context(|| format!("cannot read {file}"))?;
+    let commands = match command::parse_pipeline(&text, &call.values, &call.options) {
+        Ok(commands) => commands,
+        Err(error) => {
+            eprintln!(
+                "mizar cube: {:#}",
+                anyhow::Error::new(error).context(file.to_string())
+            );
+            return Ok(ExitCode::from(EXIT_USAGE));
+        }
+    };
+    if call.check {
+        let lines = commands
+            .iter()
+            .map(|command| command::command_line(command, &call.options));
+        return Ok(print(&lines.map(|line| line + "\n").collect::<String>()));
+    }
+    interrupt::leave_nothing_half_made().context("cannot wait for signals")?;
+    let world = mizar_comm::world().context("cannot join the other ranks")?;
+    let watch = mizar_comm::Watch::start(world.as_ref(), end_without)
+        .context("cannot join the other ranks")?;
+    let code = compute(&commands, words, world.as_ref());
+    drop(watch);
+    Ok(code)
 }
 
 fn texts(arguments: Vec<OsString>) -> Result<Vec<String>, CommandError> {
@@ -90,10 +127,19 @@ fn usage(error: &CommandError) -> ExitCode {
     ExitCode::from(EXIT_USAGE)
 }
 
-fn compute(command: &Command, words: &[String], comm: &dyn Communicator) -> ExitCode {
+fn compute(commands: &[Command], words: &[String], comm: &dyn Communicator) -> ExitCode {
+    let started = Instant::now();
+    // A parsed line or pipeline has at least one.
+    let Some(command) = commands.first() else {
+        return ExitCode::from(EXIT_USAGE);
+    };
     let is_first = comm.rank() == 0;
     let failed = |error: CubeError| {
-        if is_first {
+        if let CubeError::Differs { report } = &error {
+            if is_first {
+                print(report);
+            }
+        } else if is_first {
             eprintln!("mizar cube: {}", error.chain());
         }
         ExitCode::from(if error.is_usage() {
@@ -102,7 +148,7 @@ fn compute(command: &Command, words: &[String], comm: &dyn Communicator) -> Exit
             EXIT_FAILED
         })
     };
-    let compiled = plan::compile(command, &history(words));
+    let compiled = plan::compile_all(commands, &history(words));
     let plan = match engine::agree(comm, compiled) {
         Ok(plan) => plan,
         Err(error) => return failed(error),
@@ -112,19 +158,89 @@ fn compute(command: &Command, words: &[String], comm: &dyn Communicator) -> Exit
             .iter()
             .for_each(|warning| eprintln!("mizar cube: warning: {warning}"));
     }
-    let meter = Meter::new(is_first && !command.options.silent);
     let threads = command.options.threads.unwrap_or_else(default_threads);
-    let outcome = engine::execute(&plan, comm, threads, &|progress| meter.show(progress));
+    if command.options.plan {
+        if is_first {
+            print(&engine::estimate(&plan, comm.size(), threads).to_string());
+        }
+        return ExitCode::SUCCESS;
+    }
+    let meter = Meter::new(is_first && !command.options.silent);
+    let read = Mutex::new(std::collections::HashMap::new());
+    let outcome = engine::execute(&plan, comm, threads, &|progress| {
+        if let Ok(mut read) = read.lock() {
+            let bytes = read.entry(progress.variable.to_owned()).or_insert(0);
+            *bytes = progress.read_bytes.max(*bytes);
+        }
+        meter.show(progress);
+    });
     meter.clear();
     match outcome {
-        Ok(()) => {
+        Ok(text) => {
             if is_first {
-                tell_daemon(plan.inputs(), plan.output());
+                match &text {
+                    Some(text) => drop(print(text)),
+                    None if command.options.json => {
+                        let read = read.lock().map_or(0, |read| read.values().sum());
+                        print(&summary(&plan, started, read, comm.size(), threads));
+                    }
+                    None => {}
+                }
+                tell_daemon(plan.inputs(), plan.outputs());
+                if let Err(error) = draw(command, &plan) {
+                    eprintln!("mizar cube: the result is written, but not its picture: {error:#}");
+                    return ExitCode::from(EXIT_FAILED);
+                }
             }
             ExitCode::SUCCESS
         }
         Err(error) => failed(error),
     }
+}
+
+/// What `--json` tells of a run.
+fn summary(
+    plan: &plan::Plan,
+    started: Instant,
+    read_bytes: u64,
+    ranks: usize,
+    threads: usize,
+) -> String {
+    let paths = |paths: &mut dyn Iterator<Item = &Path>| -> Vec<String> {
+        paths.map(|path| path.display().to_string()).collect()
+    };
+    let value = serde_json::json!({
+        "inputs": paths(&mut plan.inputs()),
+        "outputs": paths(&mut plan.outputs()),
+        "seconds": started.elapsed().as_secs_f64(),
+        "read_bytes": read_bytes,
+        "ranks": ranks,
+        "threads": threads,
+        "warnings": plan.warnings,
+    });
+    format!("{value:#}\n")
+}
+
+/// The picture that `--plot` asks for: of the first file that is written.
+fn draw(command: &Command, plan: &plan::Plan) -> anyhow::Result<()> {
+    match (&command.options.plot, plan.outputs().next()) {
+        (Some(picture), Some(output)) => plot::first(output, picture),
+        _ => Ok(()),
+    }
+}
+
+/// Ends this rank because another is gone: it may be waiting for it, and the result would not
+/// be whole.
+fn end_without(lost: mizar_comm::LostRank) {
+    mizar_core::durable::abandon_all();
+    if lost.tells {
+        eprintln!(
+            "mizar cube: rank {} on {} was lost (killed, out of memory, or its node is gone): \
+             the run ends, no output is written",
+            lost.rank, lost.host
+        );
+    }
+    mizar_comm::end_process(i32::from(EXIT_FAILED));
 }
 
 /// `<date> mizar cube <arguments>`, as CDO and NCO write theirs.
@@ -171,48 +287,11 @@ fn default_threads() -> usize {
         .unwrap_or_else(of_machine)
 }
 
-/// Progress on a terminal, once a run has taken a while.
-struct Meter {
-    started: Instant,
-    bar: Option<Mutex<Option<ProgressBar>>>,
-}
-
-impl Meter {
-    fn new(wanted: bool) -> Self {
-        let wanted = wanted && std::io::stderr().is_terminal();
-        Self {
-            started: Instant::now(),
-            bar: wanted.then(|| Mutex::new(None)),
-        }
-    }
-
-    fn show(&self, progress: Progress<'_>) {
-        let Some(bar) = &self.bar else { return };
-        if self.started.elapsed() < PROGRESS_AFTER {
-            return;
-        }
-        let Ok(mut bar) = bar.lock() else { return };
-        let bar = bar.get_or_insert_with(|| {
-            let style = ProgressStyle::with_template("{msg} {wide_bar} {percent} % {eta}");
-            ProgressBar::no_length()
-                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        });
-        bar.set_length(progress.total);
-        bar.set_position(progress.done);
-        bar.set_message(progress.variable.to_owned());
-    }
-
-    fn clear(&self) {
-        if let Some(Ok(bar)) = self.bar.as_ref().map(Mutex::lock)
-            && let Some(bar) = bar.as_ref()
-        {
-            bar.finish_and_clear();
-        }
-    }
-}
-
 /// Best effort: provenance must neither fail nor delay a run.
-fn tell_daemon<'a>(inputs: impl Iterator<Item = &'a Path>, output: &Path) {
+fn tell_daemon<'a>(
+    inputs: impl Iterator<Item = &'a Path>,
+    outputs: impl Iterator<Item = &'a Path>,
+) {
     let Some(socket) = std::env::var_os(SOCKET_VARIABLE) else {
         return;
     };
@@ -224,9 +303,8 @@ fn tell_daemon<'a>(inputs: impl Iterator<Item = &'a Path>, output: &Path) {
     let step = step.unwrap_or(mizar_core::ids::StepId::BATCH);
     let started = Instant::now();
     let used = inputs.map(|path| (FileRole::Used, path.to_owned()));
-    let uses: Vec<(FileRole, PathBuf)> = used
-        .chain(std::iter::once((FileRole::Generated, output.to_owned())))
-        .collect();
+    let made = outputs.map(|path| (FileRole::Generated, path.to_owned()));
+    let uses: Vec<(FileRole, PathBuf)> = used.chain(made).collect();
     for (role, path) in uses {
         let Ok(path) = std::path::absolute(path) else {
             continue;

@@ -1,16 +1,17 @@
-//! `mizar plot`: a picture of a variable: a map, or a line along its only axis.
+//! `mizar plot`: a picture of a variable: a map, or a line along its only axis. `mizar cube
+//! --plot` draws its result the same way.
 //!
 //! Left out: drawing ([`mizar_report::map`], [`mizar_report::line`]) and reading
 //! ([`mizar_array::storage`]).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
 use mizar_array::dataset::Axis;
 use mizar_array::storage::Source;
 use mizar_array::time_axis::{Calendar, DateTime, TimeUnits};
-use mizar_report::{line, map};
+use mizar_report::{line, map, raster};
 
 use crate::stdout;
 
@@ -23,7 +24,7 @@ const EXAMPLES: &str = "\
 Examples:
   mizar plot out.nc -o map.svg                  the first variable with data
   mizar plot out.nc tas --time 7 -o july.svg    one step of a variable
-  mizar plot series.nc tas -o series.svg        a single axis becomes a line
+  mizar plot series.nc tas -o series.png        a single axis becomes a line
 
 A variable on longitudes and latitudes becomes a map, one along a single axis (a series, a
 profile, a zonal mean) a line.";
@@ -36,8 +37,8 @@ pub(crate) struct Args {
     input: PathBuf,
     /// A variable; the first with data if not given
     variable: Option<String>,
-    /// The picture, an SVG file
-    #[arg(short, long, value_name = "FILE.svg")]
+    /// The picture, an SVG or PNG file
+    #[arg(short, long, value_name = "FILE.svg|FILE.png")]
     output: PathBuf,
     /// Which time step, counted from 1
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
@@ -49,22 +50,51 @@ pub(crate) struct Args {
 
 /// Runs `mizar plot`.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    draw(&args)?;
+    stdout::print(&format!("{}\n", args.output.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Draws the first data variable of a file, at its first time and level.
+pub(crate) fn first(input: &Path, output: &Path) -> anyhow::Result<()> {
+    draw(&Args {
+        input: input.to_owned(),
+        variable: None,
+        output: output.to_owned(),
+        time: 1,
+        level: 1,
+    })
+}
+
+/// Whether a picture can have this name.
+pub(crate) fn check_name(output: &Path) -> anyhow::Result<()> {
+    let extension = output.extension().and_then(std::ffi::OsStr::to_str);
     ensure!(
-        args.output
-            .extension()
-            .is_some_and(|extension| extension == "svg"),
-        "the picture is an SVG file: name it FILE.svg"
+        matches!(extension, Some("svg" | "png")),
+        "the picture {} is an SVG or PNG file: name it FILE.svg or FILE.png",
+        output.display()
     );
+    Ok(())
+}
+
+fn draw(args: &Args) -> anyhow::Result<()> {
+    check_name(&args.output)?;
     let source = Source::open(&args.input)?;
-    let view = View::of(&source, &args)?;
+    let view = View::of(&source, args)?;
     let svg = view.draw().with_context(|| {
         let (title, _) = view.words();
         format!("no picture of {title}, {}", view.subtitle)
     })?;
-    mizar_core::durable::write(&args.output, svg.as_bytes())
-        .with_context(|| format!("cannot write {}", args.output.display()))?;
-    stdout::print(&format!("{}\n", args.output.display()))?;
-    Ok(ExitCode::SUCCESS)
+    let bytes = match args
+        .output
+        .extension()
+        .is_some_and(|extension| extension == "png")
+    {
+        true => raster::png(&svg)?,
+        false => svg.into_bytes(),
+    };
+    mizar_core::durable::write(&args.output, &bytes)
+        .with_context(|| format!("cannot write {}", args.output.display()))
 }
 
 /// A variable, and which of its axes are shown.

@@ -105,41 +105,6 @@ fn write_input(path: &Path) {
     writer.commit().unwrap();
 }
 
-/// A field that takes a while to deflate.
-fn write_noise(path: &Path) {
-    const SIDE: usize = 400;
-    let steps = 60;
-    let dimension = |name: &str, len| Dimension {
-        name: name.to_owned(),
-        len,
-        unlimited: false,
-    };
-    let dataset = Dataset {
-        dimensions: vec![
-            dimension("time", steps),
-            dimension("y", SIDE),
-            dimension("x", SIDE),
-        ],
-        variables: vec![Variable {
-            name: "noise".to_owned(),
-            dtype: DType::F32,
-            dims: vec![0, 1, 2],
-            attributes: std::iter::empty().collect(),
-        }],
-        attributes: std::iter::empty().collect(),
-    };
-    let mut writer = Writer::create(path, &dataset, &WriteOptions::default()).unwrap();
-    let mut state = 1_u32;
-    let values: Vec<f64> = (0..steps * SIDE * SIDE)
-        .map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            f64::from(state >> 8)
-        })
-        .collect();
-    writer.write_f64(0, &dataset.whole(0), &values).unwrap();
-    writer.commit().unwrap();
-}
-
 fn bits(path: &Path) -> Vec<u64> {
     let source = Source::open(path).unwrap();
     let index = source.dataset().variable_index("tas").unwrap();
@@ -270,45 +235,6 @@ fn an_input_is_not_replaced_by_its_own_result() {
     }
     assert_eq!(std::fs::read(&input).unwrap(), before);
     assert!(link.is_symlink());
-}
-
-#[test]
-fn a_run_that_is_stopped_leaves_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let (input, output) = (folder.path().join("in.nc"), folder.path().join("out.nc"));
-    write_noise(&input);
-    let names = || -> Vec<String> {
-        let entries = std::fs::read_dir(folder.path()).unwrap();
-        entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect()
-    };
-    let mut run = Command::new(env!("CARGO_BIN_EXE_mizar"))
-        .args(["cube", "-P", "1", "-b", "F64", "-z", "zip_9"])
-        .arg("-selname,noise")
-        .args([&input, &output])
-        .spawn()
-        .unwrap();
-    let is_writing = || {
-        let entries = std::fs::read_dir(folder.path()).unwrap().flatten();
-        entries
-            .filter(|entry| entry.path() != input)
-            .any(|entry| entry.metadata().is_ok_and(|status| status.len() > 100_000))
-    };
-    while run.try_wait().unwrap().is_none() && !is_writing() {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    let pid = i32::try_from(run.id()).unwrap();
-    let _ = nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(pid),
-        nix::sys::signal::Signal::SIGTERM,
-    );
-    let status = run.wait().unwrap();
-    assert_eq!(
-        std::os::unix::process::ExitStatusExt::signal(&status),
-        Some(15)
-    );
-    assert_eq!(names(), ["in.nc"]);
 }
 
 #[test]

@@ -17,12 +17,14 @@ mod launch;
 mod mpi;
 mod single;
 mod threads;
+mod watch;
 
 pub use launch::{Launch, MODE_VARIABLE, world};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
 pub use single::Single;
 pub use threads::{Threads, run_threads};
+pub use watch::{LostRank, Watch, end_process};
 
 /// Names one stream of messages between two ranks; both sides must agree.
 pub type Tag = u16;

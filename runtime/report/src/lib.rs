@@ -21,6 +21,7 @@ pub mod map;
 pub mod nice;
 mod nodes;
 mod ranks;
+pub mod raster;
 pub mod schema;
 pub mod series;
 pub mod synthetic;

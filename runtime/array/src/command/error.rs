@@ -57,7 +57,7 @@ pub enum CommandError {
         found: String,
     },
     /// The line ends before the operator's inputs and the output.
-    #[error("operator `{operator}` needs {needed} and an output file after them")]
+    #[error("operator `{operator}` needs {needed} after it")]
     TooFewFiles {
         /// Its name.
         operator: &'static str,
@@ -73,6 +73,12 @@ pub enum CommandError {
         operator: &'static str,
         /// How many inputs, in words.
         needed: String,
+    },
+    /// An operator whose result is no file stands where an input must be.
+    #[error("operator `{operator}` gives no single file: it must be the first of its line")]
+    NotAnInput {
+        /// Its name.
+        operator: &'static str,
     },
     /// An operator or bracket where the output must be.
     #[error("the last word must be the output file, found `{found}`")]

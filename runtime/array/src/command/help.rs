@@ -2,14 +2,17 @@
 
 use std::fmt::Write as _;
 
-use crate::ops::{OPERATORS, Operator};
+use crate::ops::{Operator, operators};
 
 const OVERVIEW: &str = "\
 Run CDO operators on NetCDF files, over any number of MPI ranks and threads.
 
 Usage: mizar cube [options] -operator[,parameter...] infile... outfile
+       mizar cube [options] run FILE [--set NAME=VALUE]... [--check]
 
-Operators chain from right to left; the first dash is optional; [ ] groups inputs.
+Operators chain from right to left; the first dash is optional; [ ] groups inputs. A quoted pattern
+('tas_*.nc') or a folder stands for its files in the order of their names: one input with the steps
+of all, or as many inputs for operators that take any number.
 
 Examples:
   mizar cube -timmean in.nc out.nc
@@ -20,14 +23,34 @@ Examples:
 
 Options:
   -b F32|F64                          type of the data written (as read)
+  --cdo                               CDO's numbers where these differ: groups by time stamps, 32-bit
+                                      integers stay so, minc and maxc fill gaps, a median is missing
+                                      where any value is
   -f nc4                              format of the output: NetCDF-4
   -h, --help [operator]               this text, or that of an operator
-  -O                                  accepted: an existing output is always replaced
+  --json                              print JSON: what operators tell, a summary of a run
+  -O                                  replace an existing output where cat would append to it
   -P N                                threads (SLURM_CPUS_PER_TASK, else all CPUs)
   -s                                  no progress and no warnings
   -z zip_N                            deflate level of the output, 0 to 9 (1)
+  --memory N[K|M|G]                   what a rank keeps of series that are read whole (256M)
+  --percentile METHOD                 nrank, nist, rtype8, linear, hazen, lower, higher, midpoint
   --operators                         list the operators
+  --plan                              print what would be read, held, moved and written, the memory
+                                      and time to ask Slurm for, and do nothing
+  --plot FILE.png|FILE.svg            draw the first variable of the result too
   --timestat_date first|middle|last   which step gives a group its time (middle of its bounds)
+
+Pipelines: run FILE computes the outputs that a YAML or JSON file names, in one run:
+  inputs: {tas: \"${DATA}/tas_*.nc\"}            # files by name; --set DATA=/data gives ${DATA}
+  steps:                                        # each takes inputs and steps before it
+    - {name: months, operator: monmean, input: tas}
+    - {name: cycle, operator: ymonmean, input: months}
+    - {name: anomaly, operator: ymonsub, input: [months, cycle]}
+    - {name: summer, operator: selmon, arguments: [6/8], input: anomaly}
+  outputs: {anomaly.nc: anomaly, summer.nc: summer}
+  options: -z zip_5                             # as on the command line, which wins
+--check prints the command lines that do the same.
 
 Environment:
   MIZAR_COMM=auto|single|mpi          whether ranks of an MPI launcher work together (auto)
@@ -49,13 +72,13 @@ pub fn overview() -> &'static str {
 /// One line per operator.
 #[must_use]
 pub fn operator_list() -> String {
-    let width = OPERATORS
+    let width = operators()
         .iter()
         .map(|operator| operator.name.len())
         .max()
         .unwrap_or(0);
     let mut text = String::new();
-    for operator in OPERATORS {
+    for operator in operators() {
         let _ = writeln!(text, "{:width$}  {}", operator.name, operator.summary);
     }
     text

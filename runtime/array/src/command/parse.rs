@@ -2,14 +2,19 @@
 
 use std::path::PathBuf;
 
-use super::{Command, CommandError, Node, Options, Precision, Request, TimeStamp};
-use crate::ops::{self, Inputs, Operator};
+use super::{
+    Command, CommandError, Node, Options, PercentileMethod, PipelineCall, Precision, Request,
+    TimeStamp, memory,
+};
+use crate::ops::series::percentile::EXPECTED;
+use crate::ops::{self, Inputs, Operator, Outputs};
 
 /// Understands the words after `mizar cube`.
 ///
 /// # Errors
 /// [`CommandError`] with what was expected.
 pub fn parse(words: &[String]) -> Result<Request, CommandError> {
+    let all = words;
     let mut rest = words.iter().map(String::as_str).peekable();
     let mut options = Options::default();
     while let Some(option) = rest.next_if(|word| is_option(word)) {
@@ -21,37 +26,138 @@ pub fn parse(words: &[String]) -> Result<Request, CommandError> {
     match words.as_slice() {
         [] => return Err(CommandError::Empty),
         ["help"] => return Ok(Request::Overview),
+        ["run", rest @ ..] => {
+            let before = &words_before(all, words.len());
+            return pipeline_call(rest, before).map(Request::Pipeline);
+        }
         ["help", name, ..] => return find(name).map(Request::Operator),
         _ => {}
     }
-    let mut cursor = Cursor {
-        words: &words,
-        next: 0,
+    let head = Head::of(words[0].trim_start_matches('-'))?;
+    let operator = head.operators[0];
+    let output_count = operator.outputs.words();
+    let too_few = || CommandError::TooFewFiles {
+        operator: &operator.name,
+        needed: needs(operator),
     };
-    let (operator, arguments) = split_operator(words[0].trim_start_matches('-'))?;
-    cursor.next += 1;
-    let tree = cursor.operator(operator, arguments, true)?;
-    let output = *words.last().ok_or(CommandError::Empty)?;
-    if output.starts_with('-') || output == "]" || output == "[" {
-        return Err(CommandError::Output {
-            found: output.to_owned(),
-        });
-    }
-    if cursor.next < cursor.end() {
-        let found = words[cursor.next].to_owned();
-        let needed = operator.inputs.to_string();
+    let end = words.len().checked_sub(output_count).filter(|end| *end > 0);
+    let end = end.ok_or_else(too_few)?;
+    let mut cursor = Cursor {
+        words: &words[..end],
+        next: 1,
+    };
+    let tree = cursor.operator(head, true)?;
+    if let Some(found) = cursor.words.get(cursor.next) {
         return Err(CommandError::TooManyFiles {
-            found,
-            operator: operator.name,
-            needed,
+            found: (*found).to_owned(),
+            operator: &operator.name,
+            needed: operator.inputs.to_string(),
         });
     }
-    let output = PathBuf::from(output);
+    let wrong = |output: &&&str| output.starts_with('-') || matches!(**output, "[" | "]");
+    if let Some(found) = words[end..].iter().find(wrong) {
+        return Err(CommandError::Output {
+            found: (*found).to_owned(),
+        });
+    }
     Ok(Request::Run(Box::new(Command {
         options,
         tree,
-        output,
+        outputs: words[end..].iter().map(PathBuf::from).collect(),
     })))
+}
+
+/// The options before the last `count` words, on one line.
+fn words_before(all: &[String], count: usize) -> String {
+    all[..all.len() - count].join(" ")
+}
+
+/// `FILE [--set NAME=VALUE]... [--check]`.
+fn pipeline_call(words: &[&str], options: &str) -> Result<PipelineCall, CommandError> {
+    let mut call = PipelineCall {
+        options: options.to_owned(),
+        ..PipelineCall::default()
+    };
+    let mut files = Vec::new();
+    let mut words = words.iter().copied();
+    while let Some(word) = words.next() {
+        let inline = word.strip_prefix("--set=");
+        match word {
+            "--check" => call.check = true,
+            _ if word == "--set" || inline.is_some() => {
+                let pair = inline.or_else(|| words.next()).unwrap_or_default();
+                let (name, value) = pair
+                    .split_once('=')
+                    .ok_or_else(|| wrong("--set", "NAME=VALUE", pair))?;
+                call.values.push((name.to_owned(), value.to_owned()));
+            }
+            _ if word.starts_with('-') => {
+                return Err(CommandError::UnknownOption {
+                    found: word.to_owned(),
+                });
+            }
+            _ => files.push(word),
+        }
+    }
+    match files.as_slice() {
+        [file] => call.file = PathBuf::from(file),
+        _ => {
+            let found = if files.is_empty() {
+                "nothing"
+            } else {
+                files[1]
+            };
+            return Err(wrong("run", "one pipeline file", found));
+        }
+    }
+    Ok(call)
+}
+
+/// The options that words are.
+pub(super) fn options(words: &[&str]) -> Result<Options, CommandError> {
+    let mut rest = words.iter().copied();
+    let mut options = Options::default();
+    while let Some(word) = rest.next() {
+        let is_other = !is_option(word) || parse_option(word, &mut rest, &mut options)?.is_some();
+        if is_other {
+            return Err(CommandError::UnknownOption {
+                found: word.to_owned(),
+            });
+        }
+    }
+    Ok(options)
+}
+
+/// Applies the operator that a word such as `selmon,6/8` names to inputs.
+///
+/// # Errors
+/// [`CommandError`] if it is unknown, takes other parameters or inputs, or makes no single
+/// file.
+pub fn apply(word: &str, inputs: Vec<Node>) -> Result<Node, CommandError> {
+    let head = Head::of(word.trim_start_matches('-'))?;
+    let operator = head.operators[0];
+    if operator.outputs != Outputs::Exactly(1) {
+        return Err(CommandError::NotAnInput {
+            operator: &operator.name,
+        });
+    }
+    if !operator.inputs.is_satisfied_by(inputs.len()) {
+        return Err(CommandError::TooFewFiles {
+            operator: &operator.name,
+            needed: operator.inputs.to_string(),
+        });
+    }
+    Ok(head.node(inputs))
+}
+
+/// What an operator needs after it, in words.
+fn needs(operator: &Operator) -> String {
+    match operator.outputs {
+        Outputs::Exactly(1) => format!("{} and an output file", operator.inputs),
+        Outputs::Exactly(count) => format!("{} and {count} output files", operator.inputs),
+        Outputs::Prefix => format!("{} and a prefix for output files", operator.inputs),
+        Outputs::Text => operator.inputs.to_string(),
+    }
 }
 
 /// One dash and one letter, or two dashes: no operator is written so.
@@ -73,7 +179,9 @@ fn parse_option<'a>(
         None => Err(wrong(name, expected, "nothing")),
     };
     match name {
-        "-O" | "--overwrite" | "-L" | "-r" => {}
+        "-L" | "-r" => {}
+        "--json" => options.json = true,
+        "-O" | "--overwrite" => options.overwrite = true,
         "-s" | "--silent" => options.silent = true,
         "-f" | "--format" => match value("nc4 or nc4c (the only formats that are written)")? {
             ("nc4" | "nc4c", _) => {}
@@ -102,7 +210,22 @@ fn parse_option<'a>(
                 (found, expected) => return Err(wrong(name, expected, found)),
             }
         }
-        "--percentile" => drop(value("a method")?),
+        "--plan" => options.plan = true,
+        "--cdo" => options.cdo = true,
+        "--plot" => {
+            let (found, _) = value("a picture, FILE.png or FILE.svg")?;
+            options.plot = Some(PathBuf::from(found));
+        }
+        "--percentile" => {
+            let (found, expected) = value(EXPECTED)?;
+            let method = PercentileMethod::find(found);
+            options.percentile = method.ok_or_else(|| wrong(name, expected, found))?;
+        }
+        "--memory" => {
+            let (found, expected) = value("an amount of memory such as 512M or 2G")?;
+            let bytes = memory::parse(found).ok_or_else(|| wrong(name, expected, found))?;
+            options.memory_bytes = Some(bytes);
+        }
         "--operators" => return Ok(Some(Request::Operators)),
         "-h" | "--help" => {
             return Ok(Some(match inline.or_else(|| rest.next()) {
@@ -147,97 +270,129 @@ fn find(name: &str) -> Result<&'static Operator, CommandError> {
     })
 }
 
-/// `name,argument,argument` without its dash.
-fn split_operator(word: &str) -> Result<(&'static Operator, Vec<String>), CommandError> {
-    let mut parts = word.split(',');
-    let operator = find(parts.next().unwrap_or_default())?;
-    let arguments: Vec<String> = parts.map(str::to_owned).collect();
-    if !operator.arguments.counts.contains(&arguments.len()) {
-        return Err(CommandError::ArgumentCount {
-            operator: operator.name,
-            expected: operator.arguments.count_in_words(),
-            found: arguments.len(),
-            usage: operator.usage(),
-        });
-    }
-    Ok((operator, arguments))
+/// The word of an operator, or of several together.
+struct Head {
+    /// Never empty.
+    operators: Vec<&'static Operator>,
+    arguments: Vec<String>,
 }
 
-/// The words between the options and the output.
+impl Head {
+    /// `name,argument,argument` without its dash.
+    fn of(word: &str) -> Result<Self, CommandError> {
+        let mut parts = word.split(',');
+        let operator = find(parts.next().unwrap_or_default())?;
+        let arguments: Vec<String> = parts.map(str::to_owned).collect();
+        let together = |name: &String| {
+            let other = ops::find(name)?;
+            let is_one = operator.together.is_some() && other.together == operator.together;
+            is_one.then_some(other)
+        };
+        let others: Option<Vec<_>> = arguments.iter().map(together).collect();
+        let takes_none = arguments.is_empty();
+        match others {
+            Some(others) if !takes_none => {
+                let mut operators = vec![operator];
+                for other in others {
+                    if !operators.contains(&other) {
+                        operators.push(other);
+                    }
+                }
+                Ok(Self {
+                    operators,
+                    arguments: Vec::new(),
+                })
+            }
+            _ if operator.arguments.counts.contains(&arguments.len()) => Ok(Self {
+                operators: vec![operator],
+                arguments,
+            }),
+            _ => Err(CommandError::ArgumentCount {
+                operator: &operator.name,
+                expected: operator.arguments.count_in_words(),
+                found: arguments.len(),
+                usage: operator.usage(),
+            }),
+        }
+    }
+
+    fn node(self, mut inputs: Vec<Node>) -> Node {
+        match self.operators.as_slice() {
+            [operator] => Node::Operator {
+                operator,
+                arguments: self.arguments,
+                inputs,
+            },
+            _ => Node::Together {
+                operators: self.operators,
+                input: Box::new(inputs.remove(0)),
+            },
+        }
+    }
+}
+
+/// The words before the outputs.
 struct Cursor<'a> {
     words: &'a [&'a str],
     next: usize,
 }
 
 impl Cursor<'_> {
-    /// Where the output stands.
-    fn end(&self) -> usize {
-        self.words.len() - 1
-    }
-
-    fn at_end(&self) -> bool {
-        self.next >= self.end()
+    fn peek(&self) -> Option<&str> {
+        self.words.get(self.next).copied()
     }
 
     /// The inputs of an operator whose own word is taken. The outermost may leave none over.
-    fn operator(
-        &mut self,
-        operator: &'static Operator,
-        arguments: Vec<String>,
-        outermost: bool,
-    ) -> Result<Node, CommandError> {
-        let bracketed = !self.at_end() && self.words[self.next] == "[";
+    fn operator(&mut self, head: Head, outermost: bool) -> Result<Node, CommandError> {
+        let operator = head.operators[0];
+        let bracketed = self.peek() == Some("[");
         if bracketed {
             self.next += 1;
         }
         let mut inputs = Vec::new();
-        while operator
-            .inputs
-            .wants_more(inputs.len(), bracketed || outermost)
-        {
-            if bracketed && !self.at_end() && self.words[self.next] == "]" {
+        while let Some(word) = self.peek() {
+            let is_open = bracketed || outermost;
+            if !operator.inputs.wants_more(inputs.len(), is_open) || bracketed && word == "]" {
                 break;
             }
-            if self.at_end() {
-                break;
-            }
-            inputs.push(self.input()?);
+            // The last input of the outermost operator may take all words that follow.
+            let is_last = operator.inputs == Inputs::Exactly(inputs.len() + 1);
+            inputs.push(self.input(outermost && !bracketed && is_last)?);
         }
-        let needed = operator.inputs.to_string();
         if !operator.inputs.is_satisfied_by(inputs.len()) {
             return Err(CommandError::TooFewFiles {
-                operator: operator.name,
-                needed,
+                operator: &operator.name,
+                needed: needs(operator),
             });
         }
         if bracketed {
-            match self.words.get(self.next) {
-                Some(&"]") => self.next += 1,
-                Some(found) if !self.at_end() => {
-                    let found = (*found).to_owned();
+            match self.peek() {
+                Some("]") => self.next += 1,
+                Some(found) => {
                     return Err(CommandError::TooManyFiles {
-                        found,
-                        operator: operator.name,
-                        needed,
+                        found: found.to_owned(),
+                        operator: &operator.name,
+                        needed: operator.inputs.to_string(),
                     });
                 }
-                _ => return Err(CommandError::Bracket { found: "[" }),
+                None => return Err(CommandError::Bracket { found: "[" }),
             }
         }
-        Ok(Node::Operator {
-            operator,
-            arguments,
-            inputs,
-        })
+        Ok(head.node(inputs))
     }
 
-    fn input(&mut self) -> Result<Node, CommandError> {
+    fn input(&mut self, outermost: bool) -> Result<Node, CommandError> {
         let word = self.words[self.next];
         self.next += 1;
         match word.strip_prefix('-') {
             Some(word) => {
-                let (operator, arguments) = split_operator(word)?;
-                self.operator(operator, arguments, false)
+                let head = Head::of(word)?;
+                if head.operators[0].outputs != Outputs::Exactly(1) {
+                    return Err(CommandError::NotAnInput {
+                        operator: &head.operators[0].name,
+                    });
+                }
+                self.operator(head, outermost)
             }
             None if word == "[" => Err(CommandError::Bracket { found: "[" }),
             None if word == "]" => Err(CommandError::Bracket { found: "]" }),
@@ -253,6 +408,7 @@ impl Inputs {
         match self {
             Self::Exactly(wanted) => count < wanted,
             Self::AtLeastOne => open || count == 0,
+            Self::Either(least, most) => count < if open { most } else { least },
         }
     }
 
@@ -260,6 +416,7 @@ impl Inputs {
         match self {
             Self::Exactly(wanted) => count == wanted,
             Self::AtLeastOne => count > 0,
+            Self::Either(least, most) => count == least || count == most,
         }
     }
 }
@@ -282,10 +439,14 @@ mod tests {
                 inputs,
             } => {
                 let inputs: Vec<String> = inputs.iter().map(show).collect();
-                let name = [&[operator.name.to_owned()], arguments.as_slice()]
+                let name = [std::slice::from_ref(&operator.name), arguments.as_slice()]
                     .concat()
                     .join(",");
                 format!("{name}({})", inputs.join(" "))
+            }
+            Node::Together { operators, input } => {
+                let names: Vec<&str> = operators.iter().map(|o| o.name.as_str()).collect();
+                format!("{}({})", names.join("+"), show(input))
             }
         }
     }
@@ -294,7 +455,7 @@ mod tests {
         match parse(&words(line)) {
             Ok(Request::Run(command)) => {
                 assert_eq!(show(&command.tree), tree, "{line}");
-                assert_eq!(command.output, PathBuf::from(output), "{line}");
+                assert_eq!(command.outputs, [PathBuf::from(output)], "{line}");
             }
             other => panic!("{line}: {other:?}"),
         }
@@ -316,6 +477,16 @@ mod tests {
         );
         check("sub a -timmean b o", "sub(a timmean(b))", "o");
         check(
+            "-timmean -mergetime a b c out",
+            "timmean(mergetime(a b c))",
+            "out",
+        );
+        check(
+            "-ensmean -mergetime a b out",
+            "ensmean(mergetime(a) b)",
+            "out",
+        );
+        check(
             "-ymonsub [ a -ymonmean a ] out",
             "ymonsub(a ymonmean(a))",
             "out",
@@ -325,21 +496,33 @@ mod tests {
             "timmin(in)",
             "o",
         );
+        check(
+            "-timmean,timmax,timmean -selmon,1 in o",
+            "timmean+timmax(selmon,1(in))",
+            "o",
+        );
     }
 
     #[test]
     fn options_are_kept() {
         let Ok(Request::Run(command)) = parse(&words(
-            "-s -z zip_5 -b F64 -P 3 --timestat_date last timmin in o",
+            "-s -z zip_5 -b F64 -P 3 --plan --plot=map.png --cdo --timestat_date last --percentile rtype8 --memory 2G timmin in o",
         )) else {
             panic!("does not parse");
         };
         let expected = Options {
             silent: true,
+            overwrite: false,
+            json: false,
             deflate_level: Some(5),
             precision: Some(Precision::Double),
             threads: Some(3),
             time_stamp: TimeStamp::Last,
+            percentile: PercentileMethod::RType8,
+            memory_bytes: Some(2 << 30),
+            plan: true,
+            plot: Some(PathBuf::from("map.png")),
+            cdo: true,
         };
         assert_eq!(command.options, expected);
     }
@@ -365,12 +548,16 @@ mod tests {
              sellonlatbox,west,east,south,north infile outfile",
         );
         check_error(
+            "-timmean,monmean in out",
+            "operator `timmean` takes no parameters, found 1: timmean infile outfile",
+        );
+        check_error(
             "-timmean in",
-            "operator `timmean` needs 1 input and an output file after them",
+            "operator `timmean` needs 1 input and an output file after it",
         );
         check_error(
             "-sub a out",
-            "operator `sub` needs 2 inputs and an output file after them",
+            "operator `sub` needs 2 inputs and an output file after it",
         );
         check_error(
             "-timmean a b out",

@@ -3,17 +3,23 @@
 //! Memory of a rank: the partial results of one batch ([`BATCH_BYTES_MAX`]) a few times over,
 //! and one unit a thread.
 
+mod interleaved;
+mod rows;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
+use self::rows::Rows;
 use super::tree::{Merge, Place, Tree};
-use super::{Progress, Run, agree, units};
+use super::{Job, Progress, Run, Writers, agree, units};
 use crate::error::CubeError;
-use crate::ops::statistic::{Partial, Statistic};
-use crate::plan::expr::{Expr, Readable, TimeReduction};
+use crate::ops::grouping::Group;
+use crate::ops::statistic::{Accumulator, Partial, Statistic, Steps};
+use crate::plan::expr::{Expr, Held, Readable, TimeReduction};
 use crate::plan::region::{self, Region};
 
 /// Partial results that are computed together. Groups and columns beyond it come in a later
@@ -21,18 +27,73 @@ use crate::plan::region::{self, Region};
 const BATCH_BYTES_MAX: usize = 48 << 20;
 
 /// Cells that are decoded before they are added up, so that they are still in the cache.
-const PIECE_CELLS_MAX: usize = 1 << 17;
+const PIECE_CELLS_MAX: usize = 1 << 18;
 
-/// What is kept of some groups of one column, by group.
+/// Statistics of the same groups of the same data, which one pass over it gives.
+pub(super) struct Joint<'a> {
+    child: &'a Expr,
+    axis: usize,
+    groups: &'a [Group],
+    /// A number of each step; else its index.
+    numbers: Option<&'a [f64]>,
+    statistics: Vec<Statistic>,
+    /// Each once, however many statistics need it.
+    accumulators: Vec<Accumulator>,
+}
+
+impl<'a> Joint<'a> {
+    /// `child` is that of the first reduction, with its stages held.
+    pub(super) fn new(
+        child: &'a Expr,
+        first: &'a TimeReduction,
+        statistics: Vec<Statistic>,
+    ) -> Self {
+        let mut accumulators: Vec<Accumulator> = Vec::new();
+        for accumulator in statistics.iter().flat_map(|s| s.accumulators()) {
+            if !accumulators.contains(accumulator) {
+                accumulators.push(*accumulator);
+            }
+        }
+        Self {
+            child,
+            axis: first.axis,
+            groups: &first.groups,
+            numbers: first.numbers.as_ref().map(|numbers| numbers.as_slice()),
+            statistics,
+            accumulators,
+        }
+    }
+
+    /// Of no steps.
+    fn partials(&self, cells: usize) -> Vec<Partial> {
+        let new = |&accumulator| Partial::new(accumulator, cells);
+        self.accumulators.iter().map(new).collect()
+    }
+
+    fn bytes_per_cell(&self) -> usize {
+        self.accumulators.iter().map(|a| a.bytes_per_cell()).sum()
+    }
+
+    fn finish(&self, statistic: Statistic, partials: &[Partial], group: usize) -> Vec<f64> {
+        let of = |wanted: &Accumulator| partials.iter().find(|p| p.accumulator == *wanted);
+        let parts: Vec<&Partial> = statistic.accumulators().iter().filter_map(of).collect();
+        statistic.finish(&parts, &self.groups[group])
+    }
+}
+
+/// What is kept of some groups of one column, by group: one partial an accumulator.
 #[derive(Debug, Default)]
-struct Segment(BTreeMap<usize, Partial>);
+struct Segment(BTreeMap<usize, Vec<Partial>>);
 
 impl Merge for Segment {
     fn merge(&mut self, right: Self) {
-        for (group, partial) in right.0 {
+        for (group, partials) in right.0 {
             match self.0.get_mut(&group) {
-                Some(left) => left.merge(&partial),
-                None => drop(self.0.insert(group, partial)),
+                Some(left) => {
+                    let pairs = left.iter_mut().zip(&partials);
+                    pairs.for_each(|(left, right)| left.merge(right));
+                }
+                None => drop(self.0.insert(group, partials)),
             }
         }
     }
@@ -44,7 +105,8 @@ struct Unit {
     column: usize,
     /// Its place among the column's units.
     leaf: usize,
-    steps: Range<usize>,
+    /// In the order of time.
+    steps: Vec<Range<usize>>,
 }
 
 /// Groups and columns that are computed together.
@@ -57,119 +119,141 @@ struct Batch {
     units_per_column: usize,
 }
 
-/// Where the result of a batch goes: groups, column, values as (group, cell of the column).
-type Sink<'a> = dyn FnMut(&Range<usize>, &Region, Vec<f64>) -> Result<(), CubeError> + 'a;
+/// Where the result of a batch goes: index of the statistic, groups, column, values as (group,
+/// cell of the column).
+type Sink<'a> = dyn FnMut(usize, &Range<usize>, &Region, Vec<f64>) -> Result<(), CubeError> + 'a;
 
 impl Run<'_> {
-    /// Reduces; rank 0 writes.
-    pub(super) fn reduce_to_file(
-        &mut self,
-        reduction: &TimeReduction,
-        variable: usize,
-        name: &str,
+    /// Reduces variables that one pass over the data gives; rank 0 writes.
+    pub(super) fn reduce_to_files(
+        &self,
+        jobs: &[Job<'_>],
+        writers: &mut Writers,
     ) -> Result<(), CubeError> {
-        let mut writer = self.writer.take();
-        let result = self.reduce(reduction, name, &mut |groups, column, values| {
-            let Some(writer) = &mut writer else {
+        let of_time = |job: &Job<'_>| match job.expr {
+            Expr::Time(reduction) => Some(Arc::clone(reduction)),
+            _ => None,
+        };
+        let reductions: Vec<_> = jobs.iter().filter_map(of_time).collect();
+        let (Some(first), Some(job)) = (reductions.first(), jobs.first()) else {
+            return Ok(());
+        };
+        let child = self.hold_stages(&first.child, job.name)?;
+        let statistics = reductions.iter().map(|reduction| reduction.statistic);
+        let joint = Joint::new(&child, first, statistics.collect());
+        let mut shape = child.shape();
+        shape[joint.axis] = joint.groups.len();
+        let mut rows: Vec<Rows> = jobs.iter().map(|_| Rows::default()).collect();
+        self.reduce(&joint, job.name, &mut |index, groups, column, values| {
+            let job = &jobs[index];
+            let Some(writer) = writers.get_mut(job.writer) else {
                 return Ok(());
             };
-            let values = in_file_order(reduction.axis, groups.len(), column, values);
+            let values = in_file_order(joint.axis, groups.len(), column, values);
             let mut region = column.clone();
-            region[reduction.axis] = groups.clone();
-            Ok(writer.write_f64(variable, &region, &values)?)
-        });
-        self.writer = writer;
-        result
+            region[joint.axis] = groups.clone();
+            let mut write = |region: &Region, values: &[f64]| {
+                let write = || writer.write_f64(job.variable, region, values);
+                Ok(self.pool.install(write)?)
+            };
+            rows[index].put(&shape, joint.axis, region, values, &mut write)
+        })
     }
 
-    /// Reduces into memory, on every rank.
+    /// Reduces into memory, on every rank; one pass over the data gives all.
     pub(super) fn reduce_to_memory(
         &self,
-        reduction: &TimeReduction,
+        reductions: &[Arc<TimeReduction>],
         name: &str,
-    ) -> Result<Vec<f64>, CubeError> {
-        let mut shape = reduction.child.shape();
-        shape[reduction.axis] = reduction.groups.len();
-        let strides = region::strides(&shape);
-        let mut result = vec![f64::NAN; shape.iter().product()];
-        self.reduce(reduction, name, &mut |groups, column, values| {
-            let values = in_file_order(reduction.axis, groups.len(), column, values);
+    ) -> Result<Vec<Held>, CubeError> {
+        let Some(first) = reductions.first() else {
+            return Ok(Vec::new());
+        };
+        let statistics = reductions.iter().map(|reduction| reduction.statistic);
+        let joint = Joint::new(&first.child, first, statistics.collect());
+        let mut shape = first.child.shape();
+        shape[first.axis] = first.groups.len();
+        let cells = shape.iter().product();
+        let mut results = vec![vec![f64::NAN; cells]; reductions.len()];
+        self.reduce(&joint, name, &mut |index, groups, column, values| {
+            let result = &mut results[index];
+            let values = in_file_order(joint.axis, groups.len(), column, values);
             let mut region = column.clone();
-            region[reduction.axis] = groups.clone();
-            let origin: Vec<usize> = region.iter().map(|range| range.start).collect();
-            let start = region::place(&origin, &strides);
-            let lens = region::lens(&region);
-            let row = lens.last().copied().unwrap_or(1);
-            let mut rows = values.chunks(row.max(1));
-            region::for_each_index(&lens[..lens.len() - 1], |index| {
-                let to = start + region::place(index, &strides);
-                if let Some(values) = rows.next() {
-                    result[to..to + row].copy_from_slice(values);
-                }
-                Ok(())
-            })
+            region[joint.axis] = groups.clone();
+            rows::place(&region, &values, &shape, result);
+            Ok(())
         })?;
-        if self.comm.size() > 1 {
-            let mut bytes: Vec<u8> = result
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect();
-            self.comm.broadcast(0, &mut bytes)?;
-            let values = bytes
-                .as_chunks::<8>()
-                .0
-                .iter()
-                .map(|bytes| f64::from_le_bytes(*bytes));
-            result = values.collect();
+        let held = results.into_iter().map(|values| {
+            Ok(Held {
+                shape: shape.clone(),
+                values: Arc::new(self.share(values)?),
+            })
+        });
+        held.collect()
+    }
+
+    /// Brings what rank 0 has to every rank.
+    pub(super) fn share(&self, values: Vec<f64>) -> Result<Vec<f64>, CubeError> {
+        if self.comm.size() == 1 {
+            return Ok(values);
         }
-        Ok(result)
+        let mut bytes: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        self.comm.broadcast(0, &mut bytes)?;
+        let (values, _) = bytes.as_chunks::<8>();
+        Ok(values
+            .iter()
+            .map(|bytes| f64::from_le_bytes(*bytes))
+            .collect())
     }
 
     /// Computes batch after batch; on rank 0 each goes to `sink`.
-    fn reduce(
-        &self,
-        reduction: &TimeReduction,
-        name: &str,
-        sink: &mut Sink<'_>,
-    ) -> Result<(), CubeError> {
-        let cutting = units::cut(&reduction.child, reduction.axis);
-        let step_groups = groups_of_steps(reduction);
-        let batches = batches(reduction, &cutting);
+    fn reduce(&self, joint: &Joint<'_>, name: &str, sink: &mut Sink<'_>) -> Result<(), CubeError> {
+        let cutting = units::cut(joint.child, joint.axis);
+        let step_groups = groups_of_steps(joint);
+        let batches = batches(joint, &cutting);
         let total: usize = batches.iter().map(|batch| batch.units.len()).sum();
         let total = (total / self.comm.size()).max(1) as u64;
-        let done = AtomicU64::new(0);
+        let (done, read) = (AtomicU64::new(0), AtomicU64::new(0));
         for batch in batches {
             let weights: Vec<u64> = batch
                 .units
                 .iter()
                 .map(|unit| {
-                    reduction
-                        .child
-                        .stored_bytes(&batch.region(unit, reduction.axis))
+                    let regions = batch.regions(unit, joint.axis);
+                    regions
+                        .map(|region| joint.child.stored_bytes(&region))
+                        .sum()
                 })
                 .collect();
             let dealt = units::deal(&weights, self.comm.size());
-            let own = &batch.units[dealt[self.comm.rank()].clone()];
+            let own = dealt[self.comm.rank()].clone();
+            let own = batch.units[own.clone()].iter().zip(&weights[own]);
+            let own: Vec<(&Unit, &u64)> = own.collect();
             let trees: Vec<Tree<Segment>> = batch
                 .columns
                 .iter()
                 .map(|_| Tree::new(batch.units_per_column))
                 .collect();
             let computed = self.pool.install(|| {
-                own.par_iter().try_for_each(|unit| {
-                    let segment = accumulate(reduction, &step_groups, &batch, unit)?;
+                own.par_iter().try_for_each(|(unit, bytes)| {
+                    let segment = accumulate(joint, &step_groups, &batch, unit)?;
                     trees[unit.column].insert(Place::leaf(unit.leaf), segment);
                     let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    let read_bytes = read.fetch_add(**bytes, Ordering::Relaxed) + **bytes;
                     (self.progress)(Progress {
                         variable: name,
                         done,
                         total,
+                        read_bytes,
                     });
                     Ok(())
                 })
             });
             agree(self.comm, computed)?;
-            let finished = self.finish_batch(reduction, &batch, trees, sink);
+            let finished = self.finish_batch(joint, &batch, trees, sink);
             agree(self.comm, finished)?;
         }
         Ok(())
@@ -178,7 +262,7 @@ impl Run<'_> {
     /// Brings what is left of the trees to rank 0, which merges and finishes.
     fn finish_batch(
         &self,
-        reduction: &TimeReduction,
+        joint: &Joint<'_>,
         batch: &Batch,
         trees: Vec<Tree<Segment>>,
         sink: &mut Sink<'_>,
@@ -201,7 +285,7 @@ impl Run<'_> {
             for (rank, part) in parts.into_iter().enumerate() {
                 let mut rest = part.as_slice();
                 while !rest.is_empty() {
-                    let (column, place, partials) = wire::decode(reduction.statistic, &mut rest)
+                    let (column, place, partials) = wire::decode(&joint.accumulators, &mut rest)
                         .filter(|(column, ..)| *column < trees.len())
                         .ok_or(CubeError::Protocol { rank })?;
                     trees[column].insert(place, Segment(partials));
@@ -210,28 +294,37 @@ impl Run<'_> {
             trees
         };
         for (tree, column) in trees.into_iter().zip(&batch.columns) {
-            let mut partials = tree
-                .into_nodes()
-                .pop()
-                .map(|(_, node)| node.0)
-                .unwrap_or_default();
-            let cells = column_cells(column, reduction.axis);
-            let mut values = Vec::with_capacity(cells * batch.groups.len());
-            for group in batch.groups.clone() {
-                let empty = || Partial::new(reduction.statistic, cells);
-                values.extend(partials.remove(&group).unwrap_or_else(empty).finish());
+            let root = tree.into_nodes().pop();
+            let mut partials = root.map(|(_, node)| node.0).unwrap_or_default();
+            let cells = column_cells(column, joint.axis);
+            let kept: Vec<Vec<Partial>> = batch
+                .groups
+                .clone()
+                .map(|group| {
+                    partials
+                        .remove(&group)
+                        .unwrap_or_else(|| joint.partials(cells))
+                })
+                .collect();
+            for (index, &statistic) in joint.statistics.iter().enumerate() {
+                let mut values = Vec::with_capacity(cells * batch.groups.len());
+                for (group, partials) in batch.groups.clone().zip(&kept) {
+                    values.extend(joint.finish(statistic, partials, group));
+                }
+                sink(index, &batch.groups, column, values)?;
             }
-            sink(&batch.groups, column, values)?;
         }
         Ok(())
     }
 }
 
 impl Batch {
-    fn region(&self, unit: &Unit, axis: usize) -> Region {
-        let mut region = self.columns[unit.column].clone();
-        region[axis] = unit.steps.clone();
-        region
+    fn regions(&self, unit: &Unit, axis: usize) -> impl Iterator<Item = Region> {
+        unit.steps.iter().map(move |steps| {
+            let mut region = self.columns[unit.column].clone();
+            region[axis] = steps.clone();
+            region
+        })
     }
 }
 
@@ -241,9 +334,9 @@ fn column_cells(column: &Region, axis: usize) -> usize {
 }
 
 /// For each step of the child, its group.
-fn groups_of_steps(reduction: &TimeReduction) -> Vec<Option<usize>> {
-    let mut groups = vec![None; reduction.child.shape()[reduction.axis]];
-    for (group, runs) in reduction.groups.iter().enumerate() {
+fn groups_of_steps(joint: &Joint<'_>) -> Vec<Option<usize>> {
+    let mut groups = vec![None; joint.child.shape()[joint.axis]];
+    for (group, runs) in joint.groups.iter().enumerate() {
         runs.iter()
             .cloned()
             .flatten()
@@ -252,19 +345,39 @@ fn groups_of_steps(reduction: &TimeReduction) -> Vec<Option<usize>> {
     groups
 }
 
+/// Into how many units the work is cut.
+pub(super) fn unit_count(joint: &Joint<'_>) -> usize {
+    let batches = batches(joint, &units::cut(joint.child, joint.axis));
+    batches.iter().map(|batch| batch.units.len()).sum()
+}
+
+/// Bytes of the partial results of the largest batch, once.
+pub(super) fn batch_bytes(joint: &Joint<'_>) -> u64 {
+    let batches = batches(joint, &units::cut(joint.child, joint.axis));
+    let bytes = |batch: &Batch| {
+        let columns = batch.columns.iter();
+        let cells: usize = columns.map(|column| column_cells(column, joint.axis)).sum();
+        (cells * batch.groups.len() * joint.bytes_per_cell()) as u64
+    };
+    batches.iter().map(bytes).max().unwrap_or(0)
+}
+
 /// Cuts the work so that the partial results of a batch fit [`BATCH_BYTES_MAX`], if a single
 /// group of a single column does.
-fn batches(reduction: &TimeReduction, cutting: &units::Cutting) -> Vec<Batch> {
+fn batches(joint: &Joint<'_>, cutting: &units::Cutting) -> Vec<Batch> {
     let widest = cutting
         .columns
         .iter()
-        .map(|column| column_cells(column, reduction.axis))
+        .map(|column| column_cells(column, joint.axis))
         .max()
         .unwrap_or(0);
-    let bytes_per_group = (widest * reduction.statistic.bytes_per_cell()).max(1);
-    let group_count = reduction.groups.len();
+    let bytes_per_group = (widest * joint.bytes_per_cell()).max(1);
+    let group_count = joint.groups.len();
+    if let Some(batches) = interleaved::batches(joint, cutting, bytes_per_group) {
+        return batches;
+    }
     // Groups that take turns, as months of the year do, need all steps each.
-    let is_contiguous = reduction.groups.iter().all(|runs| runs.len() == 1);
+    let is_contiguous = joint.groups.iter().all(|runs| runs.len() == 1);
     let groups_at_once = match is_contiguous {
         true => (BATCH_BYTES_MAX / bytes_per_group).clamp(1, group_count.max(1)),
         false => group_count.max(1),
@@ -273,7 +386,7 @@ fn batches(reduction: &TimeReduction, cutting: &units::Cutting) -> Vec<Batch> {
     let mut batches = Vec::new();
     for first in (0..group_count).step_by(groups_at_once) {
         let groups = first..(first + groups_at_once).min(group_count);
-        let runs = || reduction.groups[groups.clone()].iter().flatten();
+        let runs = || joint.groups[groups.clone()].iter().flatten();
         let from = runs().map(|run| run.start).min().unwrap_or(0);
         let to = runs().map(|run| run.end).max().unwrap_or(0);
         let within = |block: &Range<usize>| block.start.max(from)..block.end.min(to);
@@ -288,7 +401,7 @@ fn batches(reduction: &TimeReduction, cutting: &units::Cutting) -> Vec<Batch> {
                 let unit = move |(leaf, steps): (usize, &Range<usize>)| Unit {
                     column,
                     leaf,
-                    steps: steps.clone(),
+                    steps: vec![steps.clone()],
                 };
                 steps.iter().enumerate().map(unit)
             };
@@ -305,49 +418,58 @@ fn batches(reduction: &TimeReduction, cutting: &units::Cutting) -> Vec<Batch> {
 
 /// Reads one unit and adds it up.
 fn accumulate(
-    reduction: &TimeReduction,
+    joint: &Joint<'_>,
     step_groups: &[Option<usize>],
     batch: &Batch,
     unit: &Unit,
 ) -> Result<Segment, CubeError> {
-    if reduction.child.is_single() {
-        accumulate_as::<f32>(reduction, step_groups, batch, unit)
+    if joint.child.is_single() {
+        accumulate_as::<f32>(joint, step_groups, batch, unit)
     } else {
-        accumulate_as::<f64>(reduction, step_groups, batch, unit)
+        accumulate_as::<f64>(joint, step_groups, batch, unit)
     }
 }
 
 fn accumulate_as<T: Readable>(
-    reduction: &TimeReduction,
+    joint: &Joint<'_>,
     step_groups: &[Option<usize>],
     batch: &Batch,
     unit: &Unit,
 ) -> Result<Segment, CubeError> {
-    let TimeReduction {
-        child,
-        axis,
-        statistic,
-        ..
-    } = reduction;
-    let mut region = batch.region(unit, *axis);
+    let Joint { child, axis, .. } = joint;
+    let mut region = batch.columns[unit.column].clone();
     let outer: usize = region[..*axis].iter().map(Range::len).product();
     let inner: usize = region[*axis + 1..].iter().map(Range::len).product();
     let mut segment = Segment::default();
     let mut values: Vec<T> = Vec::new();
-    for steps in pieces(child, *axis, &unit.steps, outer * inner) {
+    let runs = unit.steps.iter();
+    for steps in runs.flat_map(|run| pieces(child, *axis, run, outer * inner)) {
         region[*axis] = steps.clone();
         values.resize(region::cells(&region), T::default());
         child.fill(&region, &mut values)?;
-        for (index, step) in steps.clone().enumerate() {
-            let Some(group) = step_groups[step].filter(|group| batch.groups.contains(group)) else {
-                continue;
-            };
-            let new = || Partial::new(*statistic, outer * inner);
-            let partial = segment.0.entry(group).or_insert_with(new);
-            for row in 0..outer {
-                let start = (row * steps.len() + index) * inner;
-                partial.add(row * inner, &values[start..start + inner]);
+        let mut index = 0;
+        // Neighbours of one group are added together: that is faster.
+        while index < steps.len() {
+            let first = steps.start + index;
+            let group = step_groups[first];
+            let rest = &step_groups[first..steps.end];
+            let count = rest.iter().take_while(|other| **other == group).count();
+            if let Some(group) = group.filter(|group| batch.groups.contains(group)) {
+                let new = || joint.partials(outer * inner);
+                let partials = segment.0.entry(group).or_insert_with(new);
+                let number = |step: usize| match joint.numbers {
+                    Some(numbers) => numbers[first + step],
+                    None => (first + step) as f64,
+                };
+                for row in 0..outer {
+                    let start = (row * steps.len() + index) * inner;
+                    let values = &values[start..start + count * inner];
+                    for partial in partials.iter_mut() {
+                        partial.add(row * inner, Steps::new(values, inner), number);
+                    }
+                }
             }
+            index += count;
         }
     }
     Ok(segment)
@@ -390,63 +512,71 @@ fn in_file_order(axis: usize, groups: usize, column: &Region, values: Vec<f64>) 
 
 /// Partial results as bytes, between ranks of one program.
 mod wire {
-    use super::{BTreeMap, Partial, Place, Statistic};
+    use super::{Accumulator, BTreeMap, Partial, Place};
 
     pub(super) fn encode<'a>(
         column: usize,
         place: Place,
-        partials: impl ExactSizeIterator<Item = (&'a usize, &'a Partial)>,
+        groups: impl ExactSizeIterator<Item = (&'a usize, &'a Vec<Partial>)>,
         bytes: &mut Vec<u8>,
     ) {
-        for number in [column, place.level as usize, place.index, partials.len()] {
+        for number in [column, place.level as usize, place.index, groups.len()] {
             bytes.extend_from_slice(&(number as u64).to_le_bytes());
         }
-        for (group, partial) in partials {
-            for number in [
-                *group,
-                partial.counts.len(),
-                partial.first.len(),
-                partial.second.len(),
-            ] {
-                bytes.extend_from_slice(&(number as u64).to_le_bytes());
+        for (group, partials) in groups {
+            bytes.extend_from_slice(&(*group as u64).to_le_bytes());
+            for partial in partials {
+                let Partial {
+                    counts,
+                    first,
+                    second,
+                    third,
+                    fourth,
+                    ..
+                } = partial;
+                bytes.extend_from_slice(&(counts.len() as u64).to_le_bytes());
+                bytes.extend(counts.iter().flat_map(|count| count.to_le_bytes()));
+                for numbers in [first, second, third, fourth] {
+                    bytes.extend_from_slice(&(numbers.len() as u64).to_le_bytes());
+                    bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+                }
             }
-            bytes.extend(partial.counts.iter().flat_map(|count| count.to_le_bytes()));
-            let numbers = partial.first.iter().chain(&partial.second);
-            bytes.extend(numbers.flat_map(|number| number.to_le_bytes()));
         }
     }
 
+    /// A node: its column, its place, and its partials by group.
+    type Node = (usize, Place, BTreeMap<usize, Vec<Partial>>);
+
     /// Takes one node off the front; `None` if the bytes are not one.
-    pub(super) fn decode(
-        statistic: Statistic,
-        rest: &mut &[u8],
-    ) -> Option<(usize, Place, BTreeMap<usize, Partial>)> {
+    pub(super) fn decode(accumulators: &[Accumulator], rest: &mut &[u8]) -> Option<Node> {
         let column = number(rest)?;
         let place = Place {
             level: u32::try_from(number(rest)?).ok()?,
             index: number(rest)?,
         };
-        let mut partials = BTreeMap::new();
+        let mut groups = BTreeMap::new();
         for _ in 0..number(rest)? {
             let group = number(rest)?;
-            let (counts, first, second) = (number(rest)?, number(rest)?, number(rest)?);
-            let counts = take(rest, counts.checked_mul(4)?)?.as_chunks::<4>().0;
-            let counts = counts
+            let partials = accumulators
                 .iter()
-                .map(|bytes| u32::from_le_bytes(*bytes))
-                .collect();
-            let (first, second) = (doubles(rest, first)?, doubles(rest, second)?);
-            partials.insert(
-                group,
-                Partial {
-                    statistic,
-                    counts,
-                    first,
-                    second,
-                },
-            );
+                .map(|&accumulator| partial(accumulator, rest));
+            groups.insert(group, partials.collect::<Option<_>>()?);
         }
-        Some((column, place, partials))
+        Some((column, place, groups))
+    }
+
+    fn partial(accumulator: Accumulator, rest: &mut &[u8]) -> Option<Partial> {
+        let counts = number(rest)?;
+        let counts = take(rest, counts.checked_mul(4)?)?.as_chunks::<4>().0;
+        let counts = counts.iter().map(|bytes| u32::from_le_bytes(*bytes));
+        Some(Partial {
+            accumulator,
+            counts: counts.collect(),
+            first: doubles(rest)?,
+            second: doubles(rest)?,
+            third: doubles(rest)?,
+            fourth: doubles(rest)?,
+        })
     }
 
     fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
@@ -460,7 +590,9 @@ mod wire {
         usize::try_from(u64::from_le_bytes(bytes)).ok()
     }
 
-    fn doubles(rest: &mut &[u8], count: usize) -> Option<Vec<f64>> {
+    /// As many as a number before them says.
+    fn doubles(rest: &mut &[u8]) -> Option<Vec<f64>> {
+        let count = number(rest)?;
         let bytes = take(rest, count.checked_mul(8)?)?.as_chunks::<8>().0;
         Some(
             bytes

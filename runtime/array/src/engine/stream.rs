@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{Progress, Run, agree, units};
+use super::{Job, Progress, Run, Writers, agree, units};
 use crate::error::CubeError;
 use crate::plan::expr::{Expr, Readable};
 use crate::plan::region::{self, Region};
@@ -10,7 +10,7 @@ use crate::write::Writer;
 
 /// Units of each thread in one wave: enough to even out their lengths; all blocks of a wave are
 /// in memory at once.
-const UNITS_PER_THREAD: usize = 2;
+pub(super) const UNITS_PER_THREAD: usize = 2;
 
 /// A sample that can be sent and written.
 pub(super) trait Streamed: Readable {
@@ -59,10 +59,10 @@ streamed!(f64, write_f64);
 impl Run<'_> {
     /// Computes an expression without stages block by block; rank 0 writes.
     pub(super) fn stream_to_file<T: Streamed>(
-        &mut self,
+        &self,
         expr: &Expr,
-        variable: usize,
-        name: &str,
+        job: &Job<'_>,
+        writers: &mut Writers,
     ) -> Result<(), CubeError> {
         let blocks = blocks(expr);
         let (rank, ranks) = (self.comm.rank(), self.comm.size());
@@ -71,8 +71,13 @@ impl Run<'_> {
         let mut width = (per_wave as u64).to_le_bytes().to_vec();
         self.comm.broadcast(0, &mut width)?;
         let width = width.as_slice().try_into().map_or(1, u64::from_le_bytes) as usize;
+        let mut read_bytes = 0;
         for (number, wave) in blocks.chunks(width * ranks).enumerate() {
             let own = wave.iter().skip(rank * width).take(width);
+            read_bytes += own
+                .clone()
+                .map(|region| expr.stored_bytes(region))
+                .sum::<u64>();
             let computed = self.pool.install(|| {
                 let pull = |region: &Region| {
                     let mut values = vec![T::default(); region::cells(region)];
@@ -84,16 +89,22 @@ impl Run<'_> {
                     .collect::<Result<Vec<_>, _>>()
             });
             let computed = agree(self.comm, computed)?;
-            let written = self.write_wave(variable, wave, width, computed);
+            let mut writer = writers.get_mut(job.writer).map(|writer| Target {
+                writer,
+                variable: job.variable,
+                pool: self.pool,
+            });
+            let written = self.write_wave(&mut writer, wave, width, computed);
             agree(self.comm, written)?;
             let (done, total) = (
                 (number * width * ranks + wave.len()) as u64,
                 blocks.len() as u64,
             );
             (self.progress)(Progress {
-                variable: name,
+                variable: job.name,
                 done,
                 total,
+                read_bytes,
             });
         }
         Ok(())
@@ -101,24 +112,23 @@ impl Run<'_> {
 
     /// Brings a wave's blocks to rank 0 and writes them in order.
     fn write_wave<T: Streamed>(
-        &mut self,
-        variable: usize,
+        &self,
+        target: &mut Option<Target<'_>>,
         wave: &[Region],
         width: usize,
         own: Vec<Vec<T>>,
     ) -> Result<(), CubeError> {
         if self.comm.size() == 1 {
-            let Some(writer) = &mut self.writer else {
+            let Some(target) = target else {
                 return Ok(());
             };
             let mut pairs = wave.iter().zip(own);
-            return pairs
-                .try_for_each(|(region, values)| T::write(writer, variable, region, &values));
+            return pairs.try_for_each(|(region, values)| target.write(region, &values));
         }
         let Some(parts) = self.comm.gather(0, &T::to_bytes(&own.concat()))? else {
             return Ok(());
         };
-        let Some(writer) = &mut self.writer else {
+        let Some(target) = target else {
             return Ok(());
         };
         for (rank, (regions, part)) in wave.chunks(width).zip(&parts).enumerate() {
@@ -128,7 +138,7 @@ impl Run<'_> {
                 let Some((values, tail)) = rest.split_at_checked(region::cells(region)) else {
                     return Err(CubeError::Protocol { rank });
                 };
-                T::write(writer, variable, region, values)?;
+                target.write(region, values)?;
                 rest = tail;
             }
         }
@@ -136,8 +146,24 @@ impl Run<'_> {
     }
 }
 
+/// A variable of a file that is being written.
+struct Target<'a> {
+    writer: &'a mut Writer,
+    variable: usize,
+    /// Chunks are encoded by the threads of the run, not by all of the machine.
+    pool: &'a rayon::ThreadPool,
+}
+
+impl Target<'_> {
+    fn write<T: Streamed>(&mut self, region: &Region, values: &[T]) -> Result<(), CubeError> {
+        let (writer, variable) = (&mut *self.writer, self.variable);
+        self.pool
+            .install(|| T::write(writer, variable, region, values))
+    }
+}
+
 /// The blocks of an expression, in an order that goes along the slowest dimension.
-fn blocks(expr: &Expr) -> Vec<Region> {
+pub(super) fn blocks(expr: &Expr) -> Vec<Region> {
     if expr.shape().is_empty() {
         return vec![Region::new()];
     }

@@ -1,233 +1,155 @@
-//! Two inputs combined cell by cell: `sub`, `ymonsub`.
+//! Inputs combined cell by cell: `sub`, `ymonsub`, `ifthen`.
 
-use std::ops::Range;
+mod align;
+mod calendar;
+mod table;
+
+pub(crate) use table::table;
+
 use std::sync::Arc;
 
 use crate::cube::{Content, Cube, TimeCoordinate};
 use crate::dataset::Axis;
 use crate::error::CubeError;
+use crate::ops::cellwise::{Builder, Lookup};
 use crate::plan::expr::Expr;
-use crate::plan::region::{self, Region};
-
-/// How far apart two coordinates of one cell may be, relative to their size: files round them
-/// to single precision.
-const COORDINATE_TOLERANCE: f64 = 1e-5;
+use align::Match;
+use calendar::CalendarKey;
 
 /// Which step of the second input goes with a step of the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Matching {
     /// The same one; a single step goes with all.
     Step,
-    /// That of the same month of the year.
-    MonthOfYear,
+    /// The one with the same key.
+    Calendar(CalendarKey),
 }
 
-/// What is computed. NaN in either gives NaN, by the rules of IEEE 754.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Arithmetic {
-    /// First minus second.
-    Subtract,
-}
+/// What is computed: from the steps of a program that give the first input's value and the
+/// others', the step that gives the result.
+pub(crate) type Formula<'a> = dyn Fn(&mut Builder, usize, &[usize]) -> usize + 'a;
 
-impl Arithmetic {
-    fn apply(self, left: f64, right: f64) -> f64 {
-        match self {
-            Self::Subtract => left - right,
-        }
-    }
-}
-
-/// Two operands and their result.
-#[derive(Clone, Debug)]
-pub(crate) struct Pairing {
-    left: Operand,
-    right: Operand,
-    arithmetic: Arithmetic,
-    pub(crate) shape: Vec<usize>,
-}
-
-/// Values that are looked up for a cell of the result.
-#[derive(Clone, Debug)]
-pub(crate) struct Operand {
-    pub(crate) expr: Expr,
-    /// For each dimension of the values, how its index follows.
-    lookups: Vec<Lookup>,
-}
-
-/// How the index along one dimension of an operand follows from that of the result.
-#[derive(Clone, Debug)]
-enum Lookup {
-    /// The index along this dimension of the result.
-    Same(usize),
-    /// Always 0: the operand does not vary.
-    Fixed,
-    /// By a table, from the index along this dimension of the result.
-    Table(usize, Arc<Vec<usize>>),
-}
-
-impl Lookup {
-    /// What of the operand a region of the result needs.
-    fn range(&self, region: &[Range<usize>]) -> Range<usize> {
-        match self {
-            Self::Same(dim) => region[*dim].clone(),
-            Self::Fixed => 0..1,
-            Self::Table(dim, table) => {
-                let used = &table[region[*dim].clone()];
-                let low = used.iter().copied().min().unwrap_or(0);
-                low..used.iter().copied().max().map_or(low, |high| high + 1)
-            }
-        }
-    }
-}
-
-impl Operand {
-    /// For each dimension of the result, what each index of the region adds to the place in
-    /// the operand's values.
-    fn steps(&self, region: &[Range<usize>]) -> (Region, Vec<Vec<usize>>) {
-        let own: Region = self
-            .lookups
-            .iter()
-            .map(|lookup| lookup.range(region))
-            .collect();
-        let strides = region::strides(&region::lens(&own));
-        let mut steps: Vec<Vec<usize>> = region.iter().map(|range| vec![0; range.len()]).collect();
-        for ((lookup, range), stride) in self.lookups.iter().zip(&own).zip(strides) {
-            match lookup {
-                Lookup::Same(dim) => {
-                    for (index, step) in steps[*dim].iter_mut().enumerate() {
-                        *step += index * stride;
-                    }
-                }
-                Lookup::Fixed => {}
-                Lookup::Table(dim, table) => {
-                    let used = &table[region[*dim].clone()];
-                    for (step, index) in steps[*dim].iter_mut().zip(used) {
-                        *step += (index - range.start) * stride;
-                    }
-                }
-            }
-        }
-        (own, steps)
-    }
-}
-
-impl Pairing {
-    pub(crate) fn operands(&self) -> impl Iterator<Item = &Operand> {
-        [&self.left, &self.right].into_iter()
-    }
-
-    /// The same with other operands of the same shape.
-    pub(crate) fn map(
-        &self,
-        hold: impl Fn(&Expr) -> Result<Expr, CubeError>,
-    ) -> Result<Self, CubeError> {
-        let mut pairing = self.clone();
-        pairing.left.expr = hold(&self.left.expr)?;
-        pairing.right.expr = hold(&self.right.expr)?;
-        Ok(pairing)
-    }
-
-    /// The cuts of the operand that varies along the dimension; the first, if both do.
-    pub(crate) fn cuts(&self, dim: usize) -> Vec<usize> {
-        for operand in self.operands() {
-            let follows = |lookup: &Lookup| matches!(lookup, Lookup::Same(of) if *of == dim);
-            if let Some(own) = operand.lookups.iter().position(follows) {
-                return operand.expr.cuts(own);
-            }
-        }
-        (0..=self.shape[dim]).collect()
-    }
-
-    /// Computes a region.
-    pub(crate) fn fill(&self, region: &[Range<usize>], out: &mut [f64]) -> Result<(), CubeError> {
-        let mut sides = Vec::with_capacity(2);
-        for operand in self.operands() {
-            let (own, steps) = operand.steps(region);
-            let mut values = vec![0.0; region::cells(&own)];
-            operand.expr.fill(&own, &mut values)?;
-            sides.push((values, steps));
-        }
-        let [(left, left_steps), (right, right_steps)] = sides.as_slice() else {
-            return Ok(());
-        };
-        let lens = region::lens(region);
-        let Some((&row, outer)) = lens.split_last() else {
-            out[0] = self.arithmetic.apply(left[0], right[0]);
-            return Ok(());
-        };
-        let mut rows = out.chunks_mut(row.max(1));
-        let base = |steps: &[Vec<usize>], index: &[usize]| -> usize {
-            index.iter().zip(steps).map(|(&i, steps)| steps[i]).sum()
-        };
-        let last = outer.len();
-        region::for_each_index(outer, |index| {
-            let Some(out) = rows.next() else {
-                return Ok(());
-            };
-            let (left, right) = (
-                &left[base(left_steps, index)..],
-                &right[base(right_steps, index)..],
-            );
-            let steps = left_steps[last].iter().zip(&right_steps[last]);
-            for (out, (&l, &r)) in out.iter_mut().zip(steps) {
-                *out = self.arithmetic.apply(left[l], right[r]);
-            }
-            Ok(())
-        })
-    }
-}
-
-/// Combines two inputs; structure and attributes are those of the first.
+/// Combines inputs; structure and attributes are those of the first.
+///
+/// Where the first is one variable or level and the second many, the structure is the second's
+/// and the attributes stay the first's.
 pub(crate) fn combine(
-    left: Cube,
-    right: &Cube,
+    first: Cube,
+    others: &[Cube],
     operator: &'static str,
     matching: Matching,
-    arithmetic: Arithmetic,
+    formula: &Formula<'_>,
+) -> Result<Cube, CubeError> {
+    let result = combine_along_first(&first, others, operator, matching, formula);
+    match (&result, others, matching) {
+        (Err(CubeError::Mismatch { .. }), [second], Matching::Step) => {
+            let swapped = |builder: &mut Builder, primary: usize, others: &[usize]| {
+                formula(builder, others[0], &[primary])
+            };
+            let others = std::slice::from_ref(&first);
+            let along = combine_along_first(second, others, operator, matching, &swapped);
+            along.map_or(result, |cube| Ok(with_attributes(cube, &first)))
+        }
+        _ => result,
+    }
+}
+
+/// The attributes of the first's variables and its global ones, on a cube of the second's
+/// structure.
+fn with_attributes(mut cube: Cube, first: &Cube) -> Cube {
+    for index in cube.dataset.data_variables() {
+        let variable = &mut cube.dataset.variables[index];
+        if let Some(own) = first.dataset.variable(&variable.name) {
+            let coordinates = variable.attributes.get("coordinates").cloned();
+            variable.attributes = own.attributes.clone();
+            match coordinates {
+                Some(coordinates) => variable.attributes.set("coordinates", coordinates),
+                None => drop(variable.attributes.remove("coordinates")),
+            }
+            variable.dtype = own.dtype;
+        }
+    }
+    cube.dataset.attributes = first.dataset.attributes.clone();
+    cube
+}
+
+fn combine_along_first(
+    first: &Cube,
+    others: &[Cube],
+    operator: &'static str,
+    matching: Matching,
+    formula: &Formula<'_>,
 ) -> Result<Cube, CubeError> {
     let mismatch = |problem: String| CubeError::Mismatch { operator, problem };
-    let pairs = pair_variables(&left, right).map_err(mismatch)?;
-    let left_time = left.time_if_any(operator)?;
-    let right_time = right.time_if_any(operator)?;
-    let table = match matching {
-        Matching::Step => None,
-        Matching::MonthOfYear => {
-            let (Some(left), Some(right)) = (&left_time, &right_time) else {
-                return Err(CubeError::NoAxis {
-                    operator,
-                    axis: Axis::Time,
-                });
-            };
-            Some(Arc::new(months_table(left, right, operator)?))
-        }
-    };
-    let times = Times {
-        left: left_time,
-        right: right_time,
-        table,
-    };
-    let mut result = left.clone();
-    for (l, r) in pairs {
-        let (Some(left_expr), Some(right_expr)) = (left.lazy(l), right.lazy(r)) else {
+    let mut pairs = Vec::new();
+    let mut times = Vec::new();
+    for other in others {
+        pairs.push(pair_variables(first, other).map_err(mismatch)?);
+        times.push(Times::of(first, other, operator, matching)?);
+    }
+    let mut result = first.clone();
+    for (place, l) in first.dataset.data_variables().into_iter().enumerate() {
+        let Some(expr) = first.lazy(l) else {
             continue;
         };
-        let pairing = Match {
-            left: &left,
-            right,
-            times: &times,
+        let mut operands: Vec<(Expr, Vec<Lookup>)> = Vec::new();
+        let mut shape = first.dataset.shape(l);
+        for ((other, pairs), times) in others.iter().zip(&pairs).zip(&times) {
+            let r = pairs[place];
+            let matched = Match {
+                left: first,
+                right: other,
+                times,
+            };
+            let lookups = matched.lookups(l, r, &mut shape).map_err(mismatch)?;
+            if let Some(expr) = other.lazy(r) {
+                operands.push((expr.clone(), lookups));
+            }
         }
-        .pairing((l, left_expr), (r, right_expr), arithmetic)
-        .map_err(mismatch)?;
-        result.contents[l] = Content::Lazy(Expr::Pair(Arc::new(pairing)));
+        if operands.len() < others.len() {
+            continue;
+        }
+        result.contents[l] = Content::Lazy(compute(expr, operands, shape, formula));
     }
-    if times.takes_right() {
-        take_time(&mut result, right, &times);
+    if let Some((other, times)) = others
+        .iter()
+        .zip(&times)
+        .find(|(_, times)| times.takes_right())
+    {
+        take_time(&mut result, other, times);
     }
     Ok(result)
 }
 
-/// The data variables that go together: by name, or one with one, or one with all.
-fn pair_variables(left: &Cube, right: &Cube) -> Result<Vec<(usize, usize)>, String> {
+/// The expression of one variable.
+fn compute(
+    first: &Expr,
+    others: Vec<(Expr, Vec<Lookup>)>,
+    shape: Vec<usize>,
+    formula: &Formula<'_>,
+) -> Expr {
+    // What has one step where the result has many is repeated.
+    let along = |own: Vec<usize>, lookups: Vec<Lookup>| -> Vec<Lookup> {
+        let repeated = |(lookup, len): (Lookup, usize)| match lookup {
+            Lookup::Same(dim) if shape[dim] != len => Lookup::At(0),
+            other => other,
+        };
+        lookups.into_iter().zip(own).map(repeated).collect()
+    };
+    let mut builder = Builder::new(shape.clone());
+    let own = first.shape();
+    let same = (0..own.len()).map(Lookup::Same).collect();
+    let primary = builder.operand(first, along(own, same));
+    let others: Vec<usize> = others
+        .into_iter()
+        .map(|(expr, lookups)| builder.operand(&expr, along(expr.shape(), lookups)))
+        .collect();
+    let step = formula(&mut builder, primary, &others);
+    builder.finish(step)
+}
+
+/// The data variables that go together: by name, or one with one, or one with all. For each of the first, that of the second.
+fn pair_variables(left: &Cube, right: &Cube) -> Result<Vec<usize>, String> {
     let (of_left, of_right) = (
         left.dataset.data_variables(),
         right.dataset.data_variables(),
@@ -243,39 +165,11 @@ fn pair_variables(left: &Cube, right: &Cube) -> Result<Vec<(usize, usize)>, Stri
                 .iter()
                 .find(|&&r| right.dataset.variables[r].name == *name);
             match (same, of_right.as_slice()) {
-                (Some(&r), _) | (None, &[r]) => Ok((l, r)),
+                (Some(&r), _) | (None, &[r]) => Ok(r),
                 _ => Err(format!("the second has no variable `{name}`")),
             }
         })
         .collect()
-}
-
-/// For each step of the first, the step of the second of the same month of the year.
-fn months_table(
-    left: &TimeCoordinate,
-    right: &TimeCoordinate,
-    operator: &'static str,
-) -> Result<Vec<usize>, CubeError> {
-    let mut step_of_month = [None; 12];
-    for (step, date) in right.dates(operator)?.iter().enumerate() {
-        let place = &mut step_of_month[usize::from(date.month) - 1];
-        if let Some(before) = place.replace(step) {
-            let problem = format!(
-                "the second has month {} twice, at steps {} and {}",
-                date.month,
-                before + 1,
-                step + 1
-            );
-            return Err(CubeError::Mismatch { operator, problem });
-        }
-    }
-    let find = |date: &crate::time_axis::DateTime| {
-        step_of_month[usize::from(date.month) - 1].ok_or_else(|| {
-            let problem = format!("the second has no month {}, which {date} needs", date.month);
-            CubeError::Mismatch { operator, problem }
-        })
-    };
-    left.dates(operator)?.iter().map(find).collect()
 }
 
 /// The time axes of both inputs.
@@ -286,148 +180,33 @@ struct Times {
 }
 
 impl Times {
+    fn of(
+        left: &Cube,
+        right: &Cube,
+        operator: &'static str,
+        matching: Matching,
+    ) -> Result<Self, CubeError> {
+        let (left, right) = (left.time_if_any(operator)?, right.time_if_any(operator)?);
+        let table = match (matching, &left, &right) {
+            (Matching::Step, ..) => None,
+            (Matching::Calendar(key), Some(left), Some(right)) => {
+                Some(Arc::new(calendar::table(left, right, key, operator)?))
+            }
+            (Matching::Calendar(_), ..) => {
+                return Err(CubeError::NoAxis {
+                    operator,
+                    axis: Axis::Time,
+                });
+            }
+        };
+        Ok(Self { left, right, table })
+    }
+
     /// Whether the first has one step that goes with every step of the second.
     fn takes_right(&self) -> bool {
         let count =
             |time: &Option<TimeCoordinate>| time.as_ref().map(|time| time.axis.values.len());
         self.table.is_none() && count(&self.left) == Some(1) && count(&self.right) > Some(1)
-    }
-}
-
-/// Two inputs whose dimensions are matched.
-struct Match<'a> {
-    left: &'a Cube,
-    right: &'a Cube,
-    times: &'a Times,
-}
-
-impl Match<'_> {
-    fn pairing(
-        &self,
-        (l, left_expr): (usize, &Expr),
-        (r, right_expr): (usize, &Expr),
-        arithmetic: Arithmetic,
-    ) -> Result<Pairing, String> {
-        let left_dims = &self.left.dataset.variables[l].dims;
-        let mut shape = self.left.dataset.shape(l);
-        let mut left: Vec<Lookup> = (0..shape.len()).map(Lookup::Same).collect();
-        let mut right = Vec::new();
-        for &dim in &self.right.dataset.variables[r].dims {
-            let dimension = &self.right.dataset.dimensions[dim];
-            let Some(position) = left_dims
-                .iter()
-                .position(|&own| self.is_same_axis(own, dim))
-            else {
-                if dimension.len != 1 {
-                    return Err(format!("the first has no dimension `{}`", dimension.name));
-                }
-                right.push(Lookup::Fixed);
-                continue;
-            };
-            let is_time = self.is_right_time(dim);
-            let len = shape[position];
-            right.push(match &self.times.table {
-                Some(table) if is_time => Lookup::Table(position, Arc::clone(table)),
-                _ if dimension.len == len => {
-                    self.check_coordinates(left_dims[position], dim)?;
-                    Lookup::Same(position)
-                }
-                _ if dimension.len == 1 => Lookup::Fixed,
-                _ if len == 1 && is_time => {
-                    shape[position] = dimension.len;
-                    left[position] = Lookup::Fixed;
-                    Lookup::Same(position)
-                }
-                _ if is_time => {
-                    return Err(format!("{len} time steps against {}", dimension.len));
-                }
-                _ => {
-                    let name = &dimension.name;
-                    return Err(format!(
-                        "dimension `{name}` is {len} long against {}",
-                        dimension.len
-                    ));
-                }
-            });
-        }
-        let repeats = |lookups: &[Lookup]| lookups.iter().any(|l| !matches!(l, Lookup::Same(_)));
-        let operand = |expr: &Expr, lookups: Vec<Lookup>| Operand {
-            // What is used for many steps is read once.
-            expr: if repeats(&lookups) {
-                Expr::Hold(Arc::new(expr.clone()))
-            } else {
-                expr.clone()
-            },
-            lookups,
-        };
-        let (left, right) = (operand(left_expr, left), operand(right_expr, right));
-        Ok(Pairing {
-            left,
-            right,
-            arithmetic,
-            shape,
-        })
-    }
-
-    fn is_right_time(&self, dim: usize) -> bool {
-        self.times
-            .right
-            .as_ref()
-            .is_some_and(|time| time.dim == dim)
-    }
-
-    /// Whether dimensions of the two inputs mean the same: both time, the same name, or
-    /// coordinates of the same axis.
-    fn is_same_axis(&self, left: usize, right: usize) -> bool {
-        let axis = |cube: &Cube, dim| {
-            cube.dataset
-                .dimension_coordinate(dim)
-                .and_then(|variable| cube.dataset.axis(variable))
-        };
-        let (left_axis, right_axis) = (axis(self.left, left), axis(self.right, right));
-        let names = (
-            &self.left.dataset.dimensions[left].name,
-            &self.right.dataset.dimensions[right].name,
-        );
-        names.0 == names.1 || (left_axis.is_some() && left_axis == right_axis)
-    }
-
-    /// Refuses coordinates of other places: a flipped or shifted grid. Times may differ.
-    fn check_coordinates(&self, left: usize, right: usize) -> Result<(), String> {
-        if self.is_right_time(right) {
-            return Ok(());
-        }
-        let values = |cube: &Cube, dim| {
-            let variable = cube.dataset.dimension_coordinate(dim)?;
-            cube.numbers(variable).map(<[f64]>::to_vec)
-        };
-        let (Some(ours), Some(theirs)) = (values(self.left, left), values(self.right, right))
-        else {
-            return Ok(());
-        };
-        let scale = ours
-            .iter()
-            .fold(1.0_f64, |scale, value| scale.max(value.abs()));
-        let differs = |(a, b): (&f64, &f64)| (a - b).abs() > COORDINATE_TOLERANCE * scale;
-        let name = &self.left.dataset.dimensions[left].name;
-        match ours.iter().zip(&theirs).position(differs) {
-            None => Ok(()),
-            Some(_)
-                if ours
-                    .iter()
-                    .zip(theirs.iter().rev())
-                    .all(|pair| !differs(pair)) =>
-            {
-                Err(format!("coordinate `{name}` runs the other way"))
-            }
-            Some(index) => {
-                let (a, b) = (ours[index], theirs[index]);
-                Err(format!(
-                    "coordinate `{name}` differs at index {}: {a} against {b}",
-                    index + 1
-                ))
-            }
-        }
     }
 }
 

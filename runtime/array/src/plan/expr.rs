@@ -5,15 +5,16 @@
 //! give one block without reading many, so the engine runs them as stages of their own and
 //! puts the [`Expr::Held`] result in their place.
 
+use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::picks::{Picks, Piece};
 use super::region::{self, Region};
+use super::series::Series;
 use crate::error::CubeError;
-use crate::ops::field::FieldMean;
+use crate::ops::cellwise::Cellwise;
 use crate::ops::grouping::Group;
-use crate::ops::pair::Pairing;
 use crate::ops::statistic::{Sample, Statistic};
 use crate::storage::Source;
 
@@ -29,14 +30,66 @@ pub(crate) enum Expr {
     Held(Held),
     /// Some of another's.
     Select { child: Arc<Expr>, picks: Vec<Picks> },
-    /// The weighted mean over some dimensions, which keep the length 1.
-    Field(Arc<FieldMean>),
-    /// Of two, cell by cell.
-    Pair(Arc<Pairing>),
+    /// Several, one after the other along one dimension.
+    Concat(Arc<Concat>),
+    /// Computed block by block from others.
+    Operation(Arc<dyn Operation>),
     /// Groups of steps, each reduced to one: a stage.
     Time(Arc<TimeReduction>),
+    /// A function of the whole series of each cell: a stage.
+    Series(Arc<Series>),
     /// Another's, to be read once into memory because it is used again and again: a stage.
     Hold(Arc<Expr>),
+}
+
+/// What can be computed block by block: the kernel of a family of operators.
+///
+/// Blocks may be asked for in any order and from many threads at once, and one cell's value
+/// must not depend on the block that it is asked for in.
+pub(crate) trait Operation: Debug + Send + Sync {
+    /// The lengths of the dimensions of the result.
+    fn shape(&self) -> Vec<usize>;
+
+    /// What it is computed from.
+    fn children(&self) -> Vec<&Expr>;
+
+    /// The same, computed from others of the same shapes, as many as
+    /// [`children`](Self::children) and in that order.
+    fn with_children(&self, children: Vec<Expr>) -> Arc<dyn Operation>;
+
+    /// Where a dimension is best cut: starts with 0, ends with the length, ascending.
+    fn cuts(&self, dim: usize) -> Vec<usize> {
+        (0..=self.shape()[dim]).collect()
+    }
+
+    /// How many cells of a file are pulled for each cell that is asked for.
+    fn pulled_per_cell(&self) -> usize;
+
+    /// About how many bytes of files a region lies in.
+    fn stored_bytes(&self, region: &[Range<usize>]) -> u64 {
+        (region::cells(region) * self.pulled_per_cell()) as u64
+    }
+
+    /// The same for some indices of one dimension only, where less need be computed then.
+    fn pick(&self, _dim: usize, _picks: &Picks) -> Option<Arc<dyn Operation>> {
+        None
+    }
+
+    /// Itself, if it is cell-wise: neighbours of that kind become one.
+    fn as_cellwise(&self) -> Option<&Cellwise> {
+        None
+    }
+
+    /// Computes a region, the last dimension fastest; missing values are NaN.
+    fn fill(&self, region: &[Range<usize>], out: &mut [f64]) -> Result<(), CubeError>;
+}
+
+/// Several arrays, one after the other.
+#[derive(Clone, Debug)]
+pub(crate) struct Concat {
+    /// They differ at most in the length of the dimension `axis`.
+    pub(crate) children: Vec<Expr>,
+    pub(crate) axis: usize,
 }
 
 /// A variable of an open file.
@@ -61,6 +114,9 @@ pub(crate) struct TimeReduction {
     /// Which dimension of the child is time.
     pub(crate) axis: usize,
     pub(crate) groups: Vec<Group>,
+    /// A number for each step of the child, if the statistic needs other than its index: its
+    /// weight or t.
+    pub(crate) numbers: Option<Arc<Vec<f64>>>,
     pub(crate) statistic: Statistic,
 }
 
@@ -100,13 +156,14 @@ impl Expr {
             Self::Source(source) => source.shape.clone(),
             Self::Held(held) => held.shape.clone(),
             Self::Select { picks, .. } => picks.iter().map(Picks::len).collect(),
-            Self::Field(field) => field.shape(),
-            Self::Pair(pairing) => pairing.shape.clone(),
+            Self::Concat(concat) => concat.shape(),
+            Self::Operation(operation) => operation.shape(),
             Self::Time(reduction) => {
                 let mut shape = reduction.child.shape();
                 shape[reduction.axis] = reduction.groups.len();
                 shape
             }
+            Self::Series(series) => series.shape(),
             Self::Hold(child) => child.shape(),
         }
     }
@@ -116,6 +173,7 @@ impl Expr {
         match self {
             Self::Source(source) => source.source.is_f32(source.variable),
             Self::Select { child, .. } => child.is_single(),
+            Self::Concat(concat) => concat.children.iter().all(Self::is_single),
             _ => false,
         }
     }
@@ -125,6 +183,124 @@ impl Expr {
         match self {
             Self::Source(_) => true,
             Self::Select { child, .. } => child.is_as_stored(),
+            Self::Concat(concat) => concat.children.iter().all(Self::is_as_stored),
+            _ => false,
+        }
+    }
+
+    /// What it is computed from.
+    pub(crate) fn children(&self) -> Vec<&Self> {
+        match self {
+            Self::Source(_) | Self::Held(_) => Vec::new(),
+            Self::Select { child, .. } | Self::Hold(child) => vec![child],
+            Self::Concat(concat) => concat.children.iter().collect(),
+            Self::Operation(operation) => operation.children(),
+            Self::Time(reduction) => vec![&reduction.child],
+            Self::Series(series) => series.children.iter().collect(),
+        }
+    }
+
+    /// The same, computed from others of the same shapes.
+    fn with_children(&self, mut children: Vec<Self>) -> Self {
+        match self {
+            Self::Source(_) | Self::Held(_) => self.clone(),
+            Self::Select { picks, .. } => Self::Select {
+                child: Arc::new(children.remove(0)),
+                picks: picks.clone(),
+            },
+            Self::Hold(_) => Self::Hold(Arc::new(children.remove(0))),
+            Self::Concat(concat) => Self::Concat(Arc::new(Concat {
+                children,
+                axis: concat.axis,
+            })),
+            Self::Operation(operation) => Self::Operation(operation.with_children(children)),
+            Self::Time(reduction) => Self::Time(Arc::new(TimeReduction {
+                child: children.remove(0),
+                ..TimeReduction::clone(reduction)
+            })),
+            Self::Series(series) => Self::Series(Arc::new(Series {
+                children,
+                ..Series::clone(series)
+            })),
+        }
+    }
+
+    /// All that need whole series in it.
+    pub(crate) fn series(&self) -> Vec<&Series> {
+        let inside = self.children().into_iter().flat_map(Self::series);
+        let own = match self {
+            Self::Series(series) => Some(&**series),
+            _ => None,
+        };
+        inside.chain(own).collect()
+    }
+
+    /// Whether the engine must compute it as a whole before blocks can be pulled.
+    pub(crate) fn is_stage(&self) -> bool {
+        matches!(self, Self::Time(_) | Self::Series(_) | Self::Hold(_))
+    }
+
+    /// The stages in it, itself included, that have no stage inside: those to compute next.
+    pub(crate) fn innermost_stages(&self) -> Vec<&Self> {
+        let inside: Vec<&Self> = self
+            .children()
+            .into_iter()
+            .flat_map(Self::innermost_stages)
+            .collect();
+        if inside.is_empty() && self.is_stage() {
+            return vec![self];
+        }
+        inside
+    }
+
+    /// The same with each of the first of `pairs` replaced by its second.
+    pub(crate) fn replace(&self, pairs: &[(Self, Self)]) -> Self {
+        if let Some((_, to)) = pairs.iter().find(|(from, _)| from.is_same(self)) {
+            return to.clone();
+        }
+        let children = self.children();
+        if children.is_empty() {
+            return self.clone();
+        }
+        let replaced = children.into_iter().map(|child| child.replace(pairs));
+        self.with_children(replaced.collect())
+    }
+
+    /// Whether two are the same computation on the same files. May say no of some that are.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Source(left), Self::Source(right)) => {
+                left.variable == right.variable && Arc::ptr_eq(&left.source, &right.source)
+            }
+            (Self::Held(left), Self::Held(right)) => Arc::ptr_eq(&left.values, &right.values),
+            (
+                Self::Select { child, picks },
+                Self::Select {
+                    child: right,
+                    picks: of_right,
+                },
+            ) => picks == of_right && child.is_same(right),
+            (Self::Concat(left), Self::Concat(right)) => {
+                left.axis == right.axis
+                    && left.children.len() == right.children.len()
+                    && left
+                        .children
+                        .iter()
+                        .zip(&right.children)
+                        .all(|(left, right)| left.is_same(right))
+            }
+            (Self::Operation(left), Self::Operation(right)) => Arc::ptr_eq(left, right),
+            (Self::Time(left), Self::Time(right)) => {
+                Arc::ptr_eq(left, right)
+                    || left.statistic == right.statistic && left.reads_as(right)
+            }
+            (Self::Series(left), Self::Series(right)) => {
+                Arc::ptr_eq(left, right)
+                    || Arc::ptr_eq(&left.kernel, &right.kernel)
+                        && left.steps == right.steps
+                        && left.reads_as(right)
+            }
+            (Self::Hold(left), Self::Hold(right)) => left.is_same(right),
             _ => false,
         }
     }
@@ -158,19 +334,36 @@ impl Expr {
                 reduction.child = reduction.child.pick(dim, picks);
                 Self::Time(Arc::new(reduction))
             }
-            Self::Field(field) if !field.reduced[dim] => {
-                let mut field = FieldMean::clone(field);
-                field.child = field.child.pick(dim, picks);
-                Self::Field(Arc::new(field))
-            }
-            Self::Source(_) | Self::Held(_) | Self::Field(_) | Self::Pair(_) | Self::Hold(_) => {
-                let mut all: Vec<Picks> = shape.iter().map(|&len| Picks::all(len)).collect();
-                all[dim] = picks.clone();
-                Self::Select {
-                    child: Arc::new(self.clone()),
-                    picks: all,
+            Self::Series(series) if dim != series.axis => {
+                let mut series = Series::clone(series);
+                for child in &mut series.children {
+                    *child = child.pick(dim, picks);
                 }
+                Self::Series(Arc::new(series))
             }
+            Self::Operation(operation) => match operation.pick(dim, picks) {
+                Some(operation) => Self::Operation(operation),
+                None => self.select(&shape, dim, picks),
+            },
+            Self::Concat(concat) if dim != concat.axis => {
+                let children = concat.children.iter().map(|child| child.pick(dim, picks));
+                Self::Concat(Arc::new(Concat {
+                    children: children.collect(),
+                    axis: concat.axis,
+                }))
+            }
+            Self::Source(_) | Self::Held(_) | Self::Concat(_) | Self::Series(_) | Self::Hold(_) => {
+                self.select(&shape, dim, picks)
+            }
+        }
+    }
+
+    fn select(&self, shape: &[usize], dim: usize, picks: &Picks) -> Self {
+        let mut all: Vec<Picks> = shape.iter().map(|&len| Picks::all(len)).collect();
+        all[dim] = picks.clone();
+        Self::Select {
+            child: Arc::new(self.clone()),
+            picks: all,
         }
     }
 
@@ -192,24 +385,24 @@ impl Expr {
                 cuts
             }
             Self::Select { child, picks } => picks[dim].cuts(&child.cuts(dim)),
-            Self::Field(field) if field.reduced[dim] => vec![0, 1],
-            Self::Field(field) => field.child.cuts(dim),
-            Self::Pair(pairing) => pairing.cuts(dim),
-            Self::Held(_) | Self::Time(_) | Self::Hold(_) => (0..=self.shape()[dim]).collect(),
+            Self::Concat(concat) => concat.cuts(dim),
+            Self::Operation(operation) => operation.cuts(dim),
+            Self::Held(_) | Self::Time(_) | Self::Series(_) | Self::Hold(_) => {
+                (0..=self.shape()[dim]).collect()
+            }
         }
     }
 
     /// How many cells of a file are pulled for each cell that is asked for.
     pub(crate) fn pulled_per_cell(&self) -> usize {
         match self {
-            Self::Source(_) | Self::Held(_) | Self::Time(_) | Self::Hold(_) => 1,
+            Self::Source(_) | Self::Held(_) | Self::Time(_) | Self::Series(_) | Self::Hold(_) => 1,
             Self::Select { child, .. } => child.pulled_per_cell(),
-            Self::Field(field) => field.reduced_cells() * field.child.pulled_per_cell(),
-            Self::Pair(pairing) => pairing
-                .operands()
-                .map(|operand| operand.expr.pulled_per_cell())
-                .max()
-                .unwrap_or(1),
+            Self::Concat(concat) => {
+                let children = concat.children.iter();
+                children.map(Self::pulled_per_cell).max().unwrap_or(1)
+            }
+            Self::Operation(operation) => operation.pulled_per_cell(),
         }
     }
 
@@ -235,7 +428,15 @@ impl Expr {
                 let region: Region = region.iter().zip(picks).map(span).collect();
                 child.stored_bytes(&region)
             }
-            Self::Field(field) => field.child.stored_bytes(&field.child_region(region)),
+            Self::Concat(concat) => {
+                let parts = concat.parts(&region[concat.axis]).into_iter();
+                let mut region = region.to_vec();
+                parts.fold(0, |bytes, part| {
+                    region[concat.axis] = part.source;
+                    bytes + part.child.stored_bytes(&region)
+                })
+            }
+            Self::Operation(operation) => operation.stored_bytes(region),
             _ => (region::cells(region) * self.pulled_per_cell()) as u64,
         }
     }
@@ -254,12 +455,96 @@ impl Expr {
                 Ok(())
             }
             Self::Select { child, picks } => fill_selected(child, picks, region, out),
-            Self::Field(field) => convert(out, |values| field.fill(region, values)),
-            Self::Pair(pairing) => convert(out, |values| pairing.fill(region, values)),
-            Self::Time(_) | Self::Hold(_) => {
+            Self::Concat(concat) => concat.fill(region, out),
+            Self::Operation(operation) => convert(out, |values| operation.fill(region, values)),
+            Self::Time(_) | Self::Series(_) | Self::Hold(_) => {
                 unreachable!("the engine holds stages before it pulls blocks")
             }
         }
+    }
+}
+
+impl TimeReduction {
+    /// Whether one pass over the data can compute both.
+    pub(crate) fn reads_as(&self, other: &Self) -> bool {
+        self.axis == other.axis
+            && self.groups == other.groups
+            && self.numbers == other.numbers
+            && self.child.is_same(&other.child)
+    }
+}
+
+/// A part of a child of a [`Concat`].
+struct ConcatPart<'a> {
+    child: &'a Expr,
+    /// Its range of the axis.
+    source: Range<usize>,
+    /// Where that begins in what was asked for.
+    offset: usize,
+}
+
+impl Concat {
+    fn shape(&self) -> Vec<usize> {
+        let mut shape = self.children[0].shape();
+        shape[self.axis] = self.lens().sum();
+        shape
+    }
+
+    fn lens(&self) -> impl Iterator<Item = usize> {
+        self.children.iter().map(|child| child.shape()[self.axis])
+    }
+
+    fn cuts(&self, dim: usize) -> Vec<usize> {
+        if dim != self.axis {
+            return self.children[0].cuts(dim);
+        }
+        let mut cuts = vec![0];
+        let mut start = 0;
+        for child in &self.children {
+            cuts.extend(child.cuts(dim).into_iter().skip(1).map(|cut| start + cut));
+            start = cuts.last().copied().unwrap_or(0);
+        }
+        cuts
+    }
+
+    fn parts(&self, range: &Range<usize>) -> Vec<ConcatPart<'_>> {
+        let mut parts = Vec::new();
+        let mut start = 0;
+        for (child, len) in self.children.iter().zip(self.lens()) {
+            let (low, high) = (range.start.max(start), range.end.min(start + len));
+            if low < high {
+                parts.push(ConcatPart {
+                    child,
+                    source: low - start..high - start,
+                    offset: low - range.start,
+                });
+            }
+            start += len;
+        }
+        parts
+    }
+
+    fn fill<T: Readable>(&self, region: &[Range<usize>], out: &mut [T]) -> Result<(), CubeError> {
+        let inner: usize = region[self.axis + 1..].iter().map(Range::len).product();
+        let outer: usize = region[..self.axis].iter().map(Range::len).product();
+        let block = region[self.axis].len() * inner;
+        let mut buffer = Vec::new();
+        for part in self.parts(&region[self.axis]) {
+            let (len, start) = (part.source.len() * inner, part.offset * inner);
+            let mut region = region.to_vec();
+            region[self.axis] = part.source;
+            if outer == 1 {
+                part.child.fill(&region, &mut out[start..start + len])?;
+                continue;
+            }
+            buffer.clear();
+            buffer.resize(outer * len, T::default());
+            part.child.fill(&region, &mut buffer)?;
+            for (out, values) in out.chunks_mut(block).zip(buffer.chunks(len)) {
+                out[start..start + len].copy_from_slice(values);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -3,7 +3,10 @@
 //! Values are compared with `_FillValue`, `missing_value` and the valid range as they are
 //! stored, before `scale_factor` and `add_offset` (CF 2.5.1 and 8.1).
 
+use std::marker::PhantomData;
+
 use crate::dataset::{AttrValue, Attributes, DType};
+use crate::simd::{self, Kernel};
 
 /// How the stored values of one variable become numbers.
 #[derive(Clone, Debug)]
@@ -65,9 +68,11 @@ pub(super) trait Output: Copy {
 
 impl Output for f32 {
     const MISSING: Self = Self::NAN;
+    #[inline(always)]
     fn from_f64(value: f64) -> Self {
         value as Self
     }
+    #[inline(always)]
     fn from_f32(value: f32) -> Self {
         value
     }
@@ -78,9 +83,11 @@ impl Output for f32 {
 
 impl Output for f64 {
     const MISSING: Self = Self::NAN;
+    #[inline(always)]
     fn from_f64(value: f64) -> Self {
         value
     }
+    #[inline(always)]
     fn from_f32(value: f32) -> Self {
         value.into()
     }
@@ -101,7 +108,7 @@ macro_rules! stored_integer {
         impl Stored for $type {
             const DEFAULT_FILL: Option<Self> = $fill;
             const SIZE_BYTES: usize = size_of::<Self>();
-            #[inline]
+            #[inline(always)]
             fn from_bytes(bytes: &[u8], big_endian: bool) -> Self {
                 let mut array = [0; size_of::<Self>()];
                 array.copy_from_slice(bytes);
@@ -120,11 +127,11 @@ macro_rules! stored_integer {
                     Exact::Float(_) => None,
                 }
             }
-            #[inline]
+            #[inline(always)]
             fn to_f64(self) -> f64 {
                 self as f64
             }
-            #[inline]
+            #[inline(always)]
             fn to_f32(self) -> f32 {
                 self as f32
             }
@@ -145,7 +152,7 @@ macro_rules! stored_float {
         impl Stored for $type {
             const DEFAULT_FILL: Option<Self> = Some($fill);
             const SIZE_BYTES: usize = size_of::<Self>();
-            #[inline]
+            #[inline(always)]
             fn from_bytes(bytes: &[u8], big_endian: bool) -> Self {
                 let mut array = [0; size_of::<Self>()];
                 array.copy_from_slice(bytes);
@@ -161,11 +168,11 @@ macro_rules! stored_float {
                     Exact::Float(value) => value as Self,
                 })
             }
-            #[inline]
+            #[inline(always)]
             fn to_f64(self) -> f64 {
                 self.into()
             }
-            #[inline]
+            #[inline(always)]
             fn to_f32(self) -> f32 {
                 self as f32
             }
@@ -361,7 +368,6 @@ impl<N: Stored> Missing<N> {
 }
 
 /// The one loop, made for each type, byte order, test and arithmetic.
-#[inline]
 fn each<N: Stored, T: Output>(
     how: &Conversion,
     bytes: &[u8],
@@ -369,21 +375,44 @@ fn each<N: Stored, T: Output>(
     is_missing: impl Fn(N) -> bool,
     unpack: impl Fn(N) -> T,
 ) {
-    let elements = bytes.chunks_exact(N::SIZE_BYTES);
-    let convert = |value: N| {
-        if is_missing(value) {
-            T::MISSING
+    simd::run(Each {
+        big_endian: how.big_endian,
+        bytes,
+        out,
+        is_missing,
+        unpack,
+        stored: PhantomData::<N>,
+    });
+}
+
+struct Each<'a, N, T, M, U> {
+    big_endian: bool,
+    bytes: &'a [u8],
+    out: &'a mut [T],
+    is_missing: M,
+    unpack: U,
+    stored: PhantomData<N>,
+}
+
+impl<N: Stored, T: Output, M: Fn(N) -> bool, U: Fn(N) -> T> Kernel for Each<'_, N, T, M, U> {
+    #[inline(always)]
+    fn run(self) {
+        let pairs = self
+            .out
+            .iter_mut()
+            .zip(self.bytes.chunks_exact(N::SIZE_BYTES));
+        let (is_missing, unpack) = (self.is_missing, self.unpack);
+        let convert = |value: N| {
+            if is_missing(value) {
+                T::MISSING
+            } else {
+                unpack(value)
+            }
+        };
+        if self.big_endian {
+            pairs.for_each(|(out, element)| *out = convert(N::from_bytes(element, true)));
         } else {
-            unpack(value)
-        }
-    };
-    if how.big_endian {
-        for (out, element) in out.iter_mut().zip(elements) {
-            *out = convert(N::from_bytes(element, true));
-        }
-    } else {
-        for (out, element) in out.iter_mut().zip(elements) {
-            *out = convert(N::from_bytes(element, false));
+            pairs.for_each(|(out, element)| *out = convert(N::from_bytes(element, false)));
         }
     }
 }

@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use libdeflater::Decompressor;
 
 use crate::library::Filter;
+use crate::simd::{self, Kernel};
 
 /// The bytes that a Fletcher-32 checksum adds.
 const CHECKSUM_BYTES: usize = 4;
@@ -222,9 +223,9 @@ pub(super) fn unshuffle(from: &[u8], element_bytes: usize, to: &mut [u8]) {
     to_rest.copy_from_slice(rest);
     match element_bytes {
         1 => elements.copy_from_slice(planes),
-        2 => unshuffle_fixed::<2>(planes, count, elements),
-        4 => unshuffle_fixed::<4>(planes, count, elements),
-        8 => unshuffle_fixed::<8>(planes, count, elements),
+        2 => simd::run(Unshuffle::<2> { planes, elements }),
+        4 => simd::run(Unshuffle::<4> { planes, elements }),
+        8 => simd::run(Unshuffle::<8> { planes, elements }),
         _ => {
             for (plane, bytes) in planes.chunks_exact(count.max(1)).enumerate() {
                 for (element, &byte) in bytes.iter().enumerate() {
@@ -235,11 +236,26 @@ pub(super) fn unshuffle(from: &[u8], element_bytes: usize, to: &mut [u8]) {
     }
 }
 
-fn unshuffle_fixed<const N: usize>(planes: &[u8], count: usize, elements: &mut [u8]) {
-    let planes: [&[u8]; N] = std::array::from_fn(|plane| &planes[plane * count..][..count]);
-    let (elements, _) = elements.as_chunks_mut::<N>();
-    for (index, element) in elements.iter_mut().enumerate() {
-        *element = std::array::from_fn(|plane| planes[plane][index]);
+/// For the sizes of numbers.
+struct Unshuffle<'a, const N: usize> {
+    planes: &'a [u8],
+    elements: &'a mut [u8],
+}
+
+impl<const N: usize> Kernel for Unshuffle<'_, N> {
+    #[inline(always)]
+    fn run(self) {
+        let (elements, _) = self.elements.as_chunks_mut::<N>();
+        let count = elements.len();
+        let planes: [&[u8]; N] =
+            std::array::from_fn(|plane| &self.planes[plane * count..][..count]);
+        for (index, element) in elements.iter_mut().enumerate() {
+            // As one number: the compiler makes vectors of shifts, not of single bytes.
+            let bits = (0..N).fold(0, |bits, plane| {
+                bits | u64::from(planes[plane][index]) << (8 * plane)
+            });
+            element.copy_from_slice(&bits.to_le_bytes()[..N]);
+        }
     }
 }
 

@@ -39,6 +39,33 @@ pub(super) fn chunk_shape(
     Some(chunk)
 }
 
+/// The chunk shape for a result that is written by bands with all of the dimension `axis`: as
+/// wide as a band, at best, and only so many steps that a chunk stays small. `None` if one band
+/// is the whole.
+pub(crate) fn chunk_of_bands(
+    shape: &[usize],
+    axis: usize,
+    bands: &[Vec<std::ops::Range<usize>>],
+    element_bytes: usize,
+) -> Option<Vec<usize>> {
+    let first = bands.first().filter(|_| bands.len() > 1)?;
+    let mut chunk: Vec<usize> = first.iter().map(|range| range.len().max(1)).collect();
+    chunk[axis] = 1;
+    let bytes = chunk
+        .iter()
+        .fold(element_bytes, |bytes, &len| bytes.saturating_mul(len));
+    // Larger bands are cut along the slowest of their dimensions.
+    let mut excess = bytes.div_ceil(CHUNK_BYTES_MAX);
+    for len in &mut chunk {
+        let cut = excess.min(*len);
+        *len = len.div_ceil(cut);
+        excess = excess.div_ceil(cut);
+    }
+    let bytes: usize = chunk.iter().product::<usize>() * element_bytes;
+    chunk[axis] = (CHUNK_BYTES_MIN * 4 / bytes).clamp(1, shape[axis].max(1));
+    Some(chunk)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

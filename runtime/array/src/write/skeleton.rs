@@ -159,7 +159,12 @@ fn make_variable(
     let is_text = variable.dtype.is_text();
     let deflate_level = options.deflate_level.filter(|_| !is_text);
     let element_bytes = variable.dtype.size_bytes();
-    let chunk_shape = chunk_shape(&shape, &unlimited, element_bytes, deflate_level.is_some());
+    let chosen = chunk_shape(&shape, &unlimited, element_bytes, deflate_level.is_some());
+    // What is stored in one piece needs no chunks.
+    let chunk_shape = match options.chunks.get(&index) {
+        Some(chunk) if chosen.is_some() => Some(chunk.clone()),
+        _ => chosen,
+    };
     let fill_attribute = fill_value(variable.dtype, variable.attributes.get("_FillValue"))
         .map_err(|value| WriteError::Value {
             path: target.to_owned(),

@@ -20,7 +20,7 @@ pub(crate) fn run_on(comm: &dyn Communicator, threads: usize, line: &str) -> Res
         other => panic!("{line}: {other:?}"),
     };
     let plan = engine::agree(comm, plan::compile(&command, "today mizar cube a test"))?;
-    engine::execute(&plan, comm, threads, &|_| {})
+    engine::execute(&plan, comm, threads, &|_| {}).map(drop)
 }
 
 /// Runs a command line alone with two threads.
@@ -59,6 +59,15 @@ pub(crate) fn cdo(line: &str) {
 
 /// The CMIP6 sample file whose name begins so, of Python's esmvaltool-sample-data.
 pub(crate) fn cmip6(prefix: &str) -> Option<PathBuf> {
+    of_package("esmvaltool_sample_data/data", prefix)
+}
+
+/// The sample file whose name begins so, of Python's iris-sample-data.
+pub(crate) fn iris(prefix: &str) -> Option<PathBuf> {
+    of_package("iris_sample_data/sample_data", prefix)
+}
+
+fn of_package(folder: &str, prefix: &str) -> Option<PathBuf> {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
@@ -70,12 +79,15 @@ pub(crate) fn cmip6(prefix: &str) -> Option<PathBuf> {
         .next()?
         .ok()?
         .path();
-    let root = python.join("site-packages/esmvaltool_sample_data/data");
     let mut found = Vec::new();
-    find(&root, prefix, &mut found);
+    find(
+        &python.join("site-packages").join(folder),
+        prefix,
+        &mut found,
+    );
     found.sort();
     if found.is_empty() {
-        println!("SKIP: {prefix}*.nc (Python package esmvaltool-sample-data, tests/tools/venv.sh)");
+        println!("SKIP: {prefix}*.nc (Python package of {folder}, tests/tools/venv.sh)");
     }
     found.into_iter().next()
 }

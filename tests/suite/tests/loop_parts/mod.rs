@@ -16,7 +16,7 @@ const START: Duration = Duration::from_secs(20);
 pub(crate) fn cmip6_sample() -> Option<PathBuf> {
     const DAILY: &str = "data/timeseries/CMIP6/CMIP/IPSL/IPSL-CM6A-LR/historical/r1i1p1f1/day/\
         ta/gr/v20180803/ta_day_IPSL-CM6A-LR_historical_r1i1p1f1_gr_19500101-20141231.nc";
-    let find = "import esmvaltool_sample_data as data; print(data.__path__[0])";
+    let find = "import importlib.util as u; print(u.find_spec('esmvaltool_sample_data').submodule_search_locations[0])";
     let output = Command::new(python()?).args(["-c", find]).output().ok()?;
     let package = String::from_utf8(output.stdout).ok()?;
     Some(Path::new(package.trim()).join(DAILY)).filter(|file| file.exists())

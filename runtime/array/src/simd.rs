@@ -1,0 +1,45 @@
+//! Inner loops compiled twice: for every processor, and for those with AVX2.
+//!
+//! Called by decoding, conversion and statistics. A [`Kernel`] is a loop that the compiler turns
+//! into vector instructions; [`run`] picks the widest that this processor has. Both give the
+//! same bits, because neither reorders nor fuses floating-point operations. Left out:
+//! instructions spelled out by hand.
+
+/// A loop over cells.
+///
+/// `run` and all that it calls in its loop must be `#[inline(always)]`: what is not inlined is
+/// compiled for every processor.
+pub(crate) trait Kernel {
+    /// Does all of it.
+    fn run(self);
+}
+
+/// Runs a kernel.
+pub(crate) fn run(kernel: impl Kernel) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        return ffi::with_avx2(kernel);
+    }
+    kernel.run();
+}
+
+#[cfg(target_arch = "x86_64")]
+mod ffi {
+    #![allow(
+        unsafe_code,
+        reason = "the compiler cannot see that the processor was asked"
+    )]
+
+    use super::Kernel;
+
+    /// Called only where the processor has AVX2.
+    pub(super) fn with_avx2(kernel: impl Kernel) {
+        // SAFETY: the one caller has just asked the processor.
+        unsafe { compiled(kernel) }
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn compiled(kernel: impl Kernel) {
+        kernel.run();
+    }
+}

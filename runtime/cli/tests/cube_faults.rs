@@ -1,0 +1,246 @@
+//! `mizar cube` while things go wrong: a full disk, an input that changes, a rank that dies, a
+//! signal. Whatever happens: one clear message, no output, nothing half made.
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test suite")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use mizar_array::dataset::{DType, Dataset, Dimension, Variable};
+use mizar_array::write::{WriteOptions, Writer};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A folder with a field that takes a while to deflate.
+struct Case {
+    folder: tempfile::TempDir,
+    input: PathBuf,
+    output: PathBuf,
+}
+
+impl Case {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (input, output) = (folder.path().join("in.nc"), folder.path().join("out.nc"));
+        write_noise(&input);
+        Self {
+            folder,
+            input,
+            output,
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.folder.path()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect()
+    }
+
+    /// The words of a run that writes slowly.
+    fn words(&self) -> Vec<String> {
+        let (input, output) = (self.input.display(), self.output.display());
+        let line = format!("cube -P 1 -b F64 -z zip_9 -selname,noise {input} {output}");
+        line.split(' ').map(str::to_owned).collect()
+    }
+
+    /// Waits until some of the output is written.
+    fn wait_for_writing(&self, run: &mut Child) {
+        let started = Instant::now();
+        let is_writing = || {
+            let entries = std::fs::read_dir(self.folder.path()).unwrap().flatten();
+            let mut others = entries.filter(|entry| entry.path() != self.input);
+            others.any(|entry| entry.metadata().is_ok_and(|status| status.len() > 100_000))
+        };
+        while !is_writing() && run.try_wait().unwrap().is_none() {
+            assert!(started.elapsed().as_secs() < 60, "nothing is written");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn write_noise(path: &Path) {
+    const SIDE: usize = 400;
+    let dimension = |name: &str, len| Dimension {
+        name: name.to_owned(),
+        len,
+        unlimited: false,
+    };
+    let dataset = Dataset {
+        dimensions: vec![
+            dimension("time", 60),
+            dimension("y", SIDE),
+            dimension("x", SIDE),
+        ],
+        variables: vec![Variable {
+            name: "noise".to_owned(),
+            dtype: DType::F32,
+            dims: vec![0, 1, 2],
+            attributes: std::iter::empty().collect(),
+        }],
+        attributes: std::iter::empty().collect(),
+    };
+    let mut writer = Writer::create(path, &dataset, &WriteOptions::default()).unwrap();
+    let mut state = 1_u32;
+    let values: Vec<f64> = (0..60 * SIDE * SIDE)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f64::from(state >> 8)
+        })
+        .collect();
+    writer.write_f64(0, &dataset.whole(0), &values).unwrap();
+    writer.commit().unwrap();
+}
+
+fn mizar() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mizar"));
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+/// Three ranks under an `mpirun` that lets the others run on when one dies, as `srun` does.
+fn mpirun() -> Command {
+    let mut command = Command::new("mpirun");
+    command
+        .args([
+            "--allow-run-as-root",
+            "--oversubscribe",
+            "--enable-recovery",
+            "-n",
+            "3",
+        ])
+        .arg(env!("CARGO_BIN_EXE_mizar"))
+        .env("OMPI_MCA_mpi_yield_when_idle", "1")
+        .env("OMPI_MCA_btl_tcp_if_include", "lo")
+        .env("OMPI_MCA_oob_tcp_if_include", "lo")
+        .stderr(Stdio::piped());
+    command
+}
+
+fn has_mpirun() -> bool {
+    let found = Command::new("mpirun").arg("--version").output().is_ok();
+    if !found {
+        println!("SKIP: mpirun (Debian package openmpi-bin)");
+    }
+    found
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn assert_one_message(output: &Output, message: &str) {
+    let text = stderr(output);
+    assert_eq!(text.matches("mizar cube:").count(), 1, "{text}");
+    assert!(text.contains(message), "{text}");
+}
+
+#[test]
+fn a_run_that_is_stopped_leaves_nothing() {
+    let case = Case::new();
+    let mut run = mizar().args(case.words()).spawn().unwrap();
+    case.wait_for_writing(&mut run);
+    let _ = kill(pid(&run), Signal::SIGTERM);
+    let status = run.wait().unwrap();
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&status),
+        Some(15)
+    );
+    assert_eq!(case.names(), ["in.nc"]);
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap())
+}
+
+#[test]
+fn an_input_that_changes_while_it_is_read_is_noticed() {
+    use std::io::Write as _;
+    let case = Case::new();
+    let mut run = mizar().args(case.words()).spawn().unwrap();
+    case.wait_for_writing(&mut run);
+    let input = std::fs::OpenOptions::new().append(true).open(&case.input);
+    input.unwrap().write_all(b"more").unwrap();
+    let result = run.wait_with_output().unwrap();
+    assert_eq!(result.status.code(), Some(1));
+    assert_one_message(&result, "changed while it was read");
+    assert_eq!(case.names(), ["in.nc"]);
+}
+
+/// On a file system of its own, in a mount namespace of its own.
+#[test]
+fn a_full_disk_is_told_once_and_leaves_nothing() {
+    let case = Case::new();
+    let small = case.folder.path().join("small");
+    std::fs::create_dir(&small).unwrap();
+    let script = "mount -t tmpfs -o size=2m tmpfs \"$1\" || exit 77; cd \"$1\"; shift; \
+                  \"$@\"; code=$?; ls -A; exit $code";
+    for ranks in [1, 2] {
+        if ranks == 2 && !has_mpirun() {
+            return;
+        }
+        let mut words = case.words();
+        let last = words.len() - 1;
+        words[last] = small.join("out.nc").display().to_string();
+        let mut run = Command::new("unshare");
+        run.args(["--mount", "--map-root-user", "sh", "-c", script, "sh"]);
+        run.arg(&small);
+        if ranks == 2 {
+            run.args([
+                "mpirun",
+                "--allow-run-as-root",
+                "--oversubscribe",
+                "--quiet",
+                "-n",
+                "2",
+            ]);
+            run.env("OMPI_MCA_btl_tcp_if_include", "lo");
+            run.env("OMPI_MCA_oob_tcp_if_include", "lo");
+        }
+        run.arg(env!("CARGO_BIN_EXE_mizar")).args(words);
+        let result = run.output().unwrap();
+        if result.status.code() == Some(77) || stderr(&result).contains("unshare failed") {
+            println!(
+                "SKIP: the kernel gives no mount namespaces: {}",
+                stderr(&result)
+            );
+            return;
+        }
+        assert_eq!(result.status.code(), Some(1), "{}", stderr(&result));
+        assert_one_message(&result, "No space left on device");
+        let left = String::from_utf8_lossy(&result.stdout);
+        assert_eq!(left, "", "{ranks} ranks leave files on the full disk");
+    }
+}
+
+/// The process of a rank that `mpirun` started for this output.
+fn process_of_rank(rank: usize, output: &Path) -> Option<i32> {
+    let wanted = format!("OMPI_COMM_WORLD_RANK={rank}");
+    let has = |bytes: Vec<u8>, text: &str| bytes.split(|b| *b == 0).any(|w| w == text.as_bytes());
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.find(|pid| {
+        let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        let is_ours =
+            read("comm").starts_with(b"mizar") && has(read("cmdline"), output.to_str().unwrap());
+        is_ours && has(read("environ"), &wanted)
+    })
+}
+
+#[test]
+fn a_rank_that_is_killed_ends_the_others_with_one_message() {
+    if !has_mpirun() {
+        return;
+    }
+    for victim in [0, 1] {
+        let case = Case::new();
+        let mut run = mpirun().args(case.words()).spawn().unwrap();
+        case.wait_for_writing(&mut run);
+        let pid = process_of_rank(victim, &case.output).expect("the victim runs");
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        let killed = Instant::now();
+        let result = run.wait_with_output().unwrap();
+        assert!(killed.elapsed().as_secs() < 10, "{:?}", killed.elapsed());
+        assert_one_message(&result, &format!("mizar cube: rank {victim} on "));
+        assert!(!case.output.exists(), "rank {victim}");
+    }
+}
