@@ -14,6 +14,7 @@ pub(crate) mod each;
 pub(crate) mod expression;
 pub(crate) mod field;
 pub(crate) mod grouping;
+pub(crate) mod index;
 pub(crate) mod metadata;
 pub(crate) mod neighbour;
 pub(crate) mod pair;
@@ -261,6 +262,7 @@ pub fn operators() -> &'static [Operator] {
             select::table(),
             time::table(),
             series::table(),
+            index::table(),
             pair::table(),
             each::table(),
             expression::table(),

@@ -14,7 +14,7 @@ use crate::error::CubeError;
 use crate::ops::cellwise::{Builder, Lookup};
 use crate::plan::expr::Expr;
 use align::Match;
-use calendar::CalendarKey;
+pub(crate) use calendar::CalendarKey;
 
 /// Which step of the second input goes with a step of the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
