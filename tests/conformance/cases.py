@@ -187,9 +187,12 @@ def indices(add):
     ]:
         add(f"eca_{name.split(',')[0]}", case(f"-eca_{name} F", traits=[f"eca {variable}"]))
     add("eca_rx5day", case("-eca_rx5day -runsum,5 F", traits=["eca pr"]))
-    for name, variable in [("hwdi", "tasmax"), ("cwdi", "tasmin")]:
-        add(f"eca_{name}", case(f"-eca_{name} F -runmean,1 F", traits=[f"eca {variable}"]))
+    # Of a reference of several years CDO takes the last one's day.
+    year = "-seltimestep,1/365 F"
+    for name, variable, shift in [("hwdi", "tasmax", -8), ("cwdi", "tasmin", 8)]:
+        add(f"eca_{name}", case(f"-eca_{name} {year} -addc,{shift} {year}", traits=[f"eca {variable}"]))
+    add("eca_etr", case("-eca_etr F -subc,3 F", traits=["eca tas"]))
     for name in ["tx90p", "tx10p", "tn90p", "tn10p", "tg90p", "tg10p", "hwfi", "cwfi"]:
-        add(f"eca_{name}", case(f"-eca_{name} F -mulc,1.001 F", traits=["eca tas"]))
+        add(f"eca_{name}", case(f"-eca_{name} {year} -addc,560 -mulc,-1 {year}", traits=["eca tas"]))
     for name in ["r75p", "r90p", "r95p", "r99p", "r75ptot", "r90ptot", "r95ptot", "r99ptot"]:
-        add(f"eca_{name}", case(f"-eca_{name} F -timmean F", traits=["eca pr"]))
+        add(f"eca_{name}", case(f"-eca_{name} {year} -addc,1 -mulc,0.2 {year}", traits=["eca pr"]))

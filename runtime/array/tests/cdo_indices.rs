@@ -68,3 +68,30 @@ fn indices_of_one_input_agree_with_cdo() {
         check(line, &file, folder.path());
     }
 }
+
+#[test]
+fn indices_with_a_reference_agree_with_cdo() {
+    if !has("cdo", "cdo") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = daily(folder.path());
+    // One year: of several cdo takes the last one's day. cdo forgets the first of two parameters
+    // of cwdi.
+    let year = "-seltimestep,1/365 F";
+    let names = [
+        "hwdi,2,3", "cwdi,2", "cwdi,6,3", "hwfi,2", "cwfi,2", "hwfi", "tx90p", "tx10p", "tn90p",
+        "tn10p", "tg90p", "tg10p",
+    ];
+    for name in names {
+        let line = format!("-eca_{name} {year} -addc,560 -mulc,-1 {year}");
+        check(&line, &file, folder.path());
+    }
+    for percent in [75, 90, 95, 99] {
+        for end in ["p", "ptot"] {
+            let reference = format!("-addc,3 -mulc,0.2 -subc,275 {year}");
+            let line = format!("-eca_r{percent}{end} -subc,275 {year} {reference}");
+            check(&line, &file, folder.path());
+        }
+    }
+}

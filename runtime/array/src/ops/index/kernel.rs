@@ -32,10 +32,10 @@ pub(super) enum Rule {
     DaysInRuns(Test, usize),
     /// Percent of all days.
     Percent(Test),
-    /// Percent of all days, of which only those of this amount count.
-    WetPercent(f64),
-    /// Percent of the sum of all days, due to days of this amount above the reference.
-    WetShare(f64),
+    /// Percent of the days above 0 that are above the reference.
+    WetPercent,
+    /// Percent of the sum of all days, due to those above 0 and the reference.
+    WetShare,
 }
 
 /// One index of each group of steps.
@@ -73,8 +73,7 @@ impl Rule {
     fn of(self, days: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
         let is_valid = |day: &(f64, f64)| !day.0.is_nan() && !day.1.is_nan();
         let valid = days.clone().filter(is_valid);
-        let count = valid.clone().count() as f64;
-        if count == 0.0 {
+        if valid.clone().next().is_none() {
             return f64::NAN;
         }
         let counted = |test: Test| valid.clone().filter(|&day| test.holds(day)).count() as f64;
@@ -82,6 +81,13 @@ impl Rule {
             let chosen = valid.clone().filter(|&day| test.holds(day));
             chosen.map(|(value, _)| value).sum::<f64>()
         };
+        // Percents are of these, whether or not there is a reference.
+        let given = days
+            .clone()
+            .map(|day| day.0)
+            .filter(|value| !value.is_nan());
+        let wet = valid.clone().filter(|day| day.0 > 0.0 && day.0 > day.1);
+        let beyond = wet.map(|day| day.0);
         match self {
             Self::Count(test) => counted(test),
             Self::Deficit(from, limit) => {
@@ -103,17 +109,11 @@ impl Rule {
                 let runs = runs(days, test).into_iter();
                 runs.filter(|&length| length >= least).sum::<usize>() as f64
             }
-            Self::Percent(test) => 100.0 * counted(test) / count,
-            Self::WetPercent(amount) => {
-                let wet = valid.filter(|day| day.0 >= amount && day.0 > day.1);
-                100.0 * wet.count() as f64 / count
+            Self::Percent(test) => 100.0 * counted(test) / given.count() as f64,
+            Self::WetPercent => {
+                100.0 * beyond.count() as f64 / given.filter(|&v| v > 0.0).count() as f64
             }
-            Self::WetShare(amount) => {
-                let wet = valid.clone().filter(|day| day.0 >= amount);
-                let beyond = wet.filter(|day| day.0 > day.1);
-                let all: f64 = valid.map(|day| day.0).sum();
-                100.0 * beyond.map(|day| day.0).sum::<f64>() / all
-            }
+            Self::WetShare => 100.0 * beyond.sum::<f64>() / given.sum::<f64>(),
         }
     }
 }

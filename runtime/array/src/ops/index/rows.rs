@@ -284,64 +284,64 @@ pub(super) fn rows() -> Vec<Row> {
             2,
             "moderate_wet_days_wrt_75th_percentile_of_reference_period",
             "Percent",
-            "Percent of days that are wet and above the reference, the 75th percentile",
-            Rule::WetPercent(1.0)
+            "Percent of wet days above the reference, the 75th percentile",
+            Rule::WetPercent
         ),
         plain!(
             "eca_r75ptot",
             2,
             "precipitation_percent_due_to_R75p_days",
             "Percent",
-            "Percent of precipitation on wet days above the reference, the 75th percentile",
-            Rule::WetShare(1.0)
+            "Percent of precipitation on days above the reference, the 75th percentile",
+            Rule::WetShare
         ),
         plain!(
             "eca_r90p",
             2,
             "wet_days_wrt_90th_percentile_of_reference_period",
             "Percent",
-            "Percent of days that are wet and above the reference, the 90th percentile",
-            Rule::WetPercent(1.0)
+            "Percent of wet days above the reference, the 90th percentile",
+            Rule::WetPercent
         ),
         plain!(
             "eca_r90ptot",
             2,
             "precipitation_percent_due_to_R90p_days",
             "Percent",
-            "Percent of precipitation on wet days above the reference, the 90th percentile",
-            Rule::WetShare(1.0)
+            "Percent of precipitation on days above the reference, the 90th percentile",
+            Rule::WetShare
         ),
         plain!(
             "eca_r95p",
             2,
             "very_wet_days_wrt_95th_percentile_of_reference_period",
             "Percent",
-            "Percent of days that are wet and above the reference, the 95th percentile",
-            Rule::WetPercent(1.0)
+            "Percent of wet days above the reference, the 95th percentile",
+            Rule::WetPercent
         ),
         plain!(
             "eca_r95ptot",
             2,
             "precipitation_percent_due_to_R95p_days",
             "Percent",
-            "Percent of precipitation on wet days above the reference, the 95th percentile",
-            Rule::WetShare(1.0)
+            "Percent of precipitation on days above the reference, the 95th percentile",
+            Rule::WetShare
         ),
         plain!(
             "eca_r99p",
             2,
             "extremely_wet_days_wrt_99th_percentile_of_reference_period",
             "Percent",
-            "Percent of days that are wet and above the reference, the 99th percentile",
-            Rule::WetPercent(1.0)
+            "Percent of wet days above the reference, the 99th percentile",
+            Rule::WetPercent
         ),
         plain!(
             "eca_r99ptot",
             2,
             "precipitation_percent_due_to_R99p_days",
             "",
-            "Percent of precipitation on wet days above the reference, the 99th percentile",
-            Rule::WetShare(1.0)
+            "Percent of precipitation on days above the reference, the 99th percentile",
+            Rule::WetShare
         ),
         Row {
             name: "eca_hd",

@@ -16,7 +16,8 @@ in K, amounts in mm a day. Of several variables the first is taken.";
 
 const REFERENCE: &str = "\
 The reference is one step for all days, as many steps as the input, or one for each day of the \
-year (as of ydaypctl). Of a reference of several years CDO takes the last one's day.";
+year (as of ydaypctl). Of a reference of several years CDO takes the last one's day. \
+Percents are of the days with a value, those of precipitation of the days above 0.";
 
 const SOURCE: &str = "Source: ETCCDI; Klein Tank et al. (2009).";
 
@@ -143,12 +144,8 @@ macro_rules! plain {
 pub(super) use {count, plain, runs, waves};
 
 /// The operators of this family.
-///
-/// Those that compare with a reference are not offered: their answers are not yet those of CDO
-/// for every length of the reference.
 pub(crate) fn table() -> Vec<Operator> {
-    let offered = rows().into_iter().filter(|row| row.inputs == 1);
-    offered.map(operator).collect()
+    rows().into_iter().map(operator).collect()
 }
 
 fn operator(row: Row) -> Operator {
