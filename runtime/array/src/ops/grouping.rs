@@ -37,7 +37,7 @@ pub(crate) enum Grouping {
 pub(crate) type Group = Vec<Range<usize>>;
 
 /// What the steps of a group have in common, in the order of time.
-type Key = (i32, u8, u8, u8);
+pub(crate) type Key = (i32, u8, u8, u8);
 
 /// The season of a month: 0 for DJF, 1 for MAM, 2 for JJA, 3 for SON.
 pub(crate) fn season(month: u8) -> u8 {

@@ -13,7 +13,7 @@ pub(crate) use table::table;
 use std::sync::Arc;
 
 use super::grouping::Grouping;
-use super::pair::{CalendarKey, Matching, combine};
+use super::pair::{Matching, combine};
 use super::time::{Choices, Regrouping};
 use super::{Context, Outcome};
 use crate::cube::{Content, Cube};
@@ -64,7 +64,7 @@ fn compute(
         let matching = if steps == 1 || steps == time.axis.values.len() {
             Matching::Step
         } else {
-            Matching::Calendar(CalendarKey::DayOfYear)
+            Matching::Calendar(Grouping::DayOfYear)
         };
         let aligned = combine(cube.clone(), &inputs, name, matching, &reference)?;
         children.extend(aligned.lazy(first).cloned());

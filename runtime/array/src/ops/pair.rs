@@ -12,9 +12,9 @@ use crate::cube::{Content, Cube, TimeCoordinate};
 use crate::dataset::Axis;
 use crate::error::CubeError;
 use crate::ops::cellwise::{Builder, Lookup};
+use crate::ops::grouping::Grouping;
 use crate::plan::expr::Expr;
 use align::Match;
-pub(crate) use calendar::CalendarKey;
 
 /// Which step of the second input goes with a step of the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(crate) enum Matching {
     /// The same one; a single step goes with all.
     Step,
     /// The one with the same key.
-    Calendar(CalendarKey),
+    Calendar(Grouping),
 }
 
 /// What is computed: from the steps of a program that give the first input's value and the

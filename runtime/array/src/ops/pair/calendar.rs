@@ -4,98 +4,44 @@ use std::collections::HashMap;
 
 use crate::cube::TimeCoordinate;
 use crate::error::CubeError;
+use crate::ops::grouping::{Grouping, Key};
 use crate::time_axis::{DateTime, TimeAxis};
 
-/// What two steps that go together have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CalendarKey {
-    Day,
-    Month,
-    Year,
-    HourOfYear,
-    DayOfYear,
-    MonthOfYear,
-    SeasonOfYear,
+/// What two steps that go together can have in common.
+pub(super) const KEYS: [Grouping; 7] = [
+    Grouping::Day,
+    Grouping::Month,
+    Grouping::Year,
+    Grouping::HourOfYear,
+    Grouping::DayOfYear,
+    Grouping::MonthOfYear,
+    Grouping::SeasonOfYear,
+];
+
+/// One of [`KEYS`] in words.
+pub(super) fn phrase(key: Grouping) -> &'static str {
+    match key {
+        Grouping::Day => "day",
+        Grouping::Month => "month",
+        Grouping::HourOfYear => "hour and day of the year",
+        Grouping::DayOfYear => "day of the year",
+        Grouping::MonthOfYear => "month of the year",
+        Grouping::SeasonOfYear => "season of the year",
+        _ => "year",
+    }
 }
 
-/// Year, month, day, hour; 0 where they do not matter.
-type Key = (i32, u8, u8, u8);
-
-impl CalendarKey {
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Day,
-        Self::Month,
-        Self::Year,
-        Self::HourOfYear,
-        Self::DayOfYear,
-        Self::MonthOfYear,
-        Self::SeasonOfYear,
-    ];
-
-    /// What names of operators begin with.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Day => "day",
-            Self::Month => "mon",
-            Self::Year => "year",
-            Self::HourOfYear => "yhour",
-            Self::DayOfYear => "yday",
-            Self::MonthOfYear => "ymon",
-            Self::SeasonOfYear => "yseas",
-        }
-    }
-
-    /// In words.
-    pub(crate) fn phrase(self) -> &'static str {
-        match self {
-            Self::Day => "day",
-            Self::Month => "month",
-            Self::Year => "year",
-            Self::HourOfYear => "hour and day of the year",
-            Self::DayOfYear => "day of the year",
-            Self::MonthOfYear => "month of the year",
-            Self::SeasonOfYear => "season of the year",
-        }
-    }
-
-    fn is_of_any_year(self) -> bool {
-        matches!(
-            self,
-            Self::HourOfYear | Self::DayOfYear | Self::MonthOfYear | Self::SeasonOfYear
-        )
-    }
-
-    fn of(self, date: &DateTime) -> Key {
-        let DateTime {
-            year,
-            month,
-            day,
-            hour,
-            ..
-        } = *date;
-        match self {
-            Self::Day => (year, month, day, 0),
-            Self::Month => (year, month, 0, 0),
-            Self::Year => (year, 0, 0, 0),
-            Self::HourOfYear => (0, month, day, hour),
-            Self::DayOfYear => (0, month, day, 0),
-            Self::MonthOfYear => (0, month, 0, 0),
-            // December is with the months that follow it.
-            Self::SeasonOfYear => (0, month % 12 / 3 + 1, 0, 0),
-        }
-    }
-
-    fn describe(self, (year, month, day, hour): Key) -> String {
-        const SEASONS: [&str; 4] = ["DJF", "MAM", "JJA", "SON"];
-        match self {
-            Self::Day => format!("day {year:04}-{month:02}-{day:02}"),
-            Self::Month => format!("month {year:04}-{month:02}"),
-            Self::Year => format!("year {year}"),
-            Self::HourOfYear => format!("hour {hour:02} of {month:02}-{day:02}"),
-            Self::DayOfYear => format!("day {month:02}-{day:02}"),
-            Self::MonthOfYear => format!("month {month}"),
-            Self::SeasonOfYear => format!("season {}", SEASONS[usize::from(month) - 1]),
-        }
+/// The value of a key in words.
+fn describe(key: Grouping, (year, month, day, hour): Key) -> String {
+    const SEASONS: [&str; 4] = ["DJF", "MAM", "JJA", "SON"];
+    match key {
+        Grouping::Day => format!("day {year:04}-{month:02}-{day:02}"),
+        Grouping::Month => format!("month {year:04}-{month:02}"),
+        Grouping::HourOfYear => format!("hour {hour:02} of {month:02}-{day:02}"),
+        Grouping::DayOfYear => format!("day {month:02}-{day:02}"),
+        Grouping::MonthOfYear => format!("month {month}"),
+        Grouping::SeasonOfYear => format!("season {}", SEASONS[usize::from(month) % 4]),
+        _ => format!("year {year}"),
     }
 }
 
@@ -103,26 +49,26 @@ impl CalendarKey {
 pub(super) fn table(
     left: &TimeCoordinate,
     right: &TimeCoordinate,
-    key: CalendarKey,
+    key: Grouping,
     operator: &'static str,
 ) -> Result<Vec<usize>, CubeError> {
     let mismatch = |problem: String| CubeError::Mismatch { operator, problem };
     let mut steps: HashMap<Key, usize> = HashMap::new();
     for (step, date) in right_dates(left, right, key, operator)?.iter().enumerate() {
-        let of_date = key.of(date);
+        let of_date = key.key(date);
         if let Some(before) = steps.insert(of_date, step) {
             return Err(mismatch(format!(
                 "the second has {} twice, at steps {} and {}",
-                key.describe(of_date),
+                describe(key, of_date),
                 before + 1,
                 step + 1
             )));
         }
     }
     let find = |date: &DateTime| {
-        let of_date = key.of(date);
+        let of_date = key.key(date);
         steps.get(&of_date).copied().ok_or_else(|| {
-            let wanted = key.describe(of_date);
+            let wanted = describe(key, of_date);
             mismatch(format!("the second has no {wanted}, which {date} needs"))
         })
     };
@@ -135,10 +81,10 @@ pub(super) fn table(
 fn right_dates(
     left: &TimeCoordinate,
     right: &TimeCoordinate,
-    key: CalendarKey,
+    key: Grouping,
     operator: &'static str,
 ) -> Result<Vec<DateTime>, CubeError> {
-    let Some((_, bounds)) = right.bounds.as_ref().filter(|_| key.is_of_any_year()) else {
+    let Some((_, bounds)) = right.bounds.as_ref().filter(|_| key.is_climatology()) else {
         return right.dates(operator);
     };
     let wrong = |source| CubeError::Time { operator, source };

@@ -1,9 +1,10 @@
 //! The rows of the combinations of inputs.
 
-use super::calendar::CalendarKey;
+use super::calendar::{KEYS, phrase};
 use super::{Matching, combine};
 use crate::cube::Cube;
 use crate::ops::cellwise::{Binary, Builder};
+use crate::ops::grouping::Grouping;
 use crate::ops::{Inputs, Operator, Outcome};
 
 /// What pairs with what, for the help of each.
@@ -103,7 +104,7 @@ pub(crate) fn table() -> Vec<Operator> {
                 .details(format!("{PAIRING}\n{missing}"))
                 .example(format!("-{name} in1.nc in2.nc out.nc"))
         });
-    let matched = CalendarKey::ALL.into_iter().flat_map(|key| {
+    let matched = KEYS.into_iter().flat_map(|key| {
         BY_CALENDAR
             .into_iter()
             .map(move |(suffix, verb, function)| by_calendar(key, suffix, verb, function))
@@ -130,7 +131,7 @@ pub(crate) fn table() -> Vec<Operator> {
     matched.chain(fields).chain(conditions).collect()
 }
 
-fn by_calendar(key: CalendarKey, suffix: &str, verb: &str, function: Binary) -> Operator {
+fn by_calendar(key: Grouping, suffix: &str, verb: &str, function: Binary) -> Operator {
     let name = format!("{}{suffix}", key.name());
     let zero = if function == Binary::Divide {
         ", and so does a zero in the second"
@@ -139,22 +140,19 @@ fn by_calendar(key: CalendarKey, suffix: &str, verb: &str, function: Binary) -> 
     };
     of_two(
         name.clone(),
-        format!(
-            "{verb} the second input's step of the same {}",
-            key.phrase()
-        ),
+        format!("{verb} the second input's step of the same {}", phrase(key)),
         Matching::Calendar(key),
         function,
     )
     .details(format!(
         "Both inputs hold the same grid. A missing value in either gives a missing value{zero}.\nA \
          {} that the second input does not have, or has twice, is an error.",
-        key.phrase()
+        phrase(key)
     ))
     .example(match key {
-        CalendarKey::MonthOfYear => format!("-{name} in.nc -ymonmean in.nc out.nc"),
-        CalendarKey::Month => format!("-{name} in.nc -monmean in.nc out.nc"),
-        CalendarKey::Year => format!("-{name} in.nc -yearmean in.nc out.nc"),
+        Grouping::MonthOfYear => format!("-{name} in.nc -ymonmean in.nc out.nc"),
+        Grouping::Month => format!("-{name} in.nc -monmean in.nc out.nc"),
+        Grouping::Year => format!("-{name} in.nc -yearmean in.nc out.nc"),
         _ => format!("-{name} in.nc means.nc out.nc"),
     })
 }
