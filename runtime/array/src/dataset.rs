@@ -11,6 +11,7 @@ mod roles;
 
 pub use attributes::{AttrValue, Attributes};
 pub use roles::Axis;
+pub(crate) use roles::REFERRING;
 
 /// The structure of one file.
 #[derive(Clone, Debug, Default, PartialEq)]

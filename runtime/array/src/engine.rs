@@ -297,14 +297,14 @@ impl Run<'_> {
                     let from = together.into_iter().map(Expr::Series);
                     from.zip(results.into_iter().map(Expr::Held)).collect()
                 }
-                Some(stage) => vec![((*stage).clone(), self.hold(stage, name)?)],
+                Some(stage) => vec![((*stage).clone(), self.hold(stage)?)],
             };
             expr = expr.replace(&pairs);
         }
     }
 
     /// Computes an expression without stages as a whole, on every rank.
-    fn hold(&self, stage: &Expr, _name: &str) -> Result<Expr, CubeError> {
+    fn hold(&self, stage: &Expr) -> Result<Expr, CubeError> {
         let expr = match stage {
             Expr::Hold(child) => child,
             other => other,

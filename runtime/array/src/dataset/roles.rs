@@ -52,7 +52,7 @@ const PRESSURE: [&str; 14] = [
 ];
 
 /// Attributes in which one variable names others that serve it, all separated by blanks.
-const REFERRING: [&str; 8] = [
+pub(crate) const REFERRING: [&str; 8] = [
     "bounds",
     "climatology",
     "coordinates",

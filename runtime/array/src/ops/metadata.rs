@@ -9,23 +9,11 @@ use std::sync::Arc;
 
 use super::{Context, Parameters};
 use crate::cube::{Content, Cube};
-use crate::dataset::{AttrValue, Attributes, Axis, DType};
+use crate::dataset::{AttrValue, Attributes, Axis, DType, REFERRING};
 use crate::error::CubeError;
 use crate::ops::cellwise::{Builder, Lookup};
 use crate::plan::expr::Expr;
 use crate::plan::picks::Picks;
-
-/// Attributes in which variables name others.
-const NAMING: [&str; 8] = [
-    "bounds",
-    "climatology",
-    "coordinates",
-    "grid_mapping",
-    "cell_measures",
-    "ancillary_variables",
-    "formula_terms",
-    "geometry",
-];
 
 /// Attributes that say how numbers are stored: data would change with them.
 const STORAGE: [&str; 5] = [
@@ -59,7 +47,7 @@ fn rename(
         if variable.name == old {
             variable.name = new.to_owned();
         }
-        for attribute in NAMING {
+        for attribute in REFERRING {
             let Some(text) = variable.attributes.get_text(attribute) else {
                 continue;
             };
