@@ -1,8 +1,8 @@
 //! Files opened for reading: structure at once, data by region, from many threads.
 //!
-//! Called by the operators of the cube. A [`Source`] hides what kind of file it is; today that
-//! is NetCDF-4 and NetCDF-3, and the others are told apart and named. Each kind is a [`Backend`]. Nothing here
-//! knows what data means.
+//! Called by the operators of the cube. A [`Source`] hides what kind of file it is: NetCDF-4,
+//! NetCDF-3 or a Zarr store; the others are told apart and named. Each kind is a [`Backend`].
+//! Nothing here knows what data means.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,7 @@ mod sniff;
 mod stamp;
 mod stored;
 pub(crate) mod structure;
+pub(crate) mod zarr;
 
 pub use error::StorageError;
 
@@ -30,7 +31,7 @@ use backend::{Backend, Opened, Precision};
 use netcdf3::Netcdf3;
 use netcdf4::Netcdf4;
 use region::cell_count;
-use sniff::Kind;
+use sniff::{Found, Kind};
 
 /// An open file.
 ///
@@ -50,14 +51,16 @@ impl Source {
     /// [`StorageError`] when the file is missing, not NetCDF, damaged, or of a kind that is not
     /// read yet.
     pub fn open(path: &Path) -> Result<Self, StorageError> {
-        let candidate = sniff::open(path)?;
         let Opened {
             backend,
             dataset,
             notes,
-        } = match candidate.kind {
-            Kind::Hdf5 => Netcdf4::open(path, candidate)?,
-            Kind::Netcdf3 => Netcdf3::open(path, candidate)?,
+        } = match sniff::open(path)? {
+            Found::File(candidate) => match candidate.kind {
+                Kind::Hdf5 => Netcdf4::open(path, candidate)?,
+                Kind::Netcdf3 => Netcdf3::open(path, candidate)?,
+            },
+            Found::Zarr(stamp) => zarr::open(path, stamp)?,
         };
         Ok(Self {
             path: path.to_owned(),

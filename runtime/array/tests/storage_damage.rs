@@ -51,7 +51,7 @@ fn what_is_not_netcdf_is_called_what_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let zarr = folder.path().join("store.zarr");
     std::fs::create_dir(&zarr).unwrap();
-    std::fs::write(zarr.join(".zgroup"), "{}").unwrap();
+    std::fs::write(zarr.join(".zarray"), "{}").unwrap();
     for (name, bytes, expected) in [
         ("empty.nc", &b""[..], "is empty"),
         (
@@ -79,7 +79,7 @@ fn what_is_not_netcdf_is_called_what_it_is() {
     for (path, expected) in [
         (folder.path().join("absent.nc"), "cannot open"),
         (folder.path().to_owned(), "is a folder"),
-        (zarr, "is a Zarr store"),
+        (zarr, "is a single Zarr array"),
         ("/dev/null".into(), "not a regular file"),
     ] {
         let error = Source::open(&path).unwrap_err().to_string();

@@ -30,7 +30,7 @@ const KNOWN: [(&[u8], &str); 5] = [
 ];
 
 /// Files that make a folder a Zarr store.
-const ZARR: [&str; 4] = ["zarr.json", ".zgroup", ".zarray", ".zmetadata"];
+const ZARR: [&str; 4] = ["zarr.json", ".zmetadata", ".zgroup", ".zarray"];
 
 /// NetCDF-3 files by their first bytes: classic, 64-bit offset, 64-bit data.
 const NETCDF3: [&[u8]; 3] = [b"CDF\x01", b"CDF\x02", b"CDF\x05"];
@@ -40,6 +40,14 @@ const NETCDF3: [&[u8]; 3] = [b"CDF\x01", b"CDF\x02", b"CDF\x05"];
 pub(super) enum Kind {
     Hdf5,
     Netcdf3,
+}
+
+/// What is read at a path.
+#[derive(Debug)]
+pub(super) enum Found {
+    File(Candidate),
+    /// The root of a Zarr store.
+    Zarr(Stamp),
 }
 
 /// A file that is of a kind that is read, by its signature.
@@ -52,7 +60,7 @@ pub(super) struct Candidate {
 }
 
 /// Opens a path if it is a file that is read, and says what it is otherwise.
-pub(super) fn open(path: &Path) -> Result<Candidate, StorageError> {
+pub(super) fn open(path: &Path) -> Result<Found, StorageError> {
     let io = |operation| {
         move |source| StorageError::Io {
             path: path.to_owned(),
@@ -64,19 +72,20 @@ pub(super) fn open(path: &Path) -> Result<Candidate, StorageError> {
         path: path.to_owned(),
         found: found.to_owned(),
     };
-    let stamp = Stamp::of(path)?;
     let metadata = std::fs::metadata(path).map_err(io("open"))?;
     if metadata.is_dir() {
-        let is_zarr = ZARR.iter().any(|name| path.join(name).exists());
-        return Err(not_readable(if is_zarr {
-            "a Zarr store, which is not read yet"
-        } else {
-            "a folder, not a NetCDF file"
-        }));
+        let marker = ZARR.iter().find(|name| path.join(name).exists());
+        return match marker {
+            Some(marker) => Ok(Found::Zarr(Stamp::of(&path.join(marker))?)),
+            None => Err(not_readable(
+                "a folder, neither a NetCDF file nor a Zarr store",
+            )),
+        };
     }
     if !metadata.is_file() {
         return Err(not_readable("not a regular file"));
     }
+    let stamp = Stamp::of(path)?;
     let size_bytes = metadata.len();
     if size_bytes == 0 {
         return Err(not_readable("empty"));
@@ -93,12 +102,12 @@ pub(super) fn open(path: &Path) -> Result<Candidate, StorageError> {
         None
     };
     if let Some(kind) = kind {
-        return Ok(Candidate {
+        return Ok(Found::File(Candidate {
             kind,
             stamp,
             file,
             size_bytes,
-        });
+        }));
     }
     let known = KNOWN.iter().find(|(magic, _)| start.starts_with(magic));
     Err(not_readable(

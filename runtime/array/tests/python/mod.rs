@@ -28,26 +28,27 @@ pub(crate) fn venv() -> Option<PathBuf> {
     None
 }
 
-fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures.py")
-}
-
 /// What `fixtures.py COMMAND ARGUMENTS` prints.
 pub(crate) fn run(command: &str, arguments: &[String]) -> Option<Vec<u8>> {
+    run_script("fixtures.py", command, arguments)
+}
+
+/// What another script of this folder prints.
+pub(crate) fn run_script(script: &str, command: &str, arguments: &[String]) -> Option<Vec<u8>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests")
+        .join(script);
     let python = venv()?.join("bin/python");
     let output = Command::new(python)
         .arg("-W")
         .arg("ignore")
-        .arg(script())
+        .arg(path)
         .arg(command)
         .args(arguments)
         .output()
         .unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "fixtures.py {command}: {complaint}"
-    );
+    assert!(output.status.success(), "{script} {command}: {complaint}");
     Some(output.stdout)
 }
 
