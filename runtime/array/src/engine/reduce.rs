@@ -8,8 +8,8 @@ mod rows;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 
@@ -18,7 +18,7 @@ use super::tree::{Merge, Place, Tree};
 use super::{Job, Progress, Run, Writers, agree, units};
 use crate::error::CubeError;
 use crate::ops::grouping::Group;
-use crate::ops::statistic::{Accumulator, Partial, Statistic, Steps};
+use crate::ops::statistic::{self, Accumulator, Partial, Statistic, Steps};
 use crate::plan::expr::{Expr, Held, Readable, TimeReduction};
 use crate::plan::region::{self, Region};
 
@@ -27,7 +27,7 @@ use crate::plan::region::{self, Region};
 const BATCH_BYTES_MAX: usize = 48 << 20;
 
 /// Cells that are decoded before they are added up, so that they are still in the cache.
-const PIECE_CELLS_MAX: usize = 1 << 18;
+const PIECE_CELLS_MAX: usize = 1 << 19;
 
 /// Statistics of the same groups of the same data, which one pass over it gives.
 pub(super) struct Joint<'a> {
@@ -39,6 +39,8 @@ pub(super) struct Joint<'a> {
     statistics: Vec<Statistic>,
     /// Each once, however many statistics need it.
     accumulators: Vec<Accumulator>,
+    /// Partial results that were merged into others: memory that is there already.
+    spare: Mutex<Vec<Vec<Partial>>>,
 }
 
 impl<'a> Joint<'a> {
@@ -61,13 +63,26 @@ impl<'a> Joint<'a> {
             numbers: first.numbers.as_ref().map(|numbers| numbers.as_slice()),
             statistics,
             accumulators,
+            spare: Mutex::default(),
         }
     }
 
     /// Of no steps.
     fn partials(&self, cells: usize) -> Vec<Partial> {
+        if let Some(mut partials) = self.spare().pop() {
+            partials.iter_mut().for_each(|partial| partial.clear(cells));
+            return partials;
+        }
         let new = |&accumulator| Partial::new(accumulator, cells);
         self.accumulators.iter().map(new).collect()
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Vec<Partial>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cutting(&self) -> units::Cutting {
+        units::cut(self.child, self.axis, units::REDUCED_CELLS_MAX)
     }
 
     fn bytes_per_cell(&self) -> usize {
@@ -82,18 +97,21 @@ impl<'a> Joint<'a> {
 }
 
 /// What is kept of some groups of one column, by group: one partial an accumulator.
-#[derive(Debug, Default)]
-struct Segment(BTreeMap<usize, Vec<Partial>>);
+struct Segment<'a> {
+    joint: &'a Joint<'a>,
+    groups: BTreeMap<usize, Vec<Partial>>,
+}
 
-impl Merge for Segment {
+impl Merge for Segment<'_> {
     fn merge(&mut self, right: Self) {
-        for (group, partials) in right.0 {
-            match self.0.get_mut(&group) {
+        for (group, partials) in right.groups {
+            match self.groups.get_mut(&group) {
                 Some(left) => {
                     let pairs = left.iter_mut().zip(&partials);
                     pairs.for_each(|(left, right)| left.merge(right));
+                    self.joint.spare().push(partials);
                 }
-                None => drop(self.0.insert(group, partials)),
+                None => drop(self.groups.insert(group, partials)),
             }
         }
     }
@@ -211,7 +229,7 @@ impl Run<'_> {
 
     /// Computes batch after batch; on rank 0 each goes to `sink`.
     fn reduce(&self, joint: &Joint<'_>, name: &str, sink: &mut Sink<'_>) -> Result<(), CubeError> {
-        let cutting = units::cut(joint.child, joint.axis);
+        let cutting = joint.cutting();
         let step_groups = groups_of_steps(joint);
         let batches = batches(joint, &cutting);
         let total: usize = batches.iter().map(|batch| batch.units.len()).sum();
@@ -232,7 +250,7 @@ impl Run<'_> {
             let own = dealt[self.comm.rank()].clone();
             let own = batch.units[own.clone()].iter().zip(&weights[own]);
             let own: Vec<(&Unit, &u64)> = own.collect();
-            let trees: Vec<Tree<Segment>> = batch
+            let trees: Vec<Tree<Segment<'_>>> = batch
                 .columns
                 .iter()
                 .map(|_| Tree::new(batch.units_per_column))
@@ -260,11 +278,11 @@ impl Run<'_> {
     }
 
     /// Brings what is left of the trees to rank 0, which merges and finishes.
-    fn finish_batch(
+    fn finish_batch<'a>(
         &self,
-        joint: &Joint<'_>,
+        joint: &'a Joint<'a>,
         batch: &Batch,
-        trees: Vec<Tree<Segment>>,
+        trees: Vec<Tree<Segment<'a>>>,
         sink: &mut Sink<'_>,
     ) -> Result<(), CubeError> {
         let trees = if self.comm.size() == 1 {
@@ -273,14 +291,14 @@ impl Run<'_> {
             let mut bytes = Vec::new();
             for (column, tree) in trees.into_iter().enumerate() {
                 tree.into_nodes().iter().for_each(|(place, node)| {
-                    wire::encode(column, *place, node.0.iter(), &mut bytes);
+                    wire::encode(column, *place, node.groups.iter(), &mut bytes);
                 });
             }
             let Some(parts) = self.comm.gather(0, &bytes)? else {
                 return Ok(());
             };
             let count = batch.units_per_column;
-            let trees: Vec<Tree<Segment>> =
+            let trees: Vec<Tree<Segment<'_>>> =
                 batch.columns.iter().map(|_| Tree::new(count)).collect();
             for (rank, part) in parts.into_iter().enumerate() {
                 let mut rest = part.as_slice();
@@ -288,14 +306,15 @@ impl Run<'_> {
                     let (column, place, partials) = wire::decode(&joint.accumulators, &mut rest)
                         .filter(|(column, ..)| *column < trees.len())
                         .ok_or(CubeError::Protocol { rank })?;
-                    trees[column].insert(place, Segment(partials));
+                    let groups = partials;
+                    trees[column].insert(place, Segment { joint, groups });
                 }
             }
             trees
         };
         for (tree, column) in trees.into_iter().zip(&batch.columns) {
             let root = tree.into_nodes().pop();
-            let mut partials = root.map(|(_, node)| node.0).unwrap_or_default();
+            let mut partials = root.map(|(_, node)| node.groups).unwrap_or_default();
             let cells = column_cells(column, joint.axis);
             let kept: Vec<Vec<Partial>> = batch
                 .groups
@@ -347,13 +366,13 @@ fn groups_of_steps(joint: &Joint<'_>) -> Vec<Option<usize>> {
 
 /// Into how many units the work is cut.
 pub(super) fn unit_count(joint: &Joint<'_>) -> usize {
-    let batches = batches(joint, &units::cut(joint.child, joint.axis));
+    let batches = batches(joint, &joint.cutting());
     batches.iter().map(|batch| batch.units.len()).sum()
 }
 
 /// Bytes of the partial results of the largest batch, once.
 pub(super) fn batch_bytes(joint: &Joint<'_>) -> u64 {
-    let batches = batches(joint, &units::cut(joint.child, joint.axis));
+    let batches = batches(joint, &joint.cutting());
     let bytes = |batch: &Batch| {
         let columns = batch.columns.iter();
         let cells: usize = columns.map(|column| column_cells(column, joint.axis)).sum();
@@ -417,12 +436,12 @@ fn batches(joint: &Joint<'_>, cutting: &units::Cutting) -> Vec<Batch> {
 }
 
 /// Reads one unit and adds it up.
-fn accumulate(
-    joint: &Joint<'_>,
+fn accumulate<'a>(
+    joint: &'a Joint<'a>,
     step_groups: &[Option<usize>],
     batch: &Batch,
     unit: &Unit,
-) -> Result<Segment, CubeError> {
+) -> Result<Segment<'a>, CubeError> {
     if joint.child.is_single() {
         accumulate_as::<f32>(joint, step_groups, batch, unit)
     } else {
@@ -430,17 +449,17 @@ fn accumulate(
     }
 }
 
-fn accumulate_as<T: Readable>(
-    joint: &Joint<'_>,
+fn accumulate_as<'a, T: Readable>(
+    joint: &'a Joint<'a>,
     step_groups: &[Option<usize>],
     batch: &Batch,
     unit: &Unit,
-) -> Result<Segment, CubeError> {
+) -> Result<Segment<'a>, CubeError> {
     let Joint { child, axis, .. } = joint;
     let mut region = batch.columns[unit.column].clone();
     let outer: usize = region[..*axis].iter().map(Range::len).product();
     let inner: usize = region[*axis + 1..].iter().map(Range::len).product();
-    let mut segment = Segment::default();
+    let mut groups = BTreeMap::new();
     let mut values: Vec<T> = Vec::new();
     let runs = unit.steps.iter();
     for steps in runs.flat_map(|run| pieces(child, *axis, run, outer * inner)) {
@@ -456,7 +475,7 @@ fn accumulate_as<T: Readable>(
             let count = rest.iter().take_while(|other| **other == group).count();
             if let Some(group) = group.filter(|group| batch.groups.contains(group)) {
                 let new = || joint.partials(outer * inner);
-                let partials = segment.0.entry(group).or_insert_with(new);
+                let partials: &mut Vec<Partial> = groups.entry(group).or_insert_with(new);
                 let number = |step: usize| match joint.numbers {
                     Some(numbers) => numbers[first + step],
                     None => (first + step) as f64,
@@ -464,15 +483,13 @@ fn accumulate_as<T: Readable>(
                 for row in 0..outer {
                     let start = (row * steps.len() + index) * inner;
                     let values = &values[start..start + count * inner];
-                    for partial in partials.iter_mut() {
-                        partial.add(row * inner, Steps::new(values, inner), number);
-                    }
+                    statistic::add(partials, row * inner, Steps::new(values, inner), number);
                 }
             }
             index += count;
         }
     }
-    Ok(segment)
+    Ok(Segment { joint, groups })
 }
 
 /// Steps that are decoded together: whole chunks of few cells.

@@ -167,7 +167,7 @@ pub(super) fn blocks(expr: &Expr) -> Vec<Region> {
     if expr.shape().is_empty() {
         return vec![Region::new()];
     }
-    let cutting = units::cut(expr, 0);
+    let cutting = units::cut(expr, 0, units::UNIT_CELLS_MAX);
     let with = |range: &std::ops::Range<usize>| {
         let range = range.clone();
         cutting.columns.iter().map(move |column| {

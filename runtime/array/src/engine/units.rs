@@ -8,6 +8,10 @@ use crate::plan::region::{self, Region};
 /// Cells that a unit pulls from files, unless one storage chunk has more: 4 MiB of f32.
 pub(crate) const UNIT_CELLS_MAX: usize = 1 << 20;
 
+/// The same where steps are reduced: what is kept of a unit has to be small beside its data,
+/// for it is made, merged and let go once for each. Memory does not grow with it.
+pub(crate) const REDUCED_CELLS_MAX: usize = 1 << 22;
+
 /// How an array is cut along one axis and across the others.
 #[derive(Clone, Debug)]
 pub(crate) struct Cutting {
@@ -17,10 +21,11 @@ pub(crate) struct Cutting {
     pub(crate) columns: Vec<Region>,
 }
 
-/// Cuts an expression along `axis` and, only if one chunk's thickness times everything else is
-/// too much, across the others.
-pub(crate) fn cut(expr: &Expr, axis: usize) -> Cutting {
-    let cells_max = (UNIT_CELLS_MAX / expr.pulled_per_cell().max(1)).max(1);
+/// Cuts an expression along `axis` into blocks of at most so many cells and, only if one chunk's
+/// thickness times everything else is more than [`UNIT_CELLS_MAX`], across the others.
+pub(crate) fn cut(expr: &Expr, axis: usize, block_cells_max: usize) -> Cutting {
+    let pulled = expr.pulled_per_cell().max(1);
+    let cells_max = (UNIT_CELLS_MAX / pulled).max(1);
     let shape = expr.shape();
     let mut cuts: Vec<Vec<usize>> = (0..shape.len()).map(|dim| expr.cuts(dim)).collect();
     let along = std::mem::take(&mut cuts[axis]);
@@ -38,7 +43,7 @@ pub(crate) fn cut(expr: &Expr, axis: usize) -> Cutting {
         widest = widest.max(region::cells(column) / thickness);
         column[axis] = 0..shape[axis];
     }
-    let blocks = region::blocks(&along, (cells_max / widest).max(1));
+    let blocks = region::blocks(&along, (block_cells_max / pulled / widest).max(1));
     Cutting { blocks, columns }
 }
 

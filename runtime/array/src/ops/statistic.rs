@@ -12,10 +12,15 @@ pub(crate) use steps::Steps;
 
 use super::grouping::Group;
 use crate::simd;
+use steps::Tile;
 
 /// A number as it comes from storage; NaN is missing.
 pub(crate) trait Sample: Copy + Default + PartialOrd + Send + Sync {
     const MISSING: Self;
+    /// What no other value is less than.
+    const LEAST: Self;
+    /// What no other value is greater than.
+    const GREATEST: Self;
     fn to_f64(self) -> f64;
     fn from_f64(value: f64) -> Self;
     fn is_missing(self) -> bool;
@@ -32,6 +37,8 @@ pub(crate) trait Sample: Copy + Default + PartialOrd + Send + Sync {
 
 impl Sample for f32 {
     const MISSING: Self = Self::NAN;
+    const LEAST: Self = Self::NEG_INFINITY;
+    const GREATEST: Self = Self::INFINITY;
     #[inline(always)]
     fn is_missing(self) -> bool {
         self.is_nan()
@@ -48,6 +55,8 @@ impl Sample for f32 {
 
 impl Sample for f64 {
     const MISSING: Self = Self::NAN;
+    const LEAST: Self = Self::NEG_INFINITY;
+    const GREATEST: Self = Self::INFINITY;
     #[inline(always)]
     fn is_missing(self) -> bool {
         self.is_nan()
@@ -232,6 +241,20 @@ impl Accumulator {
     }
 }
 
+/// Adds the same steps to all that is kept of their cells, as [`Partial::add`] does to one.
+pub(crate) fn add<T: Sample>(
+    partials: &mut [Partial],
+    offset: usize,
+    steps: Steps<'_, T>,
+    number: impl Fn(usize) -> f64,
+) {
+    for tile in steps.tiles() {
+        for partial in &mut *partials {
+            partial.add_tile(offset, tile, &number);
+        }
+    }
+}
+
 /// What is kept of some steps of some cells.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Partial {
@@ -251,18 +274,36 @@ pub(crate) struct Partial {
 impl Partial {
     /// Of no steps.
     pub(crate) fn new(accumulator: Accumulator, cells: usize) -> Self {
+        let mut partial = Self {
+            accumulator,
+            counts: Vec::new(),
+            first: Vec::new(),
+            second: Vec::new(),
+            third: Vec::new(),
+            fourth: Vec::new(),
+        };
+        partial.clear(cells);
+        partial
+    }
+
+    /// Makes it one of no steps again, for so many cells.
+    pub(crate) fn clear(&mut self, cells: usize) {
         use Accumulator::{Line, Maximum, MaximumIndex, Minimum, MinimumIndex, Sum};
+        let accumulator = self.accumulator;
         let is_extreme = matches!(accumulator, Minimum | Maximum | MinimumIndex | MaximumIndex);
         let empty = if is_extreme { f64::NAN } else { 0.0 };
         let has_second = !matches!(accumulator, Sum | Minimum | Maximum);
         let of = |is_kept: bool| if is_kept { cells } else { 0 };
-        Self {
-            accumulator,
-            counts: vec![0; of(!is_extreme)],
-            first: vec![empty; cells],
-            second: vec![empty; of(has_second)],
-            third: vec![0.0; of(accumulator == Line)],
-            fourth: vec![0.0; of(accumulator == Line)],
+        self.counts.clear();
+        self.counts.resize(of(!is_extreme), 0);
+        for (numbers, len) in [
+            (&mut self.first, cells),
+            (&mut self.second, of(has_second)),
+            (&mut self.third, of(accumulator == Line)),
+            (&mut self.fourth, of(accumulator == Line)),
+        ] {
+            numbers.clear();
+            numbers.resize(len, empty);
         }
     }
 
@@ -274,27 +315,37 @@ impl Partial {
         steps: Steps<'_, T>,
         number: impl Fn(usize) -> f64,
     ) {
-        let cells = offset..offset + steps.cells();
+        add(std::slice::from_mut(self), offset, steps, number);
+    }
+
+    fn add_tile<T: Sample>(
+        &mut self,
+        offset: usize,
+        tile: Tile<'_, T>,
+        number: impl Fn(usize) -> f64,
+    ) {
+        let offset = offset + tile.cell;
+        let cells = offset..offset + tile.cells();
         let first = &mut self.first[cells.clone()];
         match self.accumulator {
             Accumulator::Sum => simd::run(steps::Sums {
-                steps,
+                tile,
                 sums: first,
                 counts: &mut self.counts[cells],
             }),
             Accumulator::Minimum | Accumulator::Maximum => simd::run(steps::Extremes {
-                steps,
+                tile,
                 extremes: first,
                 is_maximum: self.accumulator == Accumulator::Maximum,
             }),
             Accumulator::Moments => simd::run(steps::Moments {
-                steps,
+                tile,
                 means: first,
                 squares: &mut self.second[cells.clone()],
                 counts: &mut self.counts[cells],
             }),
             _ => {
-                for (step, values) in steps.each().enumerate() {
+                for (step, values) in (tile.step..).zip(tile.rows()) {
                     self.add_numbered(offset, values, number(step));
                 }
             }

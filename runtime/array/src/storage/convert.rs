@@ -5,6 +5,7 @@
 
 use std::marker::PhantomData;
 
+use super::runs::Sink;
 use crate::dataset::{AttrValue, Attributes, DType};
 use crate::simd::{self, Kernel};
 
@@ -18,7 +19,7 @@ pub(super) struct Conversion {
 
 /// What is missing, in the type that is stored.
 #[derive(Clone, Debug)]
-enum Rules {
+pub(super) enum Rules {
     I8(Missing<i8>),
     U8(Missing<u8>),
     I16(Missing<i16>),
@@ -32,7 +33,7 @@ enum Rules {
 }
 
 #[derive(Clone, Debug)]
-struct Missing<N> {
+pub(super) struct Missing<N> {
     equal_to: Vec<N>,
     below: Option<N>,
     above: Option<N>,
@@ -47,7 +48,7 @@ enum Scaling {
 }
 
 /// A number type of files.
-trait Stored: Copy + PartialOrd + Default {
+pub(super) trait Stored: Copy + PartialOrd + Default {
     /// NetCDF's fill value of the type; none for single bytes, where it is a common value.
     const DEFAULT_FILL: Option<Self>;
     const SIZE_BYTES: usize;
@@ -58,8 +59,12 @@ trait Stored: Copy + PartialOrd + Default {
 }
 
 /// A number type of results.
-pub(super) trait Output: Copy {
+pub(super) trait Output: bytemuck::Pod + PartialOrd {
     const MISSING: Self;
+    #[doc(hidden)]
+    fn rules(rules: &Rules) -> Option<&Missing<Self>>;
+    #[doc(hidden)]
+    fn swapped(self) -> Self;
     #[doc(hidden)]
     fn from_f64(value: f64) -> Self;
     fn from_f32(value: f32) -> Self;
@@ -68,6 +73,16 @@ pub(super) trait Output: Copy {
 
 impl Output for f32 {
     const MISSING: Self = Self::NAN;
+    fn rules(rules: &Rules) -> Option<&Missing<Self>> {
+        match rules {
+            Rules::F32(missing) => Some(missing),
+            _ => None,
+        }
+    }
+    #[inline(always)]
+    fn swapped(self) -> Self {
+        Self::from_bits(self.to_bits().swap_bytes())
+    }
     #[inline(always)]
     fn from_f64(value: f64) -> Self {
         value as Self
@@ -83,6 +98,16 @@ impl Output for f32 {
 
 impl Output for f64 {
     const MISSING: Self = Self::NAN;
+    fn rules(rules: &Rules) -> Option<&Missing<Self>> {
+        match rules {
+            Rules::F64(missing) => Some(missing),
+            _ => None,
+        }
+    }
+    #[inline(always)]
+    fn swapped(self) -> Self {
+        Self::from_bits(self.to_bits().swap_bytes())
+    }
     #[inline(always)]
     fn from_f64(value: f64) -> Self {
         value
@@ -98,7 +123,7 @@ impl Output for f64 {
 
 /// A number of an attribute without loss.
 #[derive(Clone, Copy, Debug)]
-enum Exact {
+pub(super) enum Exact {
     Integer(i128),
     Float(f64),
 }
@@ -239,6 +264,16 @@ impl Conversion {
         }
     }
 
+    /// The same on the spot, for bytes that were read straight into results; `None` where stored
+    /// numbers are of another type than `T`, or packed.
+    pub(super) fn on_the_spot<T: Output>(&self) -> Option<OnTheSpot<'_, T>> {
+        let rules = T::rules(&self.rules)?;
+        (self.scaling == Scaling::None).then_some(OnTheSpot {
+            rules,
+            is_foreign: self.big_endian != cfg!(target_endian = "big"),
+        })
+    }
+
     /// Converts elements; `bytes` has exactly those of `out`.
     pub(super) fn run<T: Output>(&self, bytes: &[u8], out: &mut [T]) {
         with_rules!(&self.rules, missing => missing.convert(self, bytes, out));
@@ -295,6 +330,14 @@ impl Scaling {
     }
 }
 
+impl<N: Copy + PartialOrd> Missing<N> {
+    fn is_missing(&self, value: N) -> bool {
+        self.equal_to.contains(&value)
+            || self.below.is_some_and(|low| value < low)
+            || self.above.is_some_and(|high| value > high)
+    }
+}
+
 impl<N: Stored> Missing<N> {
     fn of(attributes: &Attributes) -> Self {
         let values = |name| attributes.get(name).map_or_else(Vec::new, numbers::<N>);
@@ -331,11 +374,7 @@ impl<N: Stored> Missing<N> {
             (&[first, second], false) => {
                 self.scale(how, bytes, out, |value| value == first || value == second);
             }
-            _ => self.scale(how, bytes, out, |value| {
-                self.equal_to.contains(&value)
-                    || self.below.is_some_and(|low| value < low)
-                    || self.above.is_some_and(|high| value > high)
-            }),
+            _ => self.scale(how, bytes, out, |value| self.is_missing(value)),
         }
     }
 
@@ -414,6 +453,100 @@ impl<N: Stored, T: Output, M: Fn(N) -> bool, U: Fn(N) -> T> Kernel for Each<'_, 
         } else {
             pairs.for_each(|(out, element)| *out = convert(N::from_bytes(element, false)));
         }
+    }
+}
+
+/// Results that take the stored bytes of their cells run by run.
+pub(super) struct Numbers<'a, T> {
+    conversion: &'a Conversion,
+    on_the_spot: Option<OnTheSpot<'a, T>>,
+    out: &'a mut [T],
+}
+
+impl<'a, T: Output> Numbers<'a, T> {
+    pub(super) fn new(conversion: &'a Conversion, out: &'a mut [T]) -> Self {
+        Self {
+            conversion,
+            on_the_spot: conversion.on_the_spot(),
+            out,
+        }
+    }
+}
+
+impl<T: Output> Sink for Numbers<'_, T> {
+    fn take(&mut self, bytes: &[u8], first: usize, length: usize) {
+        let out = &mut self.out[first..first + length];
+        self.conversion.run(bytes, out);
+    }
+
+    fn place(&mut self, first: usize, length: usize) -> Option<&mut [u8]> {
+        self.on_the_spot?;
+        Some(bytemuck::cast_slice_mut(
+            &mut self.out[first..first + length],
+        ))
+    }
+
+    fn landed(&mut self, first: usize, length: usize) {
+        if let Some(on_the_spot) = &self.on_the_spot {
+            on_the_spot.run(&mut self.out[first..first + length]);
+        }
+    }
+}
+
+/// What makes numbers of stored bytes that lie where the numbers shall.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OnTheSpot<'a, T> {
+    rules: &'a Missing<T>,
+    is_foreign: bool,
+}
+
+impl<T: Output> OnTheSpot<'_, T> {
+    /// Converts elements.
+    pub(super) fn run(&self, values: &mut [T]) {
+        let rules = self.rules;
+        if self.is_foreign {
+            values.iter_mut().for_each(|value| *value = value.swapped());
+        }
+        match (rules.equal_to.as_slice(), rules.below, rules.above) {
+            ([], None, None) => {}
+            (&[only], None, None) => simd::run(Cleaning {
+                values,
+                is_missing: |value| value == only,
+            }),
+            _ => simd::run(Cleaning {
+                values,
+                is_missing: |value| rules.is_missing(value),
+            }),
+        }
+    }
+}
+
+/// Puts NaN in place of missing values.
+struct Cleaning<'a, T, M> {
+    values: &'a mut [T],
+    is_missing: M,
+}
+
+/// Cells that are looked at together, and written only if one is missing.
+const CLEANED_CELLS: usize = 32;
+
+impl<T: Output, M: Fn(T) -> bool> Kernel for Cleaning<'_, T, M> {
+    #[inline(always)]
+    fn run(self) {
+        let is_missing = self.is_missing;
+        let clean = |value: T| {
+            if is_missing(value) { T::MISSING } else { value }
+        };
+        let (blocks, rest) = self.values.as_chunks_mut::<CLEANED_CELLS>();
+        for block in blocks {
+            let found = block
+                .iter()
+                .fold(false, |found, &value| found | is_missing(value));
+            if found {
+                block.iter_mut().for_each(|value| *value = clean(*value));
+            }
+        }
+        rest.iter_mut().for_each(|value| *value = clean(*value));
     }
 }
 
@@ -497,6 +630,44 @@ mod tests {
         conversion.run(&bytes, &mut out);
         assert!(out[0].is_nan() && out[1] == 2.5 && out[2].is_nan());
         assert!(conversion.is_f32());
+    }
+
+    #[test]
+    fn on_the_spot_is_as_through_a_buffer() {
+        let fill = ("_FillValue", AttrValue::F32(vec![1e20]));
+        let low = ("valid_min", AttrValue::F32(vec![3.0]));
+        let stored: Vec<f32> = (0..1000)
+            .map(|i| if i % 7 == 0 { 1e20 } else { i as f32 })
+            .collect();
+        for of_range in [false, true] {
+            let pairs = if of_range {
+                vec![fill.clone(), low.clone()]
+            } else {
+                vec![fill.clone()]
+            };
+            for big_endian in [false, true] {
+                let conversion = Conversion::new(DType::F32, &attributes(&pairs), big_endian);
+                let to_bytes = |value: &f32| match big_endian {
+                    true => value.to_be_bytes(),
+                    false => value.to_le_bytes(),
+                };
+                let bytes: Vec<u8> = stored.iter().flat_map(to_bytes).collect();
+                let mut through = vec![0.0_f32; stored.len()];
+                conversion.run(&bytes, &mut through);
+                let mut spot = vec![0.0_f32; stored.len()];
+                let mut numbers = Numbers::new(&conversion, &mut spot);
+                numbers
+                    .place(0, stored.len())
+                    .unwrap()
+                    .copy_from_slice(&bytes);
+                numbers.landed(0, stored.len());
+                assert!(through[0].is_nan() && through[1].is_nan() == of_range);
+                let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&spot), bits(&through));
+                let doubles = &mut [0.0_f64];
+                assert!(Numbers::new(&conversion, doubles).place(0, 1).is_none());
+            }
+        }
     }
 
     #[test]

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 use super::StorageError;
 use super::backend::{Backend, Opened};
-use super::convert::{Conversion, Output};
+use super::convert::{Conversion, Numbers, Output};
 use super::damage::Damage;
 use super::region::{Place, cell_count, for_each_run};
-use super::runs::{Run, RunReader};
+use super::runs::{Run, RunReader, Sink};
 use super::sniff::Candidate;
 use super::stamp::Stamp;
 use crate::dataset::{DType, Dataset, Dimension, Variable};
@@ -100,26 +100,22 @@ impl Netcdf3 {
         out: &mut [T],
     ) -> Result<(), StorageError> {
         let stored = &self.variables[variable];
-        self.visit(stored, region, |bytes, first, length| {
-            stored
-                .conversion
-                .run(bytes, &mut out[first..first + length]);
-        })
+        self.visit(stored, region, Numbers::new(&stored.conversion, out))
     }
 
-    /// Calls `visit(bytes, first, length)` for the stored bytes of every run of cells of a
-    /// region, where `first` counts the region's own cells.
+    /// Hands the stored bytes of every run of cells of a region to a sink, which counts the
+    /// region's own cells.
     fn visit(
         &self,
         stored: &Stored,
         region: &[Range<usize>],
-        visit: impl FnMut(&[u8], usize, usize),
+        sink: impl Sink,
     ) -> Result<(), StorageError> {
         if cell_count(region) == 0 {
             return Ok(());
         }
         let failed = |error, bytes: Range<u64>| self.read_failed(stored, error, bytes);
-        let mut reader = RunReader::new(&self.file, stored.dtype.size_bytes(), visit, failed);
+        let mut reader = RunReader::new(&self.file, stored.dtype.size_bytes(), sink, failed);
         match stored.placed.record_stride_bytes {
             None => stored.push_runs(stored.placed.begin, &stored.shape, region, 0, &mut reader)?,
             Some(stride) => {
@@ -163,16 +159,16 @@ impl Netcdf3 {
 
 impl Stored {
     /// Hands the runs of a box of an array that lies in one piece to a reader.
-    fn push_runs<V, F>(
+    fn push_runs<S, F>(
         &self,
         begin: u64,
         shape: &[usize],
         region: &[Range<usize>],
         first: usize,
-        reader: &mut RunReader<'_, V, F>,
+        reader: &mut RunReader<'_, S, F>,
     ) -> Result<(), StorageError>
     where
-        V: FnMut(&[u8], usize, usize),
+        S: Sink,
         F: Fn(std::io::Error, Range<u64>) -> StorageError,
     {
         let element_bytes = self.dtype.size_bytes() as u64;
@@ -246,9 +242,13 @@ impl Backend for Netcdf3 {
         let stored = &self.variables[variable];
         let whole: Vec<Range<usize>> = stored.shape.iter().map(|&len| 0..len).collect();
         let mut letters = vec![0_u8; cell_count(&whole)];
-        self.visit(stored, &whole, |bytes, first, length| {
-            letters[first..first + length].copy_from_slice(bytes);
-        })?;
+        self.visit(
+            stored,
+            &whole,
+            |bytes: &[u8], first: usize, length: usize| {
+                letters[first..first + length].copy_from_slice(bytes);
+            },
+        )?;
         let width = stored.shape.last().copied().unwrap_or(1).max(1);
         Ok(letters.chunks(width).map(|row| text_of(cut(row))).collect())
     }

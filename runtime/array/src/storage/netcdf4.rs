@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::StorageError;
 use super::backend::{Backend, Opened};
 use super::chunks::{self, Bytes, ChunkedArray};
-use super::convert::Output;
+use super::convert::{Numbers, Output};
 use super::damage::Damage;
 use super::decode::{DecodeError, Pipeline, Scratch};
 use super::index::ChunkIndex;
@@ -270,13 +270,9 @@ impl Netcdf4 {
             shape: target.shape,
             start: &origin,
         };
-        let visit = |bytes: &[u8], first: usize, length: usize| {
-            stored
-                .conversion
-                .run(bytes, &mut out[first..first + length]);
-        };
+        let numbers = Numbers::new(&stored.conversion, out);
         let failed = |error, bytes| self.decoding_failed(stored, DecodeError::Io(error), bytes);
-        let mut reader = RunReader::new(&self.file, element_bytes, visit, failed);
+        let mut reader = RunReader::new(&self.file, element_bytes, numbers, failed);
         let mut result = Ok(());
         for_each_run(&extent, from, to, |from, to, length| {
             if result.is_ok() {

@@ -33,28 +33,51 @@ pub(super) struct Run {
     pub(super) length: usize,
 }
 
-/// Takes runs by ascending position and hands their bytes on as `visit(bytes, first, length)`.
-pub(super) struct RunReader<'a, V, F> {
+/// Fewer bytes than this are read through the buffer: then neighbours may come with them.
+const DIRECT_BYTES_MIN: usize = 64 << 10;
+
+/// Who takes the stored bytes of cells.
+pub(super) trait Sink {
+    /// Takes the bytes of `length` cells, the first of which is `first` of the cells wanted.
+    fn take(&mut self, bytes: &[u8], first: usize, length: usize);
+
+    /// Where such bytes may be read to, if the cells themselves are the place; `None` if not.
+    fn place(&mut self, _first: usize, _length: usize) -> Option<&mut [u8]> {
+        None
+    }
+
+    /// Told when the bytes are in their [`place`](Self::place).
+    fn landed(&mut self, _first: usize, _length: usize) {}
+}
+
+impl<V: FnMut(&[u8], usize, usize)> Sink for V {
+    fn take(&mut self, bytes: &[u8], first: usize, length: usize) {
+        self(bytes, first, length);
+    }
+}
+
+/// Takes runs by ascending position and hands their bytes on to a sink.
+pub(super) struct RunReader<'a, S, F> {
     file: &'a File,
     element_bytes: usize,
-    visit: V,
+    sink: S,
     failed: F,
     pending: Vec<Run>,
     /// The bytes that the pending runs span.
     span: Range<u64>,
 }
 
-impl<'a, V, F> RunReader<'a, V, F>
+impl<'a, S, F> RunReader<'a, S, F>
 where
-    V: FnMut(&[u8], usize, usize),
+    S: Sink,
     F: Fn(io::Error, Range<u64>) -> StorageError,
 {
     /// `failed` makes an error of the system's and the bytes that were asked for.
-    pub(super) fn new(file: &'a File, element_bytes: usize, visit: V, failed: F) -> Self {
+    pub(super) fn new(file: &'a File, element_bytes: usize, sink: S, failed: F) -> Self {
         Self {
             file,
             element_bytes,
-            visit,
+            sink,
             failed,
             pending: Vec::new(),
             span: 0..0,
@@ -96,6 +119,16 @@ where
         }
         let span = self.span.clone();
         let length = (span.end - span.start) as usize;
+        if let [run] = *self.pending.as_slice()
+            && length >= DIRECT_BYTES_MIN
+            && let Some(place) = self.sink.place(run.first, run.length)
+        {
+            self.pending.clear();
+            let read = self.file.read_exact_at(place, span.start);
+            read.map_err(|error| (self.failed)(error, span))?;
+            self.sink.landed(run.first, run.length);
+            return Ok(());
+        }
         BUFFER.with_borrow_mut(|buffer| {
             if buffer.len() < length {
                 buffer.resize(length, 0);
@@ -107,7 +140,7 @@ where
             for run in self.pending.drain(..) {
                 let from = (run.position - span.start) as usize;
                 let bytes = &buffer[from..][..run.length * self.element_bytes];
-                (self.visit)(bytes, run.first, run.length);
+                self.sink.take(bytes, run.first, run.length);
             }
             Ok(())
         })

@@ -6,6 +6,7 @@
 use super::FieldStatistic;
 use crate::ops::series::percentile::Method;
 use crate::plan::expr::Readable;
+use crate::simd::{self, Kernel};
 
 /// Sums that run side by side over a row, so that the processor need not wait for each
 /// addition; part of the definition of the result's bits.
@@ -48,39 +49,21 @@ impl Fold for Sums {
     }
 
     fn add_row<T: Readable>(&mut self, values: &[T], weights: &[f64]) {
-        let (mut sums, mut totals) = ([0.0; LANES], [0.0; LANES]);
-        let (values, values_rest) = values.as_chunks::<LANES>();
-        let (weights, weights_rest) = weights.as_chunks::<LANES>();
-        for (values, weights) in values.iter().zip(weights) {
-            for lane in 0..LANES {
-                let value = values[lane].to_f64();
-                let valid = !value.is_nan();
-                sums[lane] += if valid { weights[lane] * value } else { 0.0 };
-                totals[lane] += if valid { weights[lane] } else { 0.0 };
-            }
-        }
-        self.sum += sums.iter().sum::<f64>();
-        self.weight += totals.iter().sum::<f64>();
-        for (value, weight) in values_rest.iter().zip(weights_rest) {
-            self.add(value.to_f64(), *weight);
-        }
+        let sums = self;
+        simd::run(WeightedRow {
+            values,
+            weights,
+            sums,
+        });
     }
 
     fn add_evenly<T: Readable>(&mut self, values: &[T], weight: f64) {
-        let (mut sums, mut totals) = ([0.0; LANES], [0.0; LANES]);
-        let (values, rest) = values.as_chunks::<LANES>();
-        for values in values {
-            for lane in 0..LANES {
-                let value = values[lane].to_f64();
-                let valid = !value.is_nan();
-                sums[lane] += if valid { value } else { 0.0 };
-                totals[lane] += f64::from(u8::from(valid));
-            }
-        }
-        self.sum += weight * sums.iter().sum::<f64>();
-        self.weight += weight * totals.iter().sum::<f64>();
-        rest.iter()
-            .for_each(|value| self.add(value.to_f64(), weight));
+        let sums = self;
+        simd::run(EvenRow {
+            values,
+            weight,
+            sums,
+        });
     }
 
     fn finish(self, statistic: FieldStatistic) -> f64 {
@@ -90,6 +73,62 @@ impl Fold for Sums {
             FieldStatistic::Mean => self.sum / self.weight,
             _ if self.weight == 0.0 => f64::NAN,
             _ => self.sum,
+        }
+    }
+}
+
+/// [`Sums`] of cells with a weight each.
+struct WeightedRow<'a, T> {
+    values: &'a [T],
+    weights: &'a [f64],
+    sums: &'a mut Sums,
+}
+
+impl<T: Readable> Kernel for WeightedRow<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let (mut sums, mut totals) = ([0.0; LANES], [0.0; LANES]);
+        let (values, values_rest) = self.values.as_chunks::<LANES>();
+        let (weights, weights_rest) = self.weights.as_chunks::<LANES>();
+        for (values, weights) in values.iter().zip(weights) {
+            for lane in 0..LANES {
+                let value = values[lane].to_f64();
+                let valid = !value.is_nan();
+                sums[lane] += if valid { weights[lane] * value } else { 0.0 };
+                totals[lane] += if valid { weights[lane] } else { 0.0 };
+            }
+        }
+        self.sums.sum += sums.iter().sum::<f64>();
+        self.sums.weight += totals.iter().sum::<f64>();
+        for (value, weight) in values_rest.iter().zip(weights_rest) {
+            self.sums.add(value.to_f64(), *weight);
+        }
+    }
+}
+
+/// [`Sums`] of cells with one weight.
+struct EvenRow<'a, T> {
+    values: &'a [T],
+    weight: f64,
+    sums: &'a mut Sums,
+}
+
+impl<T: Readable> Kernel for EvenRow<'_, T> {
+    #[inline(always)]
+    fn run(self) {
+        let (mut sums, mut counts) = ([0.0; LANES], [0_u32; LANES]);
+        let (values, rest) = self.values.as_chunks::<LANES>();
+        for values in values {
+            for lane in 0..LANES {
+                sums[lane] += values[lane].or_zero().to_f64();
+                counts[lane] += u32::from(!values[lane].is_missing());
+            }
+        }
+        let count: f64 = counts.iter().map(|&count| f64::from(count)).sum();
+        self.sums.sum += self.weight * sums.iter().sum::<f64>();
+        self.sums.weight += self.weight * count;
+        for value in rest {
+            self.sums.add(value.to_f64(), self.weight);
         }
     }
 }

@@ -1,17 +1,25 @@
 //! The loops that add steps to what is kept of cells.
 //!
-//! Called by [`Partial::add`](super::Partial::add). A tile of cells is taken at a time, and for
-//! it some steps, so that what is kept stays in the nearest cache. A cell's values are added in
-//! the order of time. Without branches, so that the compiler uses vector instructions.
+//! Called by [`add`](super::add). Cells are taken tile by tile, and for a tile some steps, which
+//! then stay in the nearest cache for all that is kept of them. In a tile some cells are taken
+//! at a time, and what is kept of those stays in registers while their steps are added. A cell's
+//! values are added in the order of time. Without branches on values, so that the compiler uses
+//! vector instructions.
 
 use super::Sample;
 use crate::simd::Kernel;
 
-/// Cells that are taken at a time: what is kept of them is 20 KiB at most.
-const TILE_CELLS: usize = 512;
+/// Cells of a tile: its steps are 32 KiB at most in single precision.
+const TILE_CELLS: usize = 1024;
 
 /// Steps that are taken at a time: each is a stream of memory for the processor to follow.
 const STEPS_AT_ONCE: usize = 8;
+
+/// Cells that are taken at a time where little is kept of each.
+const LANES: usize = 16;
+
+/// Cells that are taken at a time where more is kept of each.
+const LANES_OF_MOMENTS: usize = 8;
 
 /// Some steps of some cells.
 #[derive(Clone, Copy)]
@@ -22,10 +30,13 @@ pub(crate) struct Steps<'a, T> {
 
 /// Some steps of the cells of a tile.
 #[derive(Clone, Copy)]
-struct Tile<'a, T> {
-    steps: Steps<'a, T>,
-    start: usize,
-    end: usize,
+pub(super) struct Tile<'a, T> {
+    rows: [&'a [T]; STEPS_AT_ONCE],
+    count: usize,
+    /// The first of its steps.
+    pub(super) step: usize,
+    /// The first of its cells.
+    pub(super) cell: usize,
 }
 
 impl<'a, T: Sample> Steps<'a, T> {
@@ -34,26 +45,25 @@ impl<'a, T: Sample> Steps<'a, T> {
         Self { values, cells }
     }
 
-    /// How many cells a step has.
-    pub(crate) fn cells(&self) -> usize {
-        self.cells
-    }
-
-    /// The values of all cells, step by step.
-    pub(super) fn each(self) -> impl Iterator<Item = &'a [T]> {
-        self.values.chunks_exact(self.cells.max(1))
-    }
-
-    #[inline(always)]
-    fn tiles(self) -> impl Iterator<Item = Tile<'a, T>> {
+    /// All steps and cells; those of one cell come in the order of time.
+    pub(super) fn tiles(self) -> impl Iterator<Item = Tile<'a, T>> {
         let size = (self.cells * STEPS_AT_ONCE).max(1);
-        self.values.chunks(size).flat_map(move |values| {
-            let steps = Self { values, ..self };
-            let starts = (0..self.cells).step_by(TILE_CELLS);
-            starts.map(move |start| Tile {
-                steps,
-                start,
-                end: (start + TILE_CELLS).min(self.cells),
+        let some = self.values.chunks(size).enumerate();
+        some.flat_map(move |(number, values)| {
+            let cells = (0..self.cells).step_by(TILE_CELLS);
+            cells.map(move |cell| {
+                let end = (cell + TILE_CELLS).min(self.cells);
+                let mut rows: [&[T]; STEPS_AT_ONCE] = [&[]; STEPS_AT_ONCE];
+                let steps = values.chunks_exact(self.cells);
+                let count = steps.len();
+                let filled = rows.iter_mut().zip(steps);
+                filled.for_each(|(row, step)| *row = &step[cell..end]);
+                Tile {
+                    rows,
+                    count,
+                    step: number * STEPS_AT_ONCE,
+                    cell,
+                }
             })
         })
     }
@@ -62,21 +72,26 @@ impl<'a, T: Sample> Steps<'a, T> {
 impl<'a, T: Sample> Tile<'a, T> {
     /// The values step by step.
     #[inline(always)]
-    fn steps(self) -> impl DoubleEndedIterator<Item = &'a [T]> {
-        let steps = self.steps.values.chunks_exact(self.steps.cells);
-        steps.map(move |step| &step[self.start..self.end])
+    pub(super) fn rows(&self) -> &[&'a [T]] {
+        &self.rows[..self.count]
     }
 
-    /// Its part of an array of all cells.
+    /// How many cells it has.
+    pub(super) fn cells(&self) -> usize {
+        self.rows[0].len()
+    }
+
+    /// The values of some of its cells, step by step.
     #[inline(always)]
-    fn of<V>(self, all: &mut [V]) -> &mut [V] {
-        &mut all[self.start..self.end]
+    fn lanes<const N: usize>(&self, cell: usize) -> impl DoubleEndedIterator<Item = &'a [T; N]> {
+        let rows = self.rows[..self.count].iter();
+        rows.filter_map(move |row| row.get(cell..)?.first_chunk::<N>())
     }
 }
 
 /// Sums and counts of cells.
 pub(super) struct Sums<'a, T> {
-    pub(super) steps: Steps<'a, T>,
+    pub(super) tile: Tile<'a, T>,
     pub(super) sums: &'a mut [f64],
     pub(super) counts: &'a mut [u32],
 }
@@ -84,21 +99,38 @@ pub(super) struct Sums<'a, T> {
 impl<T: Sample> Kernel for Sums<'_, T> {
     #[inline(always)]
     fn run(self) {
-        for tile in self.steps.tiles() {
-            let (sums, counts) = (tile.of(self.sums), tile.of(self.counts));
-            for values in tile.steps() {
-                for ((sum, count), &value) in sums.iter_mut().zip(&mut *counts).zip(values) {
-                    *sum += value.or_zero().to_f64();
-                    *count += u32::from(!value.is_missing());
-                }
-            }
+        let (sums, last_sums) = self.sums.as_chunks_mut::<LANES>();
+        let (counts, last_counts) = self.counts.as_chunks_mut::<LANES>();
+        let whole = sums.len() * LANES;
+        let cells = (0..whole).step_by(LANES).zip(sums).zip(counts);
+        cells.for_each(|((cell, sums), counts)| add_sums(self.tile, cell, sums, counts));
+        let (last_sums, _) = last_sums.as_chunks_mut::<1>();
+        let (last_counts, _) = last_counts.as_chunks_mut::<1>();
+        let cells = (whole..).zip(last_sums).zip(last_counts);
+        cells.for_each(|((cell, sums), counts)| add_sums(self.tile, cell, sums, counts));
+    }
+}
+
+#[inline(always)]
+fn add_sums<T: Sample, const N: usize>(
+    tile: Tile<'_, T>,
+    cell: usize,
+    sums: &mut [f64; N],
+    counts: &mut [u32; N],
+) {
+    let (mut sum, mut count) = (*sums, *counts);
+    for values in tile.lanes::<N>(cell) {
+        for lane in 0..N {
+            sum[lane] += values[lane].or_zero().to_f64();
+            count[lane] += u32::from(!values[lane].is_missing());
         }
     }
+    (*sums, *counts) = (sum, count);
 }
 
 /// Extremes of cells: a missing value is replaced by anything and replaces only those.
 pub(super) struct Extremes<'a, T> {
-    pub(super) steps: Steps<'a, T>,
+    pub(super) tile: Tile<'a, T>,
     pub(super) extremes: &'a mut [f64],
     pub(super) is_maximum: bool,
 }
@@ -106,35 +138,64 @@ pub(super) struct Extremes<'a, T> {
 impl<T: Sample> Kernel for Extremes<'_, T> {
     #[inline(always)]
     fn run(self) {
-        let mut best = [T::MISSING; TILE_CELLS];
-        for tile in self.steps.tiles() {
-            let extremes = tile.of(self.extremes);
-            let best = &mut best[..extremes.len()];
-            // In their own type, which is narrower.
-            best.fill(T::MISSING);
-            for values in tile.steps() {
-                match self.is_maximum {
-                    true => replace(best, values, |new, old| new > old),
-                    false => replace(best, values, |new, old| new < old),
-                }
-            }
-            for (extreme, new) in extremes.iter_mut().zip(best) {
-                let (new, old) = (new.to_f64(), *extreme);
-                let wins = match self.is_maximum {
-                    true => new > old,
-                    false => new < old,
-                };
-                *extreme = if wins | old.is_nan() { new } else { old };
-            }
+        match self.is_maximum {
+            true => extremes(self.tile, self.extremes, T::LEAST, |new, old| new > old),
+            false => extremes(self.tile, self.extremes, T::GREATEST, |new, old| new < old),
         }
     }
 }
 
+/// `loser` is what no other value loses to.
 #[inline(always)]
-fn replace<T: Sample>(best: &mut [T], values: &[T], wins: impl Fn(T, T) -> bool) {
-    for (best, &new) in best.iter_mut().zip(values) {
-        let old = *best;
-        *best = if wins(new, old) | old.is_missing() {
+fn extremes<T: Sample>(
+    tile: Tile<'_, T>,
+    all: &mut [f64],
+    loser: T,
+    wins: impl Fn(f64, f64) -> bool + Copy,
+) {
+    let (blocks, last) = all.as_chunks_mut::<LANES>();
+    let whole = blocks.len() * LANES;
+    let cells = (0..whole).step_by(LANES).zip(blocks);
+    cells.for_each(|(cell, block)| add_extremes(tile, cell, block, loser, wins));
+    let (last, _) = last.as_chunks_mut::<1>();
+    let cells = (whole..).zip(last);
+    cells.for_each(|(cell, block)| add_extremes(tile, cell, block, loser, wins));
+}
+
+#[inline(always)]
+fn add_extremes<T: Sample, const N: usize>(
+    tile: Tile<'_, T>,
+    cell: usize,
+    extremes: &mut [f64; N],
+    loser: T,
+    wins: impl Fn(f64, f64) -> bool + Copy,
+) {
+    let beats = |new: T, old: T| wins(new.to_f64(), old.to_f64());
+    // Nothing that is missing wins; this one comparison is one instruction.
+    let mut best = [loser; N];
+    for values in tile.lanes::<N>(cell) {
+        for lane in 0..N {
+            best[lane] = if beats(values[lane], best[lane]) {
+                values[lane]
+            } else {
+                best[lane]
+            };
+        }
+    }
+    // Where the loser stands, it is the value or there is none: seen only by looking again.
+    if best.contains(&loser) {
+        best = [T::MISSING; N];
+        for values in tile.lanes::<N>(cell) {
+            for lane in 0..N {
+                let (new, old) = (values[lane], best[lane]);
+                let replaces = beats(new, old) | old.is_missing();
+                best[lane] = if replaces { new } else { old };
+            }
+        }
+    }
+    for lane in 0..N {
+        let (new, old) = (best[lane].to_f64(), extremes[lane]);
+        extremes[lane] = if wins(new, old) | old.is_nan() {
             new
         } else {
             old
@@ -144,66 +205,84 @@ fn replace<T: Sample>(best: &mut [T], values: &[T], wins: impl Fn(T, T) -> bool)
 
 /// Means of cells, squared distances from them, and counts.
 pub(super) struct Moments<'a, T> {
-    pub(super) steps: Steps<'a, T>,
+    pub(super) tile: Tile<'a, T>,
     pub(super) means: &'a mut [f64],
     pub(super) squares: &'a mut [f64],
     pub(super) counts: &'a mut [u32],
 }
 
 impl<T: Sample> Kernel for Moments<'_, T> {
-    /// Distances are taken from the mean so far, or from the first value where there is none,
-    /// and the mean moves once for all steps: one division instead of one a step, and no large
-    /// numbers that cancel.
-    ///
-    /// Source: Chan, Golub and LeVeque (1983), the shifted algorithm.
     #[inline(always)]
     fn run(self) {
-        let (mut moved, mut spread) = ([0.0; TILE_CELLS], [0.0; TILE_CELLS]);
-        for tile in self.steps.tiles() {
-            let (means, squares) = (tile.of(self.means), tile.of(self.squares));
-            let counts = tile.of(self.counts);
-            let (moved, spread) = (&mut moved[..means.len()], &mut spread[..means.len()]);
-            if counts.contains(&0) {
-                begin(tile, means, counts);
-            }
-            moved.fill(0.0);
-            spread.fill(0.0);
-            for values in tile.steps() {
-                let sums = moved.iter_mut().zip(&mut *spread).zip(&mut *counts);
-                for (((moved, spread), count), (&value, &mean)) in
-                    sums.zip(values.iter().zip(&*means))
-                {
-                    let double = value.to_f64();
-                    let distance = if double.is_nan() { 0.0 } else { double - mean };
-                    *moved += distance;
-                    *spread += distance * distance;
-                    *count += u32::from(!value.is_missing());
-                }
-            }
-            let kept = means.iter_mut().zip(squares).zip(counts);
-            for (((mean, square), count), (moved, spread)) in kept.zip(moved.iter().zip(&*spread)) {
-                // At least 1: a cell without values divides 0 by it.
-                let step = moved / f64::from((*count).max(1));
-                let added = spread - step * moved;
-                *mean += step;
-                // Rounding must not make it negative; what is not a number stays so.
-                *square += if added < 0.0 { 0.0 } else { added };
-            }
+        let (means, last_means) = self.means.as_chunks_mut::<LANES_OF_MOMENTS>();
+        let (squares, last_squares) = self.squares.as_chunks_mut::<LANES_OF_MOMENTS>();
+        let (counts, last_counts) = self.counts.as_chunks_mut::<LANES_OF_MOMENTS>();
+        let whole = means.len() * LANES_OF_MOMENTS;
+        let starts = (0..whole).step_by(LANES_OF_MOMENTS);
+        for (((cell, means), squares), counts) in starts.zip(means).zip(squares).zip(counts) {
+            add_moments(self.tile, cell, means, squares, counts);
+        }
+        let (last_means, _) = last_means.as_chunks_mut::<1>();
+        let (last_squares, _) = last_squares.as_chunks_mut::<1>();
+        let (last_counts, _) = last_counts.as_chunks_mut::<1>();
+        let cells = (whole..).zip(last_means).zip(last_squares).zip(last_counts);
+        for (((cell, means), squares), counts) in cells {
+            add_moments(self.tile, cell, means, squares, counts);
         }
     }
 }
 
-/// The first valid values, as the means of cells without any yet.
+/// Distances are taken from the mean so far, or from the first value where there is none, and
+/// the mean moves once for all steps: one division instead of one a step, and no large numbers
+/// that cancel.
+///
+/// Source: Chan, Golub and LeVeque (1983), the shifted algorithm.
 #[inline(always)]
-fn begin<T: Sample>(tile: Tile<'_, T>, means: &mut [f64], counts: &[u32]) {
-    let mut first = [T::MISSING; TILE_CELLS];
-    for values in tile.steps().rev() {
-        for (first, &value) in first.iter_mut().zip(values) {
-            *first = if value.is_missing() { *first } else { value };
+fn add_moments<T: Sample, const N: usize>(
+    tile: Tile<'_, T>,
+    cell: usize,
+    means: &mut [f64; N],
+    squares: &mut [f64; N],
+    counts: &mut [u32; N],
+) {
+    let (mut mean, mut count) = (*means, *counts);
+    if count.contains(&0) {
+        let mut first = [T::MISSING; N];
+        for values in tile.lanes::<N>(cell).rev() {
+            for lane in 0..N {
+                first[lane] = if values[lane].is_missing() {
+                    first[lane]
+                } else {
+                    values[lane]
+                };
+            }
+        }
+        for lane in 0..N {
+            let first = first[lane].or_zero().to_f64();
+            mean[lane] = if count[lane] == 0 { first } else { mean[lane] };
         }
     }
-    for ((mean, &count), first) in means.iter_mut().zip(counts).zip(first) {
-        let first = first.or_zero().to_f64();
-        *mean = if count == 0 { first } else { *mean };
+    let (mut moved, mut spread) = ([0.0; N], [0.0; N]);
+    for values in tile.lanes::<N>(cell) {
+        for lane in 0..N {
+            let value = values[lane].to_f64();
+            let distance = if value.is_nan() {
+                0.0
+            } else {
+                value - mean[lane]
+            };
+            moved[lane] += distance;
+            spread[lane] += distance * distance;
+            count[lane] += u32::from(!values[lane].is_missing());
+        }
     }
+    for lane in 0..N {
+        // At least 1: a cell without values divides 0 by it.
+        let step = moved[lane] / f64::from(count[lane].max(1));
+        let added = spread[lane] - step * moved[lane];
+        means[lane] = mean[lane] + step;
+        // Rounding must not make it negative; what is not a number stays so.
+        squares[lane] += if added < 0.0 { 0.0 } else { added };
+    }
+    *counts = count;
 }
