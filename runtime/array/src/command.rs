@@ -4,6 +4,7 @@
 //! to left: `-timmean -sellonlatbox,0,90,0,45 in.nc out.nc` selects first. No file is touched
 //! here.
 
+mod chunks;
 mod error;
 mod help;
 mod memory;
@@ -12,12 +13,14 @@ mod pipeline;
 
 use std::path::PathBuf;
 
+pub use chunks::{ChunkChoice, ChunkDimension, ChunkLength};
 pub use error::CommandError;
 pub use help::{operator_help, operator_list, overview};
 pub use parse::{apply, parse};
 pub use pipeline::{PipelineError, command_line, parse as parse_pipeline};
 
 pub use crate::ops::series::percentile::Method as PercentileMethod;
+pub use crate::write::{Compression, Format};
 
 use crate::ops::Operator;
 
@@ -113,8 +116,12 @@ pub struct Options {
     pub overwrite: bool,
     /// `--json`: what is printed is JSON, and a run prints a summary.
     pub json: bool,
-    /// `-z zip_N`: 0 stores data as it is; without the option the writer decides.
-    pub deflate_level: Option<u8>,
+    /// `-f`: without the option the name of the output decides.
+    pub format: Option<Format>,
+    /// `-z`: without the option the writer decides.
+    pub compression: Option<Compression>,
+    /// `--chunks`, `--chunkspec` and `-k`: the chunks of data variables.
+    pub chunks: ChunkChoice,
     /// `-b`: the type of data variables.
     pub precision: Option<Precision>,
     /// `-P`: threads of each rank.

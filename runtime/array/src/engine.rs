@@ -2,7 +2,7 @@
 //!
 //! Every rank compiles the same plan. Variables are computed one after the other: first the
 //! stages inside (reductions over time whose result is used by another operator), which end
-//! in memory on every rank, then the variable itself, which rank 0 writes. Reductions of the
+//! in memory on every rank, then the variable itself, which is written. Reductions of the
 //! same data over the same groups are computed together, in one pass.
 //!
 //! **Invariant:** the bits of a result depend on the inputs and the command alone. Units of
@@ -13,6 +13,7 @@
 //! and no output appears.
 
 mod agree;
+mod deliver;
 mod estimate;
 mod reduce;
 mod series;
@@ -140,15 +141,13 @@ struct Job<'a> {
     expr: &'a Expr,
 }
 
-/// On rank 0 the writers of the outputs at hand, elsewhere none.
+/// The writers of the outputs at hand, on every rank.
 type Writers = Vec<Writer>;
 
 impl Run<'_> {
     /// Computes some outputs and makes them appear.
     fn write(&self, outputs: &[Output]) -> Result<(), CubeError> {
-        let started = outputs.iter().map(|output| self.start(output));
-        let started = started.collect::<Result<Vec<_>, _>>();
-        let mut writers: Writers = agree(self.comm, started)?.into_iter().flatten().collect();
+        let mut writers = self.start(outputs)?;
         let mut jobs: Vec<Job<'_>> = Vec::new();
         for (writer, output) in outputs.iter().enumerate() {
             let variables = output.cube.dataset.variables.iter();
@@ -190,60 +189,38 @@ impl Run<'_> {
             }
         }
         self.check_inputs()?;
-        let finished = writers.into_iter().try_for_each(Writer::commit);
-        agree(self.comm, finished.map_err(CubeError::from))
+        self.commit(writers)
     }
 
-    /// On rank 0, begins an output and writes what is in memory.
-    fn start(&self, output: &Output) -> Result<Option<Writer>, CubeError> {
-        if self.comm.rank() != 0 {
-            return Ok(None);
-        }
-        let defaults = WriteOptions::default();
-        let options = match self.plan.options.deflate_level {
-            None => defaults,
-            Some(0) => WriteOptions {
-                deflate_level: None,
-                ..defaults
-            },
-            Some(level) => WriteOptions {
-                deflate_level: Some(level),
-                ..defaults
-            },
-        };
-        let cube = &output.cube;
-        let options = WriteOptions {
-            chunks: self.chunks(cube),
-            ..options
-        };
-        let mut writer = Writer::create(&output.path, &cube.dataset, &options)?;
-        for (index, content) in cube.contents.iter().enumerate() {
-            match content {
-                Content::Numbers(values) => {
-                    writer.write_f64(index, &cube.dataset.whole(index), values)?;
-                }
-                Content::Texts(texts) => writer.write_text(index, texts)?,
-                Content::Lazy(_) => {}
-            }
-        }
-        Ok(Some(writer))
+    /// How an output is stored: the same on all ranks. Collective.
+    fn write_options(&self, output: &Output) -> Result<WriteOptions, CubeError> {
+        let options = &self.plan.options;
+        let mut chunks = self.chunks_of_bands(&output.cube)?;
+        // What the user chose comes last: it wins.
+        chunks.extend(output.chunks.clone());
+        Ok(WriteOptions {
+            format: output.format,
+            compression: options.compression,
+            chunks,
+            ..WriteOptions::default()
+        })
     }
 
     /// Chunk shapes for results that come by bands of cells: those of whole fields would be
     /// written again with every band.
-    fn chunks(&self, cube: &Cube) -> BTreeMap<usize, Vec<usize>> {
-        let memory = self.plan.options.memory_bytes();
-        let of = |(index, content): (usize, &Content)| {
+    fn chunks_of_bands(&self, cube: &Cube) -> Result<BTreeMap<usize, Vec<usize>>, CubeError> {
+        let mut chunks = BTreeMap::new();
+        for (index, content) in cube.contents.iter().enumerate() {
             let Content::Lazy(Expr::Series(series)) = content else {
-                return None;
+                continue;
             };
-            let bands = series.bands(1, memory, self.comm.size());
+            let bands = self.bands(series, 1)?;
             let element_bytes = cube.dataset.variables[index].dtype.size_bytes();
             let chunk =
                 crate::write::chunk_of_bands(&series.shape(), series.axis, &bands, element_bytes);
-            Some((index, chunk?))
-        };
-        cube.contents.iter().enumerate().filter_map(of).collect()
+            chunks.extend(chunk.map(|chunk| (index, chunk)));
+        }
+        Ok(chunks)
     }
 
     /// Checks that inputs stayed as they were: a rank that finds a change stops the others

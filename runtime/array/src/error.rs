@@ -24,6 +24,27 @@ pub enum CubeError {
     /// Ranks cannot speak to each other.
     #[error("the ranks lost each other")]
     Communication(#[from] mizar_comm::CommError),
+    /// No output has a dimension whose chunks were to have a length.
+    #[error("option --chunks: no output has a dimension `{found}`; there are {known}")]
+    NoChunkDimension {
+        /// As typed.
+        found: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// The chunks that were asked for are too large.
+    #[error(
+        "option --chunks: chunks of {chunk:?} of variable `{variable}` have more than the {most} \
+         bytes that the format allows"
+    )]
+    ChunkTooLarge {
+        /// Whose.
+        variable: String,
+        /// Their shape.
+        chunk: Vec<usize>,
+        /// The most bytes that a chunk can have.
+        most: usize,
+    },
     /// The time axis is not one that can be computed with.
     #[error("operator `{operator}`: the time axis cannot be understood")]
     Time {
@@ -174,7 +195,11 @@ impl CubeError {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            Self::Command(_) | Self::OutputIsInput { .. } | Self::Expression { .. }
+            Self::Command(_)
+                | Self::OutputIsInput { .. }
+                | Self::Expression { .. }
+                | Self::NoChunkDimension { .. }
+                | Self::ChunkTooLarge { .. }
         )
     }
 

@@ -19,7 +19,7 @@ mod file;
 pub(crate) use array::{Array, Filter, Layout, StoredChunk};
 pub(crate) use attribute::RawAttribute;
 
-pub(crate) use create::{ArrayPlan, Kind, NewArray, NewFile, ScaleUse};
+pub(crate) use create::{ArrayPlan, Kind, NewArray, NewFile, NewFilter, ScaleUse};
 pub(crate) use element::Element;
 pub(crate) use file::{H5File, Member};
 

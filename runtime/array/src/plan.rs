@@ -4,12 +4,14 @@
 //! The result knows the whole structure of the output before a block is read. Run it with
 //! [`crate::engine::execute`].
 
+mod chunks;
 pub(crate) mod expr;
 mod inputs;
 pub(crate) mod picks;
 pub(crate) mod region;
 pub(crate) mod series;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ use crate::dataset::{AttrValue, DType, Variable};
 use crate::error::CubeError;
 use crate::ops::{self, Context, Inputs, Operator, Outcome, Render};
 use crate::storage::Source;
+use crate::write::Format;
 
 /// `_FillValue` of variables that have none (NetCDF's default for floats).
 const FILL_VALUE: f64 = 9.969_209_968_386_869e36;
@@ -42,6 +45,21 @@ pub(crate) struct Output {
     pub(crate) cube: Cube,
     /// Empty for a text.
     pub(crate) path: PathBuf,
+    pub(crate) format: Format,
+    /// The chunk shapes of variables, by index, that the user chose.
+    pub(crate) chunks: BTreeMap<usize, Vec<usize>>,
+}
+
+impl Output {
+    /// What is written in the format that the options or its name ask for.
+    fn new(cube: Cube, path: PathBuf, options: &Options) -> Self {
+        Self {
+            cube,
+            format: options.format.unwrap_or_else(|| Format::of_name(&path)),
+            path,
+            chunks: BTreeMap::new(),
+        }
+    }
 }
 
 impl Plan {
@@ -86,7 +104,7 @@ pub fn compile_all(commands: &[Command], history: &str) -> Result<Plan, CubeErro
         let tree = appended.as_ref().unwrap_or(&command.tree);
         let outcome = compiler.outcome(tree)?;
         let is_text = matches!(outcome, Outcome::Text(..));
-        let (mut outputs, text) = outputs(outcome, &command.outputs);
+        let (mut outputs, text) = outputs(outcome, &command.outputs, &first.options);
         render = text;
         for output in &mut outputs {
             if appended.is_none() {
@@ -103,8 +121,14 @@ pub fn compile_all(commands: &[Command], history: &str) -> Result<Plan, CubeErro
             compiler.tell_passes(&output.cube);
             finish_variables(&mut output.cube, &first.options);
             finish_globals(&mut output.cube, history);
+            let choice = &first.options.chunks;
+            output.chunks = chunks::of(&output.cube.dataset, choice, output.format)?;
         }
         all.extend(outputs);
+    }
+    if render.is_none() {
+        let datasets = all.iter().map(|output| &output.cube.dataset);
+        chunks::check_names(&first.options.chunks, datasets)?;
     }
     for source in &compiler.sources {
         let notes = source.notes().iter();
@@ -142,11 +166,15 @@ fn appended_to(command: &Command) -> Option<Node> {
 }
 
 /// Names the files of an outcome.
-fn outputs(outcome: Outcome, paths: &[PathBuf]) -> (Vec<Output>, Option<Render>) {
+fn outputs(
+    outcome: Outcome,
+    paths: &[PathBuf],
+    options: &Options,
+) -> (Vec<Output>, Option<Render>) {
     match outcome {
         Outcome::Cubes(cubes) => {
             let pairs = cubes.into_iter().zip(paths.iter().cloned());
-            let outputs = pairs.map(|(cube, path)| Output { cube, path });
+            let outputs = pairs.map(|(cube, path)| Output::new(cube, path, options));
             (outputs.collect(), None)
         }
         Outcome::Named(cubes) => {
@@ -154,19 +182,14 @@ fn outputs(outcome: Outcome, paths: &[PathBuf]) -> (Vec<Output>, Option<Render>)
             let named = |(suffix, cube): (String, Cube)| {
                 let mut path = prefix.clone().into_os_string();
                 path.push(suffix);
-                path.push(".nc");
-                Output {
-                    cube,
-                    path: path.into(),
-                }
+                path.push(".");
+                path.push(options.format.unwrap_or_default().extension());
+                Output::new(cube, path.into(), options)
             };
             (cubes.into_iter().map(named).collect(), None)
         }
         Outcome::Text(cube, render) => {
-            let output = Output {
-                cube: *cube,
-                path: PathBuf::new(),
-            };
+            let output = Output::new(*cube, PathBuf::new(), options);
             (vec![output], Some(render))
         }
     }

@@ -11,7 +11,7 @@ mod backend;
 mod chunks;
 mod convert;
 mod damage;
-mod decode;
+pub(crate) mod decode;
 mod error;
 mod index;
 mod netcdf3;

@@ -1,75 +1,58 @@
-//! CF NetCDF-4 files, written aside and renamed when they are whole.
+//! CF NetCDF-4 files and Zarr stores, written aside and renamed when they are whole.
 //!
-//! Called by the operators of the cube. Chunks are encoded on the threads of rayon and handed
-//! to the library as they shall lie in the file; what is not a whole chunk goes through it.
+//! Called by the engine and by programs that make files themselves. A [`Writer`] cuts regions
+//! into chunks, encodes them on the threads of rayon and hands them to the format's [`Backend`];
+//! chunks that come in parts wait in memory until they are complete. On several ranks all cut and
+//! encode what they computed ([`Writer::cut`]), and the first writes ([`Writer::put`]) what it
+//! alone can. No values are computed here.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
+mod backend;
+mod codec;
 mod encode;
 mod error;
 mod layout;
-mod skeleton;
+mod netcdf;
+mod options;
+mod partial;
+mod piece;
+mod structure;
+mod zarr;
 
+pub(crate) use encode::Input;
 pub use error::WriteError;
-pub(crate) use layout::chunk_of_bands;
+pub(crate) use layout::{chunk_of_bands, chunk_with};
+pub use options::{Compression, Format, WriteOptions};
+pub(crate) use piece::{Piece, wire};
 
-use mizar_core::durable::PendingFile;
 use rayon::prelude::*;
 
 use crate::dataset::{DType, Dataset};
-use crate::library::{Failure, NewArray, NewFile};
-use crate::storage::region::{Place, cell_count, for_each_index, for_each_run, touched_chunks};
-use encode::{DoesNotFit, Input};
-
-/// How the data is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WriteOptions {
-    /// 1 (fast) to 9 (small); `None` stores data as it is.
-    pub deflate_level: Option<u8>,
-    /// Whether bytes are sorted by significance before they are deflated: smaller and faster
-    /// for nearly all fields.
-    pub shuffle: bool,
-    /// Chunk shapes of variables, by index, where those that would be chosen are slow.
-    pub chunks: BTreeMap<usize, Vec<usize>>,
-}
-
-impl Default for WriteOptions {
-    fn default() -> Self {
-        Self {
-            deflate_level: Some(1),
-            shuffle: true,
-            chunks: BTreeMap::new(),
-        }
-    }
-}
+use crate::storage::region::{cell_count, for_each_index, touched_chunks};
+use backend::{Backend, Encoded};
+use encode::DoesNotFit;
+use layout::Layout;
+use netcdf::NetCdf;
+use partial::{Part, Partials, Plain};
+use zarr::Zarr;
 
 /// Chunks that are encoded before they are written, for each thread.
 const CHUNKS_PER_THREAD: usize = 4;
 
-/// A file being written.
+/// A file or store being written.
 ///
 /// [`commit`](Self::commit) makes it appear under its name; dropping it leaves no trace.
 #[derive(Debug)]
 pub struct Writer {
     target: PathBuf,
-    dataset: Dataset,
-    options: WriteOptions,
-    variables: Vec<Written>,
-    // After the arrays: they close before it.
-    file: NewFile,
-    // Last: the file is closed before it is removed.
-    pending: PendingFile,
-}
-
-/// A variable being written.
-#[derive(Debug)]
-struct Written {
-    array: NewArray,
-    chunk_shape: Option<Vec<usize>>,
-    /// One element in the machine's own byte order.
-    fill: Vec<u8>,
+    /// By variable.
+    layouts: Vec<Layout>,
+    partials: Partials,
+    /// `None` where only another rank can write.
+    backend: Option<Box<dyn Backend>>,
 }
 
 impl Writer {
@@ -78,7 +61,7 @@ impl Writer {
     /// The attributes `scale_factor` and `add_offset` are written as given, but values are not
     /// packed: take them out. A `_FillValue` takes the type of its variable; without one,
     /// NetCDF's default stands for missing values. Lengths of unlimited dimensions are those of
-    /// `dataset`.
+    /// `dataset`; Zarr does not know that they are.
     ///
     /// # Errors
     /// [`WriteError`] when the folder cannot be written to, or `dataset` contradicts itself.
@@ -87,26 +70,45 @@ impl Writer {
         dataset: &Dataset,
         options: &WriteOptions,
     ) -> Result<Self, WriteError> {
-        skeleton::check(dataset).map_err(|problem| WriteError::Structure {
-            path: target.to_owned(),
-            problem,
-        })?;
-        let pending = PendingFile::create(target).map_err(|source| WriteError::Io {
-            path: target.to_owned(),
-            operation: "create",
-            source,
-        })?;
-        let failed = |failure: Failure| library_failed(target, failure);
-        let file = NewFile::create(pending.temporary_path()).map_err(failed)?;
-        let variables = skeleton::make(&file, dataset, options, target)?;
+        let layouts = layouts(target, dataset, options)?;
+        let backend: Box<dyn Backend> = match options.format {
+            Format::NetCdf4 => Box::new(NetCdf::create(target, dataset, &layouts)?),
+            Format::Zarr3 => Box::new(Zarr::create(target, dataset, &layouts)?),
+        };
         Ok(Self {
             target: target.to_owned(),
-            dataset: dataset.clone(),
-            options: options.clone(),
-            variables,
-            file,
-            pending,
+            layouts,
+            partials: Partials::default(),
+            backend: Some(backend),
         })
+    }
+
+    /// The same file on another rank, with what [`meeting_point`](Self::meeting_point) told on
+    /// the rank that created it. It cuts and encodes; what it cannot store itself goes to that
+    /// rank.
+    pub(crate) fn join(
+        target: &Path,
+        dataset: &Dataset,
+        options: &WriteOptions,
+        meeting_point: &[u8],
+    ) -> Result<Self, WriteError> {
+        let temporary = || PathBuf::from(std::ffi::OsString::from_vec(meeting_point.to_vec()));
+        let backend: Option<Box<dyn Backend>> = match options.format {
+            Format::NetCdf4 => None,
+            Format::Zarr3 => Some(Box::new(Zarr::join(target, temporary()))),
+        };
+        Ok(Self {
+            target: target.to_owned(),
+            layouts: layouts(target, dataset, options)?,
+            partials: Partials::default(),
+            backend,
+        })
+    }
+
+    /// What other ranks need to [`join`](Self::join).
+    pub(crate) fn meeting_point(&self) -> Vec<u8> {
+        let path = self.backend.as_ref().and_then(|b| b.meeting_point());
+        path.map_or_else(Vec::new, |path| path.as_os_str().as_bytes().to_vec())
     }
 
     /// The name it will appear under.
@@ -119,7 +121,7 @@ impl Writer {
     /// when the variable is stored in one piece.
     #[must_use]
     pub fn chunk_shape(&self, variable: usize) -> Option<&[usize]> {
-        self.variables[variable].chunk_shape.as_deref()
+        self.layouts[variable].chunk_shape.as_deref()
     }
 
     /// Writes a region; NaN becomes the variable's `_FillValue`, integers are rounded.
@@ -156,67 +158,129 @@ impl Writer {
     /// # Errors
     /// As `write_f64`.
     pub fn write_text(&mut self, variable: usize, texts: &[String]) -> Result<(), WriteError> {
-        let shape = self.dataset.shape(variable);
-        let written = &self.variables[variable];
-        let failed = |failure| library_failed(&self.target, failure);
-        let refuse = |region: String| self.no_region(variable, region);
-        match self.dataset.variables[variable].dtype {
-            DType::Text => {
-                if texts.len() != shape.iter().product::<usize>() {
-                    return Err(refuse(format!("for {} texts", texts.len())));
-                }
-                if texts.is_empty() {
-                    return Ok(());
-                }
-                written.array.write_texts(texts).map_err(failed)
+        let layout = &self.layouts[variable];
+        let shape = layout.shape.as_slice();
+        let refuse = |region: String| self.no_region(layout, region);
+        match layout.dtype {
+            DType::Text if texts.len() != shape.iter().product::<usize>() => {
+                return Err(refuse(format!("for {} texts", texts.len())));
             }
+            DType::Text => {}
             DType::Char => {
                 let width = shape.last().copied().unwrap_or(1);
                 let rows: usize = shape.iter().rev().skip(1).product();
                 if texts.len() != rows || texts.iter().any(|text| text.len() > width) {
-                    return Err(refuse(format!(
-                        "for {} texts, {width} bytes each",
-                        texts.len()
-                    )));
+                    let count = texts.len();
+                    return Err(refuse(format!("for {count} texts, {width} bytes each")));
                 }
-                let mut bytes = Vec::with_capacity(rows * width);
-                for text in texts {
-                    bytes.extend_from_slice(text.as_bytes());
-                    bytes.resize(bytes.len() + width - text.len(), 0);
-                }
-                if bytes.is_empty() {
-                    return Ok(());
-                }
-                let whole = self.dataset.whole(variable);
-                written
-                    .array
-                    .write(DType::Char, &whole, &bytes)
-                    .map_err(failed)
             }
-            _ => Err(refuse("of texts".to_owned())),
+            _ => return Err(refuse("of texts".to_owned())),
+        }
+        self.backend()?.put_texts(variable, layout, texts)
+    }
+
+    /// Cuts a region into pieces on the threads of rayon, whole chunks encoded. Those that this
+    /// rank can store it stores; the rest is for [`put`](Self::put) on the rank that created the
+    /// file.
+    ///
+    /// # Errors
+    /// As `write_f64`.
+    pub(crate) fn cut<T: Input>(
+        &self,
+        variable: usize,
+        region: &[Range<usize>],
+        values: &[T],
+    ) -> Result<Vec<Piece>, WriteError> {
+        let layout = self.checked(variable, region, values)?;
+        if values.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(chunk) = &layout.chunk_shape else {
+            return Ok(vec![self.whole_region(layout, region, values)?]);
+        };
+        let places = places(region, chunk);
+        let pieces = self.cut_chunks(layout, region, chunk, &places, values)?;
+        match &self.backend {
+            Some(backend) if backend.meeting_point().is_some() => {
+                let (chunks, rest) = take_chunks(pieces);
+                backend.put_chunks(variable, layout, chunks)?;
+                Ok(rest)
+            }
+            _ => Ok(pieces),
         }
     }
 
-    /// Flushes everything to disk and puts the file under its name.
+    /// Writes pieces of a variable that any rank has cut.
+    ///
+    /// # Errors
+    /// [`WriteError::Region`] if one does not belong to the variable, or the disk is full.
+    pub(crate) fn put(&mut self, variable: usize, pieces: Vec<Piece>) -> Result<(), WriteError> {
+        let mut chunks: Vec<Encoded> = Vec::new();
+        let mut complete: Vec<Plain> = Vec::new();
+        for piece in pieces {
+            let layout = &self.layouts[variable];
+            if !layout.holds(&piece) {
+                let found = "that another rank sent".to_owned();
+                return Err(self.no_region(layout, found));
+            }
+            match piece {
+                Piece::Chunk { place, bytes } => {
+                    self.partials.forget(&(variable, place.clone()));
+                    chunks.push((place, bytes));
+                }
+                Piece::Part {
+                    place,
+                    start,
+                    extent,
+                    bytes,
+                } => {
+                    let part = Part {
+                        start: &start,
+                        extent: &extent,
+                        bytes: &bytes,
+                    };
+                    complete.extend(self.add_part(variable, place, part)?);
+                    self.put_plain_if(&mut complete, CHUNKS_PER_THREAD)?;
+                    let excess = self.partials.excess();
+                    self.put_plain(excess)?;
+                }
+                Piece::Region { region, bytes } => {
+                    let backend = self.backend()?;
+                    backend.put_region(variable, layout, &region, &bytes)?;
+                }
+            }
+        }
+        self.put_plain(complete)?;
+        let layout = &self.layouts[variable];
+        self.backend()?.put_chunks(variable, layout, chunks)
+    }
+
+    /// Makes durable what this rank has written; nothing may be written after it.
+    ///
+    /// # Errors
+    /// The disk is full or failed.
+    pub(crate) fn finish(&mut self) -> Result<(), WriteError> {
+        let rest = self.partials.rest();
+        for some in rest.chunks(CHUNKS_PER_THREAD * rayon::current_num_threads()) {
+            self.put_plain(some.to_vec())?;
+        }
+        match &self.backend {
+            Some(backend) => backend.sync(),
+            None => Ok(()),
+        }
+    }
+
+    /// Flushes everything to disk and puts the file under its name. On a rank that joined it does
+    /// nothing.
     ///
     /// # Errors
     /// The first failing step; the final name is then untouched.
-    pub fn commit(self) -> Result<(), WriteError> {
-        let Self {
-            target,
-            variables,
-            file,
-            pending,
-            ..
-        } = self;
-        drop(variables);
-        file.close()
-            .map_err(|failure| library_failed(&target, failure))?;
-        pending.commit().map_err(|source| WriteError::Io {
-            path: target,
-            operation: "finish",
-            source,
-        })
+    pub fn commit(mut self) -> Result<(), WriteError> {
+        self.finish()?;
+        match self.backend {
+            Some(backend) => backend.commit(),
+            None => Ok(()),
+        }
     }
 
     fn write<T: Input>(
@@ -225,162 +289,189 @@ impl Writer {
         region: &[Range<usize>],
         values: &[T],
     ) -> Result<(), WriteError> {
-        let shape = self.dataset.shape(variable);
-        let dtype = self.dataset.variables[variable].dtype;
-        let fits = region.len() == shape.len()
-            && region
-                .iter()
-                .zip(&shape)
-                .all(|(range, &len)| range.start <= range.end && range.end <= len);
-        if !fits || cell_count(region) != values.len() || dtype.is_text() {
-            let found = format!("{region:?} for {} numbers", values.len());
-            return Err(self.no_region(variable, found));
-        }
+        let layout = self.checked(variable, region, values)?;
         if values.is_empty() {
             return Ok(());
         }
-        let written = &self.variables[variable];
-        if let Some(chunk) = &written.chunk_shape
-            && is_whole_chunks(region, chunk, &shape)
-        {
-            return self.write_chunks(variable, region, chunk, values);
-        }
-        let mut bytes = Vec::new();
-        encode::to_bytes(dtype, values, &written.fill, &mut bytes)
-            .map_err(|value| self.does_not_fit(variable, value))?;
-        let result = written.array.write(dtype, region, &bytes);
-        result.map_err(|failure| library_failed(&self.target, failure))
-    }
-
-    /// Encodes whole chunks on all threads, some at a time, and writes them in order.
-    fn write_chunks<T: Input>(
-        &self,
-        variable: usize,
-        region: &[Range<usize>],
-        chunk: &[usize],
-        values: &[T],
-    ) -> Result<(), WriteError> {
-        let mut places = Vec::new();
-        let _: Result<(), ()> = for_each_index(&touched_chunks(region, chunk), |place| {
-            places.push(place.to_vec());
-            Ok(())
-        });
+        let Some(chunk) = layout.chunk_shape.clone() else {
+            let piece = self.whole_region(layout, region, values)?;
+            return self.put(variable, vec![piece]);
+        };
         let batch = CHUNKS_PER_THREAD * rayon::current_num_threads();
-        for places in places.chunks(batch) {
-            let encoded: Vec<_> = places
-                .par_iter()
-                .map(|place| self.encode_chunk(variable, region, chunk, place, values))
-                .collect();
-            for (place, bytes) in places.iter().zip(encoded) {
-                let bytes = bytes.map_err(|value| self.does_not_fit(variable, value))?;
-                let offset: Vec<usize> = place
-                    .iter()
-                    .zip(chunk)
-                    .map(|(place, len)| place * len)
-                    .collect();
-                let result = self.variables[variable].array.write_chunk(&offset, &bytes);
-                result.map_err(|failure| library_failed(&self.target, failure))?;
-            }
+        for places in places(region, &chunk).chunks(batch) {
+            let layout = &self.layouts[variable];
+            let pieces = self.cut_chunks(layout, region, &chunk, places, values)?;
+            self.put(variable, pieces)?;
         }
         Ok(())
     }
 
-    fn encode_chunk<T: Input>(
+    /// The layout of a variable that has this region.
+    fn checked<T>(
         &self,
         variable: usize,
         region: &[Range<usize>],
-        chunk: &[usize],
-        place: &[usize],
         values: &[T],
-    ) -> Result<Vec<u8>, DoesNotFit> {
-        let dtype = self.dataset.variables[variable].dtype;
-        let fill = &self.variables[variable].fill;
-        let element_bytes = dtype.size_bytes();
-        let source: Vec<usize> = region.iter().map(ExactSizeIterator::len).collect();
-        let mut start = Vec::with_capacity(chunk.len());
-        let mut extent = Vec::with_capacity(chunk.len());
-        for (dim, range) in region.iter().enumerate() {
-            let first = place[dim] * chunk[dim];
-            start.push(first - range.start);
-            extent.push(chunk[dim].min(range.end - first));
+    ) -> Result<&Layout, WriteError> {
+        let layout = &self.layouts[variable];
+        let fits = layout.has_region(region) && cell_count(region) == values.len();
+        if !fits || layout.dtype.is_text() {
+            let found = format!("{region:?} for {} numbers", values.len());
+            return Err(self.no_region(layout, found));
         }
-        let chunk_bytes = chunk.iter().product::<usize>() * element_bytes;
-        let mut bytes = Vec::with_capacity(chunk_bytes);
-        if extent != chunk {
-            bytes.extend(fill.iter().copied().cycle().take(chunk_bytes));
-        }
-        let origin = vec![0; chunk.len()];
-        let from = Place {
-            shape: &source,
-            start: &start,
-        };
-        let to = Place {
-            shape: chunk,
-            start: &origin,
-        };
-        let mut result = Ok(());
-        let mut run_bytes = Vec::new();
-        for_each_run(&extent, from, to, |from, to, length| {
-            if result.is_err() {
-                return;
-            }
-            let values = &values[from..from + length];
-            if extent == chunk {
-                // Runs of a whole chunk come in its own order.
-                result = encode::to_bytes(dtype, values, fill, &mut bytes);
-            } else {
-                run_bytes.clear();
-                result = encode::to_bytes(dtype, values, fill, &mut run_bytes);
-                if result.is_ok() {
-                    bytes[to * element_bytes..][..run_bytes.len()].copy_from_slice(&run_bytes);
-                }
-            }
-        });
-        result?;
-        Ok(encode::filter(
-            bytes,
-            element_bytes,
-            self.options.shuffle,
-            self.options.deflate_level,
-        ))
+        Ok(layout)
     }
 
-    fn no_region(&self, variable: usize, region: String) -> WriteError {
+    fn cut_chunks<T: Input>(
+        &self,
+        layout: &Layout,
+        region: &[Range<usize>],
+        chunk: &[usize],
+        places: &[Vec<usize>],
+        values: &[T],
+    ) -> Result<Vec<Piece>, WriteError> {
+        let cut = |place: &Vec<usize>| layout.cut(region, chunk, place, values);
+        let pieces: Result<Vec<Piece>, DoesNotFit> = places.par_iter().map(cut).collect();
+        pieces.map_err(|value| self.does_not_fit(layout, value))
+    }
+
+    fn whole_region<T: Input>(
+        &self,
+        layout: &Layout,
+        region: &[Range<usize>],
+        values: &[T],
+    ) -> Result<Piece, WriteError> {
+        let mut bytes = Vec::new();
+        encode::to_bytes(layout.dtype, values, &layout.fill, &mut bytes)
+            .map_err(|value| self.does_not_fit(layout, value))?;
+        let region = region.to_vec();
+        Ok(Piece::Region { region, bytes })
+    }
+
+    /// Adds a part of a chunk; the chunk if it is complete.
+    fn add_part(
+        &mut self,
+        variable: usize,
+        place: Vec<usize>,
+        part: Part<'_>,
+    ) -> Result<Option<Plain>, WriteError> {
+        let Self {
+            target,
+            layouts,
+            partials,
+            backend,
+        } = self;
+        let layout = &layouts[variable];
+        let at = place.clone();
+        let stored = || {
+            let stored = match backend {
+                Some(backend) => backend.stored_chunk(variable, layout, &at)?,
+                None => None,
+            };
+            let Some(stored) = stored else {
+                return Ok(None);
+            };
+            let damaged = || std::io::Error::from(std::io::ErrorKind::InvalidData);
+            let plain = layout.decode(&stored).ok_or_else(damaged);
+            plain.map(Some).map_err(WriteError::io(target, "read back"))
+        };
+        partials.add((variable, place), layout, part, stored)
+    }
+
+    fn put_plain_if(
+        &mut self,
+        complete: &mut Vec<Plain>,
+        per_thread: usize,
+    ) -> Result<(), WriteError> {
+        if complete.len() < per_thread * rayon::current_num_threads() {
+            return Ok(());
+        }
+        self.put_plain(std::mem::take(complete))
+    }
+
+    /// Encodes chunks and stores them in their order.
+    fn put_plain(&self, chunks: Vec<Plain>) -> Result<(), WriteError> {
+        let encode = |((variable, place), plain): Plain| {
+            let bytes = self.layouts[variable].encode(plain);
+            (variable, (place, bytes))
+        };
+        let encoded: Vec<(usize, Encoded)> = chunks.into_par_iter().map(encode).collect();
+        for (variable, chunk) in encoded {
+            let layout = &self.layouts[variable];
+            self.backend()?.put_chunks(variable, layout, vec![chunk])?;
+        }
+        Ok(())
+    }
+
+    /// Only the rank that created the file is asked to write.
+    fn backend(&self) -> Result<&dyn Backend, WriteError> {
+        let refuse = || WriteError::Structure {
+            path: self.target.clone(),
+            problem: "another rank writes it".to_owned(),
+        };
+        self.backend.as_deref().ok_or_else(refuse)
+    }
+
+    fn no_region(&self, layout: &Layout, region: String) -> WriteError {
         WriteError::Region {
             path: self.target.clone(),
-            variable: self.dataset.variables[variable].name.clone(),
-            shape: self.dataset.shape(variable),
+            variable: layout.name.clone(),
+            shape: layout.shape.clone(),
             region,
         }
     }
 
-    fn does_not_fit(&self, variable: usize, value: DoesNotFit) -> WriteError {
-        let variable = &self.dataset.variables[variable];
+    fn does_not_fit(&self, layout: &Layout, value: DoesNotFit) -> WriteError {
         WriteError::Value {
             path: self.target.clone(),
-            variable: variable.name.clone(),
-            dtype: format!("{:?}", variable.dtype),
+            variable: layout.name.clone(),
+            dtype: format!("{:?}", layout.dtype),
             value: value.0.to_string(),
         }
     }
 }
 
-/// Whether a region begins and ends at chunk borders, or at the end of the array.
-fn is_whole_chunks(region: &[Range<usize>], chunk: &[usize], shape: &[usize]) -> bool {
-    region
-        .iter()
-        .zip(chunk)
-        .zip(shape)
-        .all(|((range, &chunk), &len)| {
-            range.start % chunk == 0 && (range.end % chunk == 0 || range.end == len)
+/// How all variables will lie in their file, once it is known that it can hold them.
+fn layouts(
+    target: &Path,
+    dataset: &Dataset,
+    options: &WriteOptions,
+) -> Result<Vec<Layout>, WriteError> {
+    let checked = structure::check(dataset, options.format);
+    checked.map_err(|problem| WriteError::Structure {
+        path: target.to_owned(),
+        problem,
+    })?;
+    let layout = |index: usize| {
+        let variable = &dataset.variables[index];
+        Layout::of(dataset, index, options).map_err(|value| WriteError::Value {
+            path: target.to_owned(),
+            variable: variable.name.clone(),
+            dtype: format!("{:?}", variable.dtype),
+            value: format!("its fill value {}", value.0),
         })
+    };
+    (0..dataset.variables.len()).map(layout).collect()
 }
 
-fn library_failed(target: &Path, failure: Failure) -> WriteError {
-    let Failure { operation, detail } = failure;
-    WriteError::Hdf5 {
-        path: target.to_owned(),
-        operation,
-        detail,
+/// The chunks that a region touches, which has cells.
+fn places(region: &[Range<usize>], chunk: &[usize]) -> Vec<Vec<usize>> {
+    let mut places = Vec::new();
+    let _: Result<(), ()> = for_each_index(&touched_chunks(region, chunk), |place| {
+        places.push(place.to_vec());
+        Ok(())
+    });
+    places
+}
+
+/// Whole chunks, and all other pieces.
+fn take_chunks(pieces: Vec<Piece>) -> (Vec<Encoded>, Vec<Piece>) {
+    let (mut chunks, mut rest) = (Vec::new(), Vec::new());
+    for piece in pieces {
+        match piece {
+            Piece::Chunk { place, bytes } => chunks.push((place, bytes)),
+            other => rest.push(other),
+        }
     }
+    (chunks, rest)
 }

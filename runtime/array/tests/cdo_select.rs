@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use mizar_array::command::{self, Request};
 use mizar_array::dataset::{AttrValue, DType, Dataset, Dimension, Variable};
 use mizar_array::storage::Source;
-use mizar_array::write::{WriteOptions, Writer};
+use mizar_array::write::{Compression, WriteOptions, Writer};
 use mizar_array::{CubeError, engine, plan};
 use mizar_comm::Single;
 
@@ -329,7 +329,7 @@ fn write_levels(path: &Path) {
     };
     // Of compressed data cdo tells so, which we do not.
     let options = WriteOptions {
-        deflate_level: None,
+        compression: Some(Compression::None),
         shuffle: false,
         ..WriteOptions::default()
     };

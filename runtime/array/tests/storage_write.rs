@@ -13,7 +13,7 @@ use std::process::Command;
 
 use mizar_array::dataset::{AttrValue, Attributes, DType, Dataset, Dimension, Variable};
 use mizar_array::storage::Source;
-use mizar_array::write::{WriteError, WriteOptions, Writer};
+use mizar_array::write::{Compression, WriteError, WriteOptions, Writer};
 use serde_json::{Value, json};
 
 fn attributes(pairs: &[(&str, AttrValue)]) -> Attributes {
@@ -227,6 +227,11 @@ fn check_netcdf4_python(path: &Path) {
     assert_eq!(seen["dimensions"]["time"], json!([3, true]));
     assert_eq!(seen["dimensions"]["station"], json!([2, false]));
     let variables = &seen["variables"];
+    // None for dimensions that have none: `station`, `length`.
+    assert_eq!(
+        variables.as_object().unwrap().len(),
+        climate().variables.len()
+    );
     assert_eq!(variables["tas"]["dims"], json!(["time", "lat", "lon"]));
     assert_eq!(variables["tas"]["dtype"], "float32");
     assert_eq!(
@@ -320,7 +325,7 @@ fn every_program_reads_what_is_written() {
         (
             "plain.nc",
             WriteOptions {
-                deflate_level: None,
+                compression: Some(Compression::None),
                 shuffle: false,
                 ..WriteOptions::default()
             },
@@ -328,7 +333,7 @@ fn every_program_reads_what_is_written() {
         (
             "small.nc",
             WriteOptions {
-                deflate_level: Some(9),
+                compression: Some(Compression::Deflate(9)),
                 shuffle: false,
                 ..WriteOptions::default()
             },
@@ -451,9 +456,9 @@ fn a_full_disk_leaves_nothing_under_the_final_name() {
         return;
     };
     let path = folder.path().join("a.nc");
-    for deflate_level in [Some(1), None] {
+    for compression in [Compression::Deflate(1), Compression::None] {
         let options = WriteOptions {
-            deflate_level,
+            compression: Some(compression),
             shuffle: false,
             ..WriteOptions::default()
         };

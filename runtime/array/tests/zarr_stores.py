@@ -1,8 +1,6 @@
-"""Zarr stores that the reader must know, made by zarr-python, and what xarray reads from what
-our writer made.
+"""Zarr stores that the reader must know, made by zarr-python.
 
     zarr_stores.py make FOLDER   stores, and FOLDER/manifest.json with the values of each
-    zarr_stores.py look STORE    structure and values as xarray sees them, as JSON
 """
 
 import json
@@ -259,36 +257,11 @@ def texts(folder):
         )
 
 
-def look(path):
-    import xarray
-
-    out = {"dims": {}, "variables": {}}
-    with xarray.open_zarr(path, decode_times=False) as dataset:
-        out["dims"] = {str(name): int(size) for name, size in dataset.sizes.items()}
-        out["attrs"] = {name: str(value) for name, value in dataset.attrs.items()}
-        for name, variable in dataset.variables.items():
-            data = variable.values
-            if data.dtype.kind in "iuf":
-                flat = [None if np.isnan(v) else float(v) for v in data.astype("f8").ravel()]
-            else:
-                flat = [str(v) for v in data.ravel()]
-            out["variables"][str(name)] = {
-                "dims": list(variable.dims),
-                "dtype": str(data.dtype),
-                "chunks": list(variable.encoding.get("chunks") or []),
-                "attrs": {key: str(value) for key, value in variable.attrs.items()},
-                "values": flat,
-            }
-    print(json.dumps(out))
-
-
 if __name__ == "__main__":
-    if sys.argv[1] == "make":
-        manifest = {}
-        version_2(sys.argv[2], manifest)
-        version_3(sys.argv[2], manifest)
-        texts(sys.argv[2])
-        with open(f"{sys.argv[2]}/manifest.json", "w") as file:
-            json.dump(manifest, file)
-    else:
-        look(sys.argv[2])
+    assert sys.argv[1] == "make"
+    manifest = {}
+    version_2(sys.argv[2], manifest)
+    version_3(sys.argv[2], manifest)
+    texts(sys.argv[2])
+    with open(f"{sys.argv[2]}/manifest.json", "w") as file:
+        json.dump(manifest, file)

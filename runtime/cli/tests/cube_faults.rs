@@ -18,10 +18,13 @@ struct Case {
     output: PathBuf,
 }
 
+/// The names of outputs: every test is one of files and of stores.
+const OUTPUTS: [&str; 2] = ["out.nc", "out.zarr"];
+
 impl Case {
-    fn new() -> Self {
+    fn new(output: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (input, output) = (folder.path().join("in.nc"), folder.path().join("out.nc"));
+        let (input, output) = (folder.path().join("in.nc"), folder.path().join(output));
         write_noise(&input);
         Self {
             folder,
@@ -49,13 +52,23 @@ impl Case {
         let is_writing = || {
             let entries = std::fs::read_dir(self.folder.path()).unwrap().flatten();
             let mut others = entries.filter(|entry| entry.path() != self.input);
-            others.any(|entry| entry.metadata().is_ok_and(|status| status.len() > 100_000))
+            others.any(|entry| size_bytes(&entry.path()) > 100_000)
         };
         while !is_writing() && run.try_wait().unwrap().is_none() {
             assert!(started.elapsed().as_secs() < 60, "nothing is written");
             std::thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+/// The size of a file, or of all files in a folder, which may vanish meanwhile.
+fn size_bytes(path: &Path) -> u64 {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let inside: u64 = entries.map(|entry| size_bytes(&entry.path())).sum();
+    let own = std::fs::metadata(path)
+        .ok()
+        .filter(std::fs::Metadata::is_file);
+    inside + own.map_or(0, |status| status.len())
 }
 
 fn write_noise(path: &Path) {
@@ -136,16 +149,43 @@ fn assert_one_message(output: &Output, message: &str) {
 
 #[test]
 fn a_run_that_is_stopped_leaves_nothing() {
-    let case = Case::new();
-    let mut run = mizar().args(case.words()).spawn().unwrap();
-    case.wait_for_writing(&mut run);
-    let _ = kill(pid(&run), Signal::SIGTERM);
-    let status = run.wait().unwrap();
-    assert_eq!(
-        std::os::unix::process::ExitStatusExt::signal(&status),
-        Some(15)
-    );
-    assert_eq!(case.names(), ["in.nc"]);
+    for output in OUTPUTS {
+        let case = Case::new(output);
+        let mut run = mizar().args(case.words()).spawn().unwrap();
+        case.wait_for_writing(&mut run);
+        let _ = kill(pid(&run), Signal::SIGTERM);
+        let status = run.wait().unwrap();
+        let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+        assert_eq!(signal, Some(15));
+        assert_eq!(case.names(), ["in.nc"], "{output}");
+    }
+}
+
+/// Nobody can clean up after it, but what stood under the name stands.
+#[test]
+fn a_run_that_is_killed_leaves_the_old_output() {
+    for output in OUTPUTS {
+        let case = Case::new(output);
+        let mut words = case.words();
+        *words
+            .iter_mut()
+            .find(|word| *word == "-selname,noise")
+            .unwrap() = "-fldmean".to_owned();
+        assert!(mizar().args(&words).status().unwrap().success());
+        let before = size_bytes(&case.output);
+        let mut run = mizar().args(case.words()).spawn().unwrap();
+        let is_new = |name: &String| name.ends_with(".part");
+        while !case.names().iter().any(is_new) {
+            assert!(run.try_wait().unwrap().is_none(), "it ended early");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        run.kill().unwrap();
+        run.wait().unwrap();
+        assert_eq!(size_bytes(&case.output), before, "{output}");
+        let left = case.names().into_iter().filter(|name| !is_new(name));
+        assert_eq!(left.count(), 2, "the input and the old output");
+    }
 }
 
 fn pid(child: &Child) -> Pid {
@@ -155,7 +195,7 @@ fn pid(child: &Child) -> Pid {
 #[test]
 fn an_input_that_changes_while_it_is_read_is_noticed() {
     use std::io::Write as _;
-    let case = Case::new();
+    let case = Case::new("out.nc");
     let mut run = mizar().args(case.words()).spawn().unwrap();
     case.wait_for_writing(&mut run);
     let input = std::fs::OpenOptions::new().append(true).open(&case.input);
@@ -169,18 +209,21 @@ fn an_input_that_changes_while_it_is_read_is_noticed() {
 /// On a file system of its own, in a mount namespace of its own.
 #[test]
 fn a_full_disk_is_told_once_and_leaves_nothing() {
-    let case = Case::new();
+    let case = Case::new("out.nc");
     let small = case.folder.path().join("small");
     std::fs::create_dir(&small).unwrap();
     let script = "mount -t tmpfs -o size=2m tmpfs \"$1\" || exit 77; cd \"$1\"; shift; \
                   \"$@\"; code=$?; ls -A; exit $code";
-    for ranks in [1, 2] {
+    for (ranks, output) in [1, 2]
+        .into_iter()
+        .flat_map(|n| OUTPUTS.map(|name| (n, name)))
+    {
         if ranks == 2 && !has_mpirun() {
             return;
         }
         let mut words = case.words();
         let last = words.len() - 1;
-        words[last] = small.join("out.nc").display().to_string();
+        words[last] = small.join(output).display().to_string();
         let mut run = Command::new("unshare");
         run.args(["--mount", "--map-root-user", "sh", "-c", script, "sh"]);
         run.arg(&small);
@@ -208,7 +251,7 @@ fn a_full_disk_is_told_once_and_leaves_nothing() {
         assert_eq!(result.status.code(), Some(1), "{}", stderr(&result));
         assert_one_message(&result, "No space left on device");
         let left = String::from_utf8_lossy(&result.stdout);
-        assert_eq!(left, "", "{ranks} ranks leave files on the full disk");
+        assert_eq!(left, "", "{ranks} ranks leave {output} on the full disk");
     }
 }
 
@@ -231,8 +274,13 @@ fn a_rank_that_is_killed_ends_the_others_with_one_message() {
     if !has_mpirun() {
         return;
     }
-    for victim in [0, 1] {
-        let case = Case::new();
+    for (victim, output) in [
+        (0, "out.nc"),
+        (1, "out.nc"),
+        (0, "out.zarr"),
+        (1, "out.zarr"),
+    ] {
+        let case = Case::new(output);
         let mut run = mpirun().args(case.words()).spawn().unwrap();
         case.wait_for_writing(&mut run);
         let pid = process_of_rank(victim, &case.output).expect("the victim runs");
@@ -241,6 +289,10 @@ fn a_rank_that_is_killed_ends_the_others_with_one_message() {
         let result = run.wait_with_output().unwrap();
         assert!(killed.elapsed().as_secs() < 10, "{:?}", killed.elapsed());
         assert_one_message(&result, &format!("mizar cube: rank {victim} on "));
-        assert!(!case.output.exists(), "rank {victim}");
+        assert!(!case.output.exists(), "rank {victim}, {output}");
+        if output == "out.zarr" {
+            // The ranks that are left take the folder away that they filled.
+            assert_eq!(case.names(), ["in.nc"], "rank {victim}");
+        }
     }
 }

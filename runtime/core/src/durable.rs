@@ -1,7 +1,8 @@
-//! Files that are either whole or absent: write aside, fsync, rename, fsync the folder.
+//! Files and folders that are either whole or absent: write aside, fsync, rename, fsync the
+//! folder that holds them.
 //!
 //! Every result under its final name goes through here, so that a full disk or a killed
-//! process leaves the old file or none, never half of one.
+//! process leaves the old file or none, never half of one. Folders are in [`folder`].
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -10,6 +11,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+mod folder;
+
+pub use folder::PendingFolder;
+
 /// What this process has begun and not finished, for [`abandon_all`].
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
@@ -17,11 +22,13 @@ fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes every file that is being written, for a process that is about to end without
-/// dropping its [`PendingFile`]s; they can no longer be committed.
+/// Removes every file and folder that is being written, for a process that is about to end
+/// without dropping its [`PendingFile`]s and [`PendingFolder`]s; they can no longer be committed.
 pub fn abandon_all() {
     for path in std::mem::take(&mut *unfinished()) {
-        let _ = std::fs::remove_file(path);
+        if std::fs::remove_file(&path).is_err() {
+            folder::remove(&path);
+        }
     }
 }
 

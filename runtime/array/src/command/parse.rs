@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::{
-    Command, CommandError, Node, Options, PercentileMethod, PipelineCall, Precision, Request,
-    TimeStamp, memory,
+    ChunkChoice, Command, CommandError, Compression, Format, Node, Options, PercentileMethod,
+    PipelineCall, Precision, Request, TimeStamp, chunks, memory,
 };
 use crate::ops::series::percentile::EXPECTED;
 use crate::ops::{self, Inputs, Operator, Outputs};
@@ -183,14 +183,25 @@ fn parse_option<'a>(
         "--json" => options.json = true,
         "-O" | "--overwrite" => options.overwrite = true,
         "-s" | "--silent" => options.silent = true,
-        "-f" | "--format" => match value("nc4 or nc4c (the only formats that are written)")? {
-            ("nc4" | "nc4c", _) => {}
+        "-f" | "--format" => match value("nc4, nc4c or zarr (the formats that are written)")? {
+            ("nc4" | "nc4c", _) => options.format = Some(Format::NetCdf4),
+            ("zarr" | "zarr3", _) => options.format = Some(Format::Zarr3),
             (found, expected) => return Err(wrong(name, expected, found)),
         },
         "-z" | "--compress" => {
-            let (found, expected) = value("zip, or zip_0 to zip_9")?;
-            let level = deflate_level(found).ok_or_else(|| wrong(name, expected, found))?;
-            options.deflate_level = Some(level);
+            let (found, expected) = value("none, zip, zip_0 to zip_9, zstd or zstd_1 to zstd_22")?;
+            let chosen = compression(found).ok_or_else(|| wrong(name, expected, found))?;
+            options.compression = Some(chosen);
+        }
+        "--chunks" | "--chunkspec" | "-k" | "--chunktype" => {
+            let (expected, understand): (_, fn(&str) -> _) = match name {
+                "--chunks" => (chunks::CHUNKS, ChunkChoice::by_name),
+                "--chunkspec" => (chunks::CHUNK_SPEC, ChunkChoice::by_axis),
+                _ => (chunks::CHUNK_TYPE, ChunkChoice::by_type),
+            };
+            let (found, _) = value(expected)?;
+            let chosen = understand(found).ok_or_else(|| wrong(name, expected, found))?;
+            options.chunks = chosen;
         }
         "-b" | "--bits" => match value("F32 or F64")? {
             ("F32" | "f32" | "32", _) => options.precision = Some(Precision::Single),
@@ -250,15 +261,23 @@ fn wrong(option: &str, expected: &'static str, found: &str) -> CommandError {
     }
 }
 
-fn deflate_level(text: &str) -> Option<u8> {
-    match text {
-        "zip" => Some(1),
-        "none" => Some(0),
-        _ => text
-            .strip_prefix("zip_")?
-            .parse()
-            .ok()
-            .filter(|level| *level <= 9),
+fn compression(text: &str) -> Option<Compression> {
+    let (kind, level) = match text.split_once('_') {
+        Some((kind, level)) => (kind, Some(level.parse().ok()?)),
+        None => (text, None),
+    };
+    match (kind, level) {
+        ("none", None) | ("zip", Some(0)) => Some(Compression::None),
+        ("zip", level) => {
+            Some(Compression::Deflate(level.unwrap_or(1))).filter(|_| level <= Some(9))
+        }
+        ("zstd", level) => {
+            let level = level.unwrap_or(3);
+            (1..=22)
+                .contains(&level)
+                .then_some(Compression::Zstd(level))
+        }
+        _ => None,
     }
 }
 
@@ -423,6 +442,7 @@ impl Inputs {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{ChunkDimension, ChunkLength};
     use super::*;
 
     fn words(line: &str) -> Vec<String> {
@@ -506,7 +526,7 @@ mod tests {
     #[test]
     fn options_are_kept() {
         let Ok(Request::Run(command)) = parse(&words(
-            "-s -z zip_5 -b F64 -P 3 --plan --plot=map.png --cdo --timestat_date last --percentile rtype8 --memory 2G timmin in o",
+            "-s -f zarr -z zip_5 --chunks time=1,lat=all -b F64 -P 3 --plan --plot=map.png --cdo --timestat_date last --percentile rtype8 --memory 2G timmin in o",
         )) else {
             panic!("does not parse");
         };
@@ -514,7 +534,18 @@ mod tests {
             silent: true,
             overwrite: false,
             json: false,
-            deflate_level: Some(5),
+            format: Some(Format::Zarr3),
+            compression: Some(Compression::Deflate(5)),
+            chunks: ChunkChoice {
+                lengths: vec![
+                    (
+                        ChunkDimension::Name("time".to_owned()),
+                        ChunkLength::Cells(1),
+                    ),
+                    (ChunkDimension::Name("lat".to_owned()), ChunkLength::Whole),
+                ],
+                others_are_one: false,
+            },
             precision: Some(Precision::Double),
             threads: Some(3),
             time_stamp: TimeStamp::Last,
@@ -569,7 +600,36 @@ mod tests {
         );
         check_error(
             "-f grb timmean in out",
-            "option -f: expected nc4 or nc4c (the only formats that are written), found grb",
+            "option -f: expected nc4, nc4c or zarr (the formats that are written), found grb",
+        );
+        for found in ["szip", "zip_10", "zip_", "zstd_0", "zstd_23", "none_1"] {
+            check_error(
+                &format!("-z {found} timmean in out"),
+                &format!(
+                    "option -z: expected none, zip, zip_0 to zip_9, zstd or zstd_1 to zstd_22, \
+                     found {found}"
+                ),
+            );
+        }
+        for found in [
+            "time",
+            "time=0",
+            "time=-1",
+            "=3",
+            "time=1,,lat=2",
+            "lat=1.5",
+        ] {
+            check_error(
+                &format!("--chunks {found} timmean in out"),
+                &format!(
+                    "option --chunks: expected {}, found {found}",
+                    chunks::CHUNKS
+                ),
+            );
+        }
+        check_error(
+            "-k field timmean in out",
+            "option -k: expected auto, grid or lines, found field",
         );
         check_error(
             "--fast timmean in out",

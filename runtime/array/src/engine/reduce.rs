@@ -164,9 +164,7 @@ impl Run<'_> {
         let mut rows: Vec<Rows> = jobs.iter().map(|_| Rows::default()).collect();
         self.reduce(&joint, job.name, &mut |index, groups, column, values| {
             let job = &jobs[index];
-            let Some(writer) = writers.get_mut(job.writer) else {
-                return Ok(());
-            };
+            let writer = &mut writers[job.writer];
             let values = in_file_order(joint.axis, groups.len(), column, values);
             let mut region = column.clone();
             region[joint.axis] = groups.clone();

@@ -1,7 +1,7 @@
 //! Functions of whole series: bands of cells, all steps of each, are read once into memory and
 //! computed cell by cell.
 //!
-//! Bands are dealt to ranks, wave by wave; rank 0 writes them in order. A cell's result does not
+//! Bands are dealt to ranks, wave by wave, and written in order. A cell's result does not
 //! depend on its band, so neither ranks nor memory change a bit. Chunks of a file that span
 //! several bands are decoded for each of them.
 
@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::stream::Streamed as _;
 use super::{Job, Progress, Run, Writers, agree, units};
 use crate::error::CubeError;
 use crate::plan::expr::{Expr, Held, Readable};
 use crate::plan::region::{self, Region};
 use crate::plan::series::Series;
+use crate::write::Writer;
 
 /// Bytes of series that are turned from steps by cells to cells by steps at once: they stay in
 /// the cache.
@@ -27,10 +27,11 @@ const TILE_CELLS: std::ops::RangeInclusive<usize> = 16..=256;
 /// Bytes of a result that ranks send at once.
 const SENT_BYTES_MAX: usize = 16 << 20;
 
-/// Where results go: index of the series, region, values.
-type Sink<'a> = dyn FnMut(usize, &Region, &[f64]) -> Result<(), CubeError> + 'a;
+/// Where results of a wave go: index of the series, the bands of all ranks, the values of this
+/// rank's. Collective.
+type Sink<'a> = dyn FnMut(usize, &[Region], &[f64]) -> Result<(), CubeError> + 'a;
 
-/// The same of one series.
+/// Who gets regions on rank 0.
 type RegionSink<'a> = dyn FnMut(&Region, &[f64]) -> Result<(), CubeError> + 'a;
 
 /// One child of a band in memory.
@@ -63,7 +64,7 @@ impl Shape {
 }
 
 impl Run<'_> {
-    /// Computes variables that one reading gives; rank 0 writes.
+    /// Computes variables that one reading gives. Every rank encodes its bands.
     pub(super) fn series_to_files(
         &self,
         jobs: &[Job<'_>],
@@ -80,15 +81,9 @@ impl Run<'_> {
         let children = first.children.iter();
         let children = children.map(|child| self.hold_stages(child, job.name));
         let children: Vec<Expr> = children.collect::<Result<_, _>>()?;
-        self.series(&children, &all, job.name, &mut |index, region, values| {
+        self.series(&children, &all, job.name, &mut |index, bands, values| {
             let job = &jobs[index];
-            match writers.get_mut(job.writer) {
-                Some(writer) => {
-                    let written = || writer.write_f64(job.variable, region, values);
-                    Ok(self.pool.install(written)?)
-                }
-                None => Ok(()),
-            }
+            self.write_bands(&mut writers[job.writer], job.variable, bands, values)
         })
     }
 
@@ -106,9 +101,12 @@ impl Run<'_> {
             .iter()
             .map(|shape| vec![f64::NAN; shape.iter().product()])
             .collect();
-        self.series(&first.children, all, name, &mut |index, region, values| {
-            place(&mut results[index], &shapes[index], region, values);
-            Ok(())
+        self.series(&first.children, all, name, &mut |index, bands, values| {
+            let given = self.give(bands, values, &mut |region, values| {
+                place(&mut results[index], &shapes[index], region, values);
+                Ok(())
+            });
+            agree(self.comm, given)
         })?;
         let held = results.into_iter().zip(shapes).map(|(values, shape)| {
             let values = Arc::new(self.share(values)?);
@@ -159,10 +157,7 @@ impl Run<'_> {
                     .iter()
                     .map(|band| with_steps(band, axis, 0..all[index].steps))
                     .collect();
-                let given = self.give(&regions, values, &mut |region, values| {
-                    sink(index, region, values)
-                });
-                agree(self.comm, given)?;
+                sink(index, &regions, values)?;
             }
             (self.progress)(Progress {
                 variable: name,
@@ -170,6 +165,38 @@ impl Run<'_> {
                 total: bands.len() as u64,
                 read_bytes,
             });
+        }
+        Ok(())
+    }
+
+    /// Writes each rank's band of a wave, some at a time. Collective.
+    fn write_bands(
+        &self,
+        writer: &mut Writer,
+        variable: usize,
+        bands: &[Region],
+        own: &[f64],
+    ) -> Result<(), CubeError> {
+        let chunk = writer.chunk_shape(variable).and_then(<[usize]>::first);
+        let chunk = chunk.copied().unwrap_or(1);
+        let pieces_of = |band: &Region| pieces(band, chunk);
+        let count = bands.iter().map(|band| pieces_of(band).len()).max();
+        let own_pieces = bands.get(self.comm.rank()).map(pieces_of);
+        let mut own_pieces = own_pieces.unwrap_or_default().into_iter();
+        let mut rest = own;
+        for _ in 0..count.unwrap_or(0) {
+            let cut = match own_pieces.next() {
+                Some(region) => {
+                    let (values, tail) = rest.split_at(region::cells(&region).min(rest.len()));
+                    rest = tail;
+                    let cut = || writer.cut(variable, &region, values);
+                    self.pool.install(cut).map_err(CubeError::from)
+                }
+                None => Ok(Vec::new()),
+            };
+            let cut = agree(self.comm, cut)?;
+            let delivered = self.deliver(writer, variable, cut);
+            agree(self.comm, delivered)?;
         }
         Ok(())
     }
@@ -188,7 +215,7 @@ impl Run<'_> {
                 None => Ok(()),
             };
         }
-        let pieces_of = |region: &Region| pieces(region);
+        let pieces_of = |region: &Region| pieces(region, 1);
         let count = regions.iter().map(|region| pieces_of(region).len()).max();
         let mut rest = own;
         for number in 0..count.unwrap_or(0) {
@@ -199,12 +226,12 @@ impl Run<'_> {
             let cells = piece(self.comm.rank()).map_or(0, |piece| region::cells(&piece));
             let (sent, tail) = rest.split_at(cells.min(rest.len()));
             rest = tail;
-            let Some(parts) = self.comm.gather(0, &f64::to_bytes(sent))? else {
+            let Some(parts) = self.comm.gather(0, &to_bytes(sent))? else {
                 continue;
             };
             for (rank, part) in parts.iter().enumerate() {
                 if let Some(piece) = piece(rank) {
-                    let values = f64::from_bytes(part);
+                    let values = from_bytes(part);
                     if values.len() != region::cells(&piece) {
                         return Err(CubeError::Protocol { rank });
                     }
@@ -216,13 +243,29 @@ impl Run<'_> {
     }
 }
 
-/// The pieces of a region that are sent: contiguous in it, cut along its slowest dimension.
-fn pieces(region: &Region) -> Vec<Region> {
+fn to_bytes(values: &[f64]) -> Vec<u8> {
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+    bytes.collect()
+}
+
+fn from_bytes(bytes: &[u8]) -> Vec<f64> {
+    let values = bytes.as_chunks::<8>().0.iter();
+    values.map(|value| f64::from_le_bytes(*value)).collect()
+}
+
+/// The pieces of a region that are sent: contiguous in it, cut along its slowest dimension, where
+/// it can be after `chunk` indexes or a multiple of them.
+fn pieces(region: &Region, chunk: usize) -> Vec<Region> {
     let Some(first) = region.first() else {
         return vec![region.clone()];
     };
     let per_index = 8 * region::cells(&region[1..]);
     let count = (SENT_BYTES_MAX / per_index.max(1)).max(1);
+    let count = if count > chunk {
+        count - count % chunk
+    } else {
+        count
+    };
     let starts = first.clone().step_by(count);
     starts
         .map(|start| with_steps(region, 0, start..first.end.min(start + count)))

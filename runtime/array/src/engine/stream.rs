@@ -1,4 +1,4 @@
-//! Results whose blocks can be computed one by one: pulled in waves, written in order.
+//! Results whose blocks can be computed one by one: pulled and encoded in waves, written in order.
 
 use rayon::prelude::*;
 
@@ -6,59 +6,15 @@ use super::{Job, Progress, Run, Writers, agree, units};
 use crate::error::CubeError;
 use crate::plan::expr::{Expr, Readable};
 use crate::plan::region::{self, Region};
-use crate::write::Writer;
+use crate::write::Input;
 
 /// Units of each thread in one wave: enough to even out their lengths; all blocks of a wave are
 /// in memory at once.
 pub(super) const UNITS_PER_THREAD: usize = 2;
 
-/// A sample that can be sent and written.
-pub(super) trait Streamed: Readable {
-    fn to_bytes(values: &[Self]) -> Vec<u8>;
-    fn from_bytes(bytes: &[u8]) -> Vec<Self>;
-    fn write(
-        writer: &mut Writer,
-        variable: usize,
-        region: &Region,
-        values: &[Self],
-    ) -> Result<(), CubeError>;
-}
-
-/// One implementation a sample type: they differ in nothing but its name and width.
-macro_rules! streamed {
-    ($sample:ty, $write:ident) => {
-        impl Streamed for $sample {
-            fn to_bytes(values: &[Self]) -> Vec<u8> {
-                values
-                    .iter()
-                    .flat_map(|value| value.to_le_bytes())
-                    .collect()
-            }
-            fn from_bytes(bytes: &[u8]) -> Vec<Self> {
-                let (samples, _) = bytes.as_chunks::<{ size_of::<Self>() }>();
-                samples
-                    .iter()
-                    .map(|sample| Self::from_le_bytes(*sample))
-                    .collect()
-            }
-            fn write(
-                writer: &mut Writer,
-                variable: usize,
-                region: &Region,
-                values: &[Self],
-            ) -> Result<(), CubeError> {
-                Ok(writer.$write(variable, region, values)?)
-            }
-        }
-    };
-}
-
-streamed!(f32, write_f32);
-streamed!(f64, write_f64);
-
 impl Run<'_> {
-    /// Computes an expression without stages block by block; rank 0 writes.
-    pub(super) fn stream_to_file<T: Streamed>(
+    /// Computes an expression without stages block by block. Every rank encodes its blocks.
+    pub(super) fn stream_to_file<T: Readable + Input>(
         &self,
         expr: &Expr,
         job: &Job<'_>,
@@ -78,23 +34,21 @@ impl Run<'_> {
                 .clone()
                 .map(|region| expr.stored_bytes(region))
                 .sum::<u64>();
+            let writer = &mut writers[job.writer];
             let computed = self.pool.install(|| {
                 let pull = |region: &Region| {
                     let mut values = vec![T::default(); region::cells(region)];
-                    expr.fill(region, &mut values).map(|()| values)
+                    expr.fill(region, &mut values)?;
+                    Ok(writer.cut(job.variable, region, &values)?)
                 };
                 own.collect::<Vec<_>>()
                     .into_par_iter()
                     .map(pull)
-                    .collect::<Result<Vec<_>, _>>()
+                    .collect::<Result<Vec<_>, CubeError>>()
             });
-            let computed = agree(self.comm, computed)?;
-            let mut writer = writers.get_mut(job.writer).map(|writer| Target {
-                writer,
-                variable: job.variable,
-                pool: self.pool,
-            });
-            let written = self.write_wave(&mut writer, wave, width, computed);
+            let pieces = agree(self.comm, computed)?;
+            let pieces = pieces.into_iter().flatten().collect();
+            let written = self.deliver(writer, job.variable, pieces);
             agree(self.comm, written)?;
             let (done, total) = (
                 (number * width * ranks + wave.len()) as u64,
@@ -108,57 +62,6 @@ impl Run<'_> {
             });
         }
         Ok(())
-    }
-
-    /// Brings a wave's blocks to rank 0 and writes them in order.
-    fn write_wave<T: Streamed>(
-        &self,
-        target: &mut Option<Target<'_>>,
-        wave: &[Region],
-        width: usize,
-        own: Vec<Vec<T>>,
-    ) -> Result<(), CubeError> {
-        if self.comm.size() == 1 {
-            let Some(target) = target else {
-                return Ok(());
-            };
-            let mut pairs = wave.iter().zip(own);
-            return pairs.try_for_each(|(region, values)| target.write(region, &values));
-        }
-        let Some(parts) = self.comm.gather(0, &T::to_bytes(&own.concat()))? else {
-            return Ok(());
-        };
-        let Some(target) = target else {
-            return Ok(());
-        };
-        for (rank, (regions, part)) in wave.chunks(width).zip(&parts).enumerate() {
-            let values = T::from_bytes(part);
-            let mut rest = values.as_slice();
-            for region in regions {
-                let Some((values, tail)) = rest.split_at_checked(region::cells(region)) else {
-                    return Err(CubeError::Protocol { rank });
-                };
-                target.write(region, values)?;
-                rest = tail;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A variable of a file that is being written.
-struct Target<'a> {
-    writer: &'a mut Writer,
-    variable: usize,
-    /// Chunks are encoded by the threads of the run, not by all of the machine.
-    pool: &'a rayon::ThreadPool,
-}
-
-impl Target<'_> {
-    fn write<T: Streamed>(&mut self, region: &Region, values: &[T]) -> Result<(), CubeError> {
-        let (writer, variable) = (&mut *self.writer, self.variable);
-        self.pool
-            .install(|| T::write(writer, variable, region, values))
     }
 }
 

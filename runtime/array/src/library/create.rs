@@ -1,20 +1,20 @@
 //! Files being made: arrays, attributes, references, and writes of regions and whole chunks.
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, c_char, c_uint};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use hdf5_sys::h5::hsize_t;
-use hdf5_sys::h5d::{H5Dcreate2, H5Dwrite, H5Dwrite_chunk};
+use hdf5_sys::h5::{herr_t, hsize_t};
+use hdf5_sys::h5d::{H5Dcreate2, H5Dread_chunk, H5Dwrite, H5Dwrite_chunk};
 use hdf5_sys::h5f::{H5F_ACC_TRUNC, H5F_libver_t, H5F_scope_t, H5Fcreate, H5Fflush};
 use hdf5_sys::h5i::hid_t;
 use hdf5_sys::h5o::H5Oopen;
 use hdf5_sys::h5p::{
     H5P_CLS_DATASET_CREATE, H5P_CLS_FILE_ACCESS, H5P_CLS_FILE_CREATE, H5P_CRT_ORDER_INDEXED,
     H5P_CRT_ORDER_TRACKED, H5P_DEFAULT, H5Pcreate, H5Pset_attr_creation_order, H5Pset_chunk,
-    H5Pset_deflate, H5Pset_fill_value, H5Pset_libver_bounds, H5Pset_link_creation_order,
-    H5Pset_shuffle,
+    H5Pset_deflate, H5Pset_fill_value, H5Pset_filter, H5Pset_libver_bounds,
+    H5Pset_link_creation_order, H5Pset_obj_track_times, H5Pset_shuffle,
 };
 use hdf5_sys::h5s::{H5S_ALL, H5S_UNLIMITED, H5S_class_t, H5Screate, H5Screate_simple};
 use hdf5_sys::h5t::{
@@ -22,11 +22,22 @@ use hdf5_sys::h5t::{
     H5Tinsert, H5Tvlen_create, hvl_t,
 };
 
+use hdf5_sys::h5z::{H5Z_FLAG_OPTIONAL, H5Z_filter_t};
+
 use super::array::select;
 use super::attribute::{self, list_space, write_raw};
 use super::element::{file_type, memory_type, text_type};
 use super::{Failure, Handle, Outcome, c_name, locked, status};
 use crate::dataset::{AttrValue, DType};
+
+// What `hdf5-sys` does not declare.
+unsafe extern "C" {
+    fn H5Dget_chunk_storage_size(
+        array: hid_t,
+        offset: *const hsize_t,
+        chunk_bytes: *mut hsize_t,
+    ) -> herr_t;
+}
 
 /// Objects and attributes are listed in the order in which they were made, as NetCDF wants.
 const IN_ORDER: u32 = H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED;
@@ -53,11 +64,25 @@ pub(crate) struct ArrayPlan<'a> {
     pub(crate) unlimited: &'a [bool],
     /// The shape of its chunks; `None` stores it in one piece.
     pub(crate) chunk_shape: Option<&'a [usize]>,
-    pub(crate) shuffle: bool,
-    pub(crate) deflate_level: Option<u8>,
+    /// In the order in which they are applied; only to chunks.
+    pub(crate) filters: &'a [NewFilter],
     /// One element in the machine's own byte order, for cells that are never written.
     pub(crate) fill: Option<&'a [u8]>,
 }
+
+/// A filter of a new array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NewFilter {
+    Shuffle,
+    /// With its level.
+    Deflate(u8),
+    /// With its level. The library itself need not have it, since chunks are written as they
+    /// shall lie in the file.
+    Zstd(u8),
+}
+
+/// The number of the filter Zstandard in the registry of HDF5.
+const ZSTD: H5Z_filter_t = 32015;
 
 /// The elements of a new array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,17 +215,24 @@ fn creation_list(plan: &ArrayPlan<'_>, operation: &str) -> Outcome<Handle> {
     unsafe {
         let plist = Handle::of(H5Pcreate(*H5P_CLS_DATASET_CREATE), operation)?;
         status(H5Pset_attr_creation_order(plist.0, IN_ORDER), operation)?;
+        // The same data gives the same bytes at any time, and so the same digest.
+        status(H5Pset_obj_track_times(plist.0, 0), operation)?;
         if let Some(shape) = plan.chunk_shape {
             let shape: Vec<hsize_t> = shape.iter().map(|&len| len as hsize_t).collect();
             status(
                 H5Pset_chunk(plist.0, shape.len() as i32, shape.as_ptr()),
                 operation,
             )?;
-            if plan.shuffle && plan.deflate_level.is_some() {
-                status(H5Pset_shuffle(plist.0), operation)?;
-            }
-            if let Some(level) = plan.deflate_level {
-                status(H5Pset_deflate(plist.0, level.into()), operation)?;
+            for filter in plan.filters {
+                let code = match *filter {
+                    NewFilter::Shuffle => H5Pset_shuffle(plist.0),
+                    NewFilter::Deflate(level) => H5Pset_deflate(plist.0, level.into()),
+                    NewFilter::Zstd(level) => {
+                        let level = c_uint::from(level);
+                        H5Pset_filter(plist.0, ZSTD, H5Z_FLAG_OPTIONAL, 1, &raw const level)
+                    }
+                };
+                status(code, operation)?;
             }
         }
         if let (Some(fill), Kind::Data(dtype)) = (plan.fill, plan.kind) {
@@ -358,6 +390,32 @@ impl NewArray {
                 )
             };
             status(code, &operation)
+        })
+    }
+
+    /// Reads one chunk as it lies in the file; `None` if it was never written.
+    pub(crate) fn read_chunk(&self, offset: &[usize]) -> Outcome<Option<Vec<u8>>> {
+        let operation = format!("read back a chunk of `{}`", self.name);
+        let offset: Vec<hsize_t> = offset.iter().map(|&start| start as hsize_t).collect();
+        locked(|| {
+            let mut size: hsize_t = 0;
+            // SAFETY: the array is open; the offset has one entry per dimension.
+            let code =
+                unsafe { H5Dget_chunk_storage_size(self.handle.0, offset.as_ptr(), &raw mut size) };
+            // The library calls it an error if there is none.
+            if code < 0 || size == 0 {
+                return Ok(None);
+            }
+            let mut bytes = vec![0_u8; usize::try_from(size).unwrap_or(usize::MAX)];
+            let mut mask = 0;
+            // SAFETY: as above; the buffer has the size that the library told.
+            let code = unsafe {
+                let values = bytes.as_mut_ptr().cast();
+                let offset = offset.as_ptr();
+                H5Dread_chunk(self.handle.0, H5P_DEFAULT, offset, &raw mut mask, values)
+            };
+            status(code, &operation)?;
+            Ok(Some(bytes))
         })
     }
 

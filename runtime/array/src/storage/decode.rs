@@ -215,7 +215,7 @@ fn fletcher32(bytes: &[u8]) -> u32 {
 
 /// Puts the bytes of each element together again; a part of an element at the end stays as it
 /// is.
-pub(super) fn unshuffle(from: &[u8], element_bytes: usize, to: &mut [u8]) {
+pub(crate) fn unshuffle(from: &[u8], element_bytes: usize, to: &mut [u8]) {
     let count = from.len() / element_bytes;
     let whole = count * element_bytes;
     let (planes, rest) = from.split_at(whole);

@@ -23,7 +23,8 @@ const HIDDEN: [&str; 7] = [
 /// Further ones, on dimension scales alone.
 const HIDDEN_ON_SCALES: [&str; 2] = ["CLASS", "NAME"];
 
-/// How `NAME` of a dimension without variable begins.
+/// How `NAME` of a dimension without variable begins: NetCDF ends it with a full stop and the
+/// length, early files of ours lacked the stop.
 const NO_VARIABLE: &str = "This is a netCDF dimension but not a netCDF variable";
 
 /// How the name of an array begins that is named as a dimension and does not belong to it.

@@ -1,6 +1,4 @@
-//! From numbers to stored bytes: type, fill value, shuffle, deflate.
-
-use libdeflater::{CompressionLvl, Compressor};
+//! From numbers to elements in bytes: type and fill value.
 
 use crate::dataset::{AttrValue, DType};
 
@@ -84,7 +82,7 @@ pub(super) fn element_bytes_of(value: &AttrValue) -> Option<(DType, Vec<u8>)> {
 }
 
 /// A number type of callers.
-pub(super) trait Input: Copy + Sync {
+pub(crate) trait Input: Copy + Sync {
     fn to_f64(self) -> f64;
     fn to_f32(self) -> Option<f32>;
 }
@@ -164,46 +162,6 @@ pub(super) fn to_bytes<T: Input>(
         }
     }
     Ok(())
-}
-
-/// Applies the filters of a new variable to the bytes of one chunk.
-pub(super) fn filter(
-    bytes: Vec<u8>,
-    element_bytes: usize,
-    shuffle: bool,
-    deflate_level: Option<u8>,
-) -> Vec<u8> {
-    let Some(level) = deflate_level else {
-        return bytes;
-    };
-    let bytes = if shuffle {
-        shuffled(&bytes, element_bytes)
-    } else {
-        bytes
-    };
-    let level = CompressionLvl::new(level.into()).unwrap_or_default();
-    let mut compressor = Compressor::new(level);
-    let mut out = vec![0; compressor.zlib_compress_bound(bytes.len())];
-    let length = compressor
-        .zlib_compress(&bytes, &mut out)
-        .expect("the buffer has the size that is always enough");
-    out.truncate(length);
-    out
-}
-
-fn shuffled(bytes: &[u8], element_bytes: usize) -> Vec<u8> {
-    let count = bytes.len() / element_bytes;
-    let mut out = vec![0; bytes.len()];
-    for (plane, out) in out
-        .chunks_exact_mut(count.max(1))
-        .take(element_bytes)
-        .enumerate()
-    {
-        for (byte, element) in out.iter_mut().zip(bytes.chunks_exact(element_bytes)) {
-            *byte = element[plane];
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Why a file could not be written: every message names the file and the problem.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a file could not be written. Whatever stood under the final name is untouched.
 #[derive(Debug, thiserror::Error)]
@@ -12,7 +12,7 @@ pub enum WriteError {
     Io {
         /// The final name.
         path: PathBuf,
-        /// `create`, `write`, `finish`.
+        /// `create`, `write`, `read back`, `finish`, `replace`.
         operation: &'static str,
         /// What the system said.
         #[source]
@@ -28,7 +28,7 @@ pub enum WriteError {
         /// What it answered.
         detail: String,
     },
-    /// The structure is not one that NetCDF can hold.
+    /// The structure is not one that the format can hold.
     #[error("{}: {problem}", path.display())]
     Structure {
         /// The final name.
@@ -60,4 +60,19 @@ pub enum WriteError {
         /// The first value that does not fit.
         value: String,
     },
+}
+
+impl WriteError {
+    /// Names the file and what was done with it when the system refused.
+    pub(super) fn io(
+        target: &Path,
+        operation: &'static str,
+    ) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = target.to_owned();
+        move |source| Self::Io {
+            path,
+            operation,
+            source,
+        }
+    }
 }

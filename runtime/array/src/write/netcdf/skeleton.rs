@@ -1,83 +1,36 @@
 //! The structure of a new file: dimension scales, variables, attributes and the references that
 //! tie them together, by the rules of NetCDF-4.
 
-use std::collections::HashSet;
 use std::ffi::CString;
-use std::path::Path;
 
-use super::encode::{element_bytes_of, fill_value};
-use super::layout::chunk_shape;
-use super::{WriteError, WriteOptions, Written, library_failed};
+use super::super::codec::{Codec, Stream};
+use super::super::layout::Layout;
 use crate::dataset::{AttrValue, DType, Dataset, Variable};
-use crate::library::{ArrayPlan, Failure, Kind, NewArray, NewFile, ScaleUse};
+use crate::library::{ArrayPlan, Failure, Kind, NewArray, NewFile, NewFilter, ScaleUse};
 use crate::storage::structure::NOT_A_COORDINATE;
-
-/// Says what NetCDF could not hold.
-pub(super) fn check(dataset: &Dataset) -> Result<(), String> {
-    let mut names = HashSet::new();
-    for dimension in &dataset.dimensions {
-        check_name(&dimension.name)?;
-        if !names.insert(&dimension.name) {
-            return Err(format!("two dimensions are called `{}`", dimension.name));
-        }
-        if dimension.len == 0 && !dimension.unlimited {
-            return Err(format!("dimension `{}` has no length", dimension.name));
-        }
-    }
-    let mut names = HashSet::new();
-    for variable in &dataset.variables {
-        check_name(&variable.name)?;
-        if !names.insert(&variable.name) {
-            return Err(format!("two variables are called `{}`", variable.name));
-        }
-        if variable
-            .dims
-            .iter()
-            .any(|&dim| dim >= dataset.dimensions.len())
-        {
-            return Err(format!(
-                "variable `{}` has a dimension that is not there",
-                variable.name
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn check_name(name: &str) -> Result<(), String> {
-    if name.is_empty() || name.contains(['/', '\0']) {
-        return Err(format!("`{name}` cannot be a name in a NetCDF file"));
-    }
-    Ok(())
-}
 
 /// Makes everything but the data.
 pub(super) fn make(
     file: &NewFile,
     dataset: &Dataset,
-    options: &WriteOptions,
-    target: &Path,
-) -> Result<Vec<Written>, WriteError> {
-    let failed = |failure: Failure| library_failed(target, failure);
-    file.write_attribute("_NCProperties", &properties())
-        .map_err(failed)?;
+    layouts: &[Layout],
+) -> Result<Vec<NewArray>, Failure> {
+    file.write_attribute("_NCProperties", &properties())?;
     for (name, value) in dataset.attributes.iter() {
-        file.write_attribute(name, value).map_err(failed)?;
+        file.write_attribute(name, value)?;
     }
     let mut bare = Vec::new();
     for dimension in 0..dataset.dimensions.len() {
         if coordinate_of(dataset, dimension).is_none() {
-            bare.push((
-                dimension,
-                make_bare(file, dataset, dimension).map_err(failed)?,
-            ));
+            bare.push((dimension, make_bare(file, dataset, dimension)?));
         }
     }
-    let variables = (0..dataset.variables.len())
-        .map(|index| make_variable(file, dataset, index, options, target))
+    let variables = layouts.iter().enumerate();
+    let arrays = variables
+        .map(|(index, layout)| make_variable(file, dataset, index, layout))
         .collect::<Result<Vec<_>, _>>()?;
-    tie(file, dataset, &bare, &variables).map_err(failed)?;
-    Ok(variables)
+    tie(file, dataset, &bare, &arrays)?;
+    Ok(arrays)
 }
 
 /// What wrote the file, in the form that `ncdump -hs` knows.
@@ -123,12 +76,11 @@ fn make_bare(file: &NewFile, dataset: &Dataset, index: usize) -> Result<NewArray
         extents: &[dimension.len],
         unlimited: &[dimension.unlimited],
         chunk_shape: dimension.unlimited.then_some(&[1024]),
-        shuffle: false,
-        deflate_level: None,
+        filters: &[],
         fill: None,
     })?;
     let name = format!(
-        "This is a netCDF dimension but not a netCDF variable{:10}",
+        "This is a netCDF dimension but not a netCDF variable.{:10}",
         dimension.len
     );
     make_scale(&array, index, &name)?;
@@ -146,61 +98,44 @@ fn make_variable(
     file: &NewFile,
     dataset: &Dataset,
     index: usize,
-    options: &WriteOptions,
-    target: &Path,
-) -> Result<Written, WriteError> {
+    layout: &Layout,
+) -> Result<NewArray, Failure> {
     let variable = &dataset.variables[index];
-    let shape = dataset.shape(index);
     let unlimited: Vec<bool> = variable
         .dims
         .iter()
         .map(|&dim| dataset.dimensions[dim].unlimited)
         .collect();
-    let is_text = variable.dtype.is_text();
-    let deflate_level = options.deflate_level.filter(|_| !is_text);
-    let element_bytes = variable.dtype.size_bytes();
-    let chosen = chunk_shape(&shape, &unlimited, element_bytes, deflate_level.is_some());
-    // What is stored in one piece needs no chunks.
-    let chunk_shape = match options.chunks.get(&index) {
-        Some(chunk) if chosen.is_some() => Some(chunk.clone()),
-        _ => chosen,
-    };
-    let fill_attribute = fill_value(variable.dtype, variable.attributes.get("_FillValue"))
-        .map_err(|value| WriteError::Value {
-            path: target.to_owned(),
-            variable: variable.name.clone(),
-            dtype: format!("{:?}", variable.dtype),
-            value: format!("its fill value {}", value.0),
-        })?;
-    let fill = element_bytes_of(&fill_attribute).map_or_else(Vec::new, |(_, bytes)| bytes);
-    let failed = |failure: Failure| library_failed(target, failure);
-    let array = file
-        .array(&ArrayPlan {
-            name: &array_name(dataset, index),
-            kind: Kind::Data(variable.dtype),
-            extents: &shape,
-            unlimited: &unlimited,
-            chunk_shape: chunk_shape.as_deref(),
-            shuffle: options.shuffle,
-            deflate_level,
-            fill: (!is_text).then_some(fill.as_slice()),
-        })
-        .map_err(failed)?;
+    let array = file.array(&ArrayPlan {
+        name: &array_name(dataset, index),
+        kind: Kind::Data(variable.dtype),
+        extents: &layout.shape,
+        unlimited: &unlimited,
+        chunk_shape: layout.chunk_shape.as_deref(),
+        filters: &filters(layout.codec),
+        fill: (!variable.dtype.is_text()).then_some(layout.fill.as_slice()),
+    })?;
     if let Some(dimension) = scale_of(dataset, index) {
-        make_scale(&array, dimension, &variable.name).map_err(failed)?;
+        make_scale(&array, dimension, &variable.name)?;
         if variable.dims.len() > 1 {
             let ids = variable.dims.iter().map(|&dim| dim as i32).collect();
-            array
-                .write_attribute("_Netcdf4Coordinates", &AttrValue::I32(ids))
-                .map_err(failed)?;
+            array.write_attribute("_Netcdf4Coordinates", &AttrValue::I32(ids))?;
         }
     }
-    write_attributes(&array, variable, &fill_attribute).map_err(failed)?;
-    Ok(Written {
-        array,
-        chunk_shape,
-        fill,
-    })
+    write_attributes(&array, variable, &layout.fill_attribute)?;
+    Ok(array)
+}
+
+/// The filters whose work a codec does.
+fn filters(codec: Codec) -> Vec<NewFilter> {
+    let compressor = match codec.compressor {
+        // HDF5 has no filter for gzip's header and trailer; layouts of NetCDF do not have it.
+        Stream::Plain | Stream::Gzip(_) => return Vec::new(),
+        Stream::Zlib(level) => NewFilter::Deflate(level),
+        Stream::Zstd(level) => NewFilter::Zstd(level),
+    };
+    let shuffle = codec.shuffle.then_some(NewFilter::Shuffle);
+    shuffle.into_iter().chain([compressor]).collect()
 }
 
 fn write_attributes(
@@ -223,7 +158,7 @@ fn tie(
     file: &NewFile,
     dataset: &Dataset,
     bare: &[(usize, NewArray)],
-    variables: &[Written],
+    arrays: &[NewArray],
 ) -> Result<(), Failure> {
     let mut scales = Vec::with_capacity(dataset.dimensions.len());
     for dimension in &dataset.dimensions {
@@ -235,7 +170,7 @@ fn tie(
             continue;
         }
         let own: Vec<u64> = variable.dims.iter().map(|&dim| scales[dim]).collect();
-        variables[index].array.write_scales(&own)?;
+        arrays[index].write_scales(&own)?;
         let address = file.address_of(&array_name(dataset, index))?;
         for (position, &dim) in variable.dims.iter().enumerate() {
             uses[dim].push(ScaleUse {
@@ -247,7 +182,7 @@ fn tie(
     }
     for (dimension, uses) in uses.iter().enumerate().filter(|(_, uses)| !uses.is_empty()) {
         let scale = match coordinate_of(dataset, dimension) {
-            Some(variable) => Some(&variables[variable].array),
+            Some(variable) => Some(&arrays[variable]),
             None => bare
                 .iter()
                 .find(|(index, _)| *index == dimension)

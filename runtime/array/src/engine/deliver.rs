@@ -1,0 +1,94 @@
+//! From pieces on all ranks to files: outputs begun on every rank, and pieces brought to the rank
+//! that writes them.
+//!
+//! Rank 0 makes every output. For Zarr the others store their chunks in the same folder, which a
+//! shared file system shows them; for NetCDF-4 they send them, encoded, to rank 0.
+
+use super::{Run, Writers, agree};
+use crate::cube::Content;
+use crate::error::CubeError;
+use crate::plan::Output;
+use crate::write::{Piece, WriteOptions, Writer, wire};
+
+impl Run<'_> {
+    /// Begins some outputs on all ranks and writes what is in memory. Collective.
+    pub(super) fn start(&self, outputs: &[Output]) -> Result<Writers, CubeError> {
+        let options = outputs.iter().map(|output| self.write_options(output));
+        let options: Vec<WriteOptions> = options.collect::<Result<_, _>>()?;
+        let pairs = || outputs.iter().zip(&options);
+        let created: Result<Writers, CubeError> = match self.comm.rank() {
+            0 => pairs()
+                .map(|(output, options)| create(output, options))
+                .collect(),
+            _ => Ok(Vec::new()),
+        };
+        let created = agree(self.comm, created)?;
+        if self.comm.size() == 1 {
+            return Ok(created);
+        }
+        // No path has a zero byte.
+        let points: Vec<Vec<u8>> = created.iter().map(Writer::meeting_point).collect();
+        let mut points = points.join(&0);
+        self.comm.broadcast(0, &mut points)?;
+        let joined = match self.comm.rank() {
+            0 => Ok(created),
+            _ => pairs()
+                .zip(points.split(|byte| *byte == 0))
+                .map(|((output, options), point)| {
+                    let dataset = &output.cube.dataset;
+                    Ok(Writer::join(&output.path, dataset, options, point)?)
+                })
+                .collect(),
+        };
+        agree(self.comm, joined)
+    }
+
+    /// Brings pieces of a variable to rank 0, which writes those of each rank in turn. Collective;
+    /// the ranks agree on success afterwards.
+    pub(super) fn deliver(
+        &self,
+        writer: &mut Writer,
+        variable: usize,
+        own: Vec<Piece>,
+    ) -> Result<(), CubeError> {
+        let mut message = Vec::new();
+        if self.comm.rank() != 0 {
+            own.iter()
+                .for_each(|piece| wire::encode(piece, &mut message));
+        }
+        let Some(parts) = self.comm.gather(0, &message)? else {
+            return Ok(());
+        };
+        let mut put = |pieces| self.pool.install(|| writer.put(variable, pieces));
+        put(own)?;
+        for (rank, part) in parts.iter().enumerate().skip(1) {
+            put(wire::decode(part).ok_or(CubeError::Protocol { rank })?)?;
+        }
+        Ok(())
+    }
+
+    /// Makes outputs durable, and puts them under their names once all ranks did. Collective.
+    pub(super) fn commit(&self, mut writers: Writers) -> Result<(), CubeError> {
+        let finish = || writers.iter_mut().try_for_each(Writer::finish);
+        let finished = self.pool.install(finish);
+        agree(self.comm, finished.map_err(CubeError::from))?;
+        let commit = || writers.into_iter().try_for_each(Writer::commit);
+        let committed = self.pool.install(commit);
+        agree(self.comm, committed.map_err(CubeError::from))
+    }
+}
+
+fn create(output: &Output, options: &WriteOptions) -> Result<Writer, CubeError> {
+    let cube = &output.cube;
+    let mut writer = Writer::create(&output.path, &cube.dataset, options)?;
+    for (index, content) in cube.contents.iter().enumerate() {
+        match content {
+            Content::Numbers(values) => {
+                writer.write_f64(index, &cube.dataset.whole(index), values)?;
+            }
+            Content::Texts(texts) => writer.write_text(index, texts)?,
+            Content::Lazy(_) => {}
+        }
+    }
+    Ok(writer)
+}

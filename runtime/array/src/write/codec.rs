@@ -1,0 +1,171 @@
+//! From the plain bytes of a chunk to those that are stored, and back for chunks that are
+//! written in parts. Pure.
+
+use std::cell::RefCell;
+
+use libdeflater::{CompressionLvl, Compressor, Decompressor};
+
+use crate::storage::decode::unshuffle;
+
+/// What is done to the bytes of each chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Codec {
+    /// Whether bytes are sorted by significance first.
+    pub(super) shuffle: bool,
+    pub(super) compressor: Stream,
+}
+
+/// The compressed streams that are written, with their level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stream {
+    Plain,
+    Zlib(u8),
+    Gzip(u8),
+    Zstd(u8),
+}
+
+/// The compressors of a thread, which are kept from chunk to chunk, with their level.
+#[derive(Default)]
+struct Tools {
+    deflate: Option<(u8, Compressor)>,
+    zstd: Option<(u8, zstd::bulk::Compressor<'static>)>,
+}
+
+thread_local! {
+    static TOOLS: RefCell<Tools> = RefCell::default();
+}
+
+impl Codec {
+    pub(super) const PLAIN: Self = Self {
+        shuffle: false,
+        compressor: Stream::Plain,
+    };
+
+    /// The bytes as they are stored.
+    pub(super) fn encode(self, bytes: Vec<u8>, element_bytes: usize) -> Vec<u8> {
+        let bytes = match self.shuffle {
+            true => shuffled(&bytes, element_bytes),
+            false => bytes,
+        };
+        TOOLS.with_borrow_mut(|tools| match self.compressor {
+            Stream::Plain => bytes,
+            Stream::Zlib(level) => {
+                let tool = tools.deflate(level);
+                let mut out = vec![0; tool.zlib_compress_bound(bytes.len())];
+                let length = tool.zlib_compress(&bytes, &mut out);
+                out.truncate(length.expect("the buffer has the size that is always enough"));
+                out
+            }
+            Stream::Gzip(level) => {
+                let tool = tools.deflate(level);
+                let mut out = vec![0; tool.gzip_compress_bound(bytes.len())];
+                let length = tool.gzip_compress(&bytes, &mut out);
+                out.truncate(length.expect("the buffer has the size that is always enough"));
+                out
+            }
+            Stream::Zstd(level) => {
+                let mut out = vec![0; zstd::zstd_safe::compress_bound(bytes.len())];
+                let length = tools.zstd(level).compress_to_buffer(&bytes, &mut out);
+                out.truncate(length.expect("the buffer has the size that is always enough"));
+                out
+            }
+        })
+    }
+
+    /// The plain bytes of what [`encode`](Self::encode) gave; `None` if it did not give it.
+    pub(super) fn decode(
+        self,
+        bytes: &[u8],
+        size_bytes: usize,
+        element_bytes: usize,
+    ) -> Option<Vec<u8>> {
+        let mut plain = vec![0; size_bytes];
+        let length = match self.compressor {
+            Stream::Plain => {
+                plain = bytes.to_vec();
+                Some(plain.len())
+            }
+            Stream::Zlib(_) => Decompressor::new().zlib_decompress(bytes, &mut plain).ok(),
+            Stream::Gzip(_) => Decompressor::new().gzip_decompress(bytes, &mut plain).ok(),
+            Stream::Zstd(_) => zstd::bulk::decompress_to_buffer(bytes, &mut plain).ok(),
+        };
+        if length != Some(size_bytes) {
+            return None;
+        }
+        if self.shuffle {
+            let mut out = vec![0; size_bytes];
+            unshuffle(&plain, element_bytes, &mut out);
+            plain = out;
+        }
+        Some(plain)
+    }
+}
+
+impl Tools {
+    fn deflate(&mut self, level: u8) -> &mut Compressor {
+        if self.deflate.as_ref().is_none_or(|(kept, _)| *kept != level) {
+            self.deflate = None;
+        }
+        let new = || {
+            let known = CompressionLvl::new(level.into()).unwrap_or_default();
+            (level, Compressor::new(known))
+        };
+        &mut self.deflate.get_or_insert_with(new).1
+    }
+
+    fn zstd(&mut self, level: u8) -> &mut zstd::bulk::Compressor<'static> {
+        if self.zstd.as_ref().is_none_or(|(kept, _)| *kept != level) {
+            self.zstd = None;
+        }
+        let new = || {
+            let new = zstd::bulk::Compressor::new(level.into());
+            (level, new.expect("a compressor needs memory only"))
+        };
+        &mut self.zstd.get_or_insert_with(new).1
+    }
+}
+
+fn shuffled(bytes: &[u8], element_bytes: usize) -> Vec<u8> {
+    let count = bytes.len() / element_bytes;
+    let mut out = vec![0; bytes.len()];
+    for (plane, out) in out
+        .chunks_exact_mut(count.max(1))
+        .take(element_bytes)
+        .enumerate()
+    {
+        for (byte, element) in out.iter_mut().zip(bytes.chunks_exact(element_bytes)) {
+            *byte = element[plane];
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_decodes_and_nothing_else_does() {
+        let bytes: Vec<u8> = (0..4000_u32).flat_map(|i| (i / 3).to_ne_bytes()).collect();
+        for shuffle in [false, true] {
+            for compressor in [
+                Stream::Plain,
+                Stream::Zlib(1),
+                Stream::Gzip(6),
+                Stream::Zstd(3),
+                Stream::Zlib(9),
+            ] {
+                let codec = Codec {
+                    shuffle,
+                    compressor,
+                };
+                let stored = codec.encode(bytes.clone(), 4);
+                assert_eq!(stored.len() < 8000, compressor != Stream::Plain);
+                let back = codec.decode(&stored, bytes.len(), 4);
+                assert_eq!(back.as_ref(), Some(&bytes), "{codec:?}");
+                let cut = codec.decode(&stored[..stored.len() - 1], bytes.len(), 4);
+                assert_eq!(cut, None, "{codec:?}");
+            }
+        }
+    }
+}
