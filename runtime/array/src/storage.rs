@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 mod backend;
 mod chunks;
+mod codecs;
 mod convert;
 mod damage;
 mod decode;

@@ -236,7 +236,7 @@ impl Netcdf4 {
                         .map_err(|error| self.decoding_failed(stored, error, extent.bytes()))?;
                     kept.chunk = Some(key);
                 }
-                let bytes: &[u8] = kept.scratch.plain(decoded_bytes);
+                let bytes = kept.scratch.decoded(decoded_bytes);
                 part.for_each_run(chunk_shape, target, |from, to, length| {
                     let bytes = &bytes[from * element_bytes..][..length * element_bytes];
                     stored.conversion.run(bytes, &mut out[to..to + length]);
@@ -391,8 +391,21 @@ impl Netcdf4 {
                     source,
                 };
             }
-            DecodeError::Io(_) => "the data lies beyond the end of the file: it is cut short",
-            DecodeError::Damaged(problem) => problem,
+            DecodeError::Unknown(codec) => {
+                let found = filter_refusal(&codec, &stored.name, "is not read here");
+                return StorageError::NotReadable { path, found };
+            }
+            DecodeError::Memory(size_bytes) => {
+                return StorageError::Memory {
+                    path,
+                    variable: stored.name.clone(),
+                    size_bytes: size_bytes as u64,
+                };
+            }
+            DecodeError::Io(_) => {
+                "the data lies beyond the end of the file: it is cut short".to_owned()
+            }
+            DecodeError::Damaged(problem) => problem.to_owned(),
         };
         self.damaged(Damage::of_variable(&stored.name, bytes, problem))
     }
@@ -418,12 +431,13 @@ impl Netcdf4 {
         let id = filter.id;
         let name = FOREIGN_FILTERS.iter().find(|(known, _)| *known == id);
         let name = name.map_or("an unknown filter", |(_, name)| name);
+        let problem = format!("the HDF5 library has no plugin for ({})", failure.detail);
         StorageError::NotReadable {
             path: self.path.clone(),
-            found: format!(
-                "compressed with {name} (HDF5 filter {id}) in variable `{}`, for which the HDF5 \
-                 library has no plugin ({}): set HDF5_PLUGIN_PATH, or rewrite it with deflate",
-                stored.name, failure.detail
+            found: filter_refusal(
+                &format!("{name} (HDF5 filter {id})"),
+                &stored.name,
+                &problem,
             ),
         }
     }
@@ -441,17 +455,28 @@ impl Netcdf4 {
 /// Filters from this number on are not part of the HDF5 library.
 const FOREIGN_FILTER_MIN: i32 = 256;
 
-/// The better known ones.
-const FOREIGN_FILTERS: [(i32, &str); 8] = [
+/// The better known ones of those that are not read here.
+const FOREIGN_FILTERS: [(i32, &str); 10] = [
     (307, "bzip2"),
-    (32_000, "lzf"),
-    (32_001, "blosc"),
-    (32_004, "lz4"),
-    (32_008, "bitshuffle"),
+    (32_001, "blosc with snappy inside"),
+    (32_008, "an unknown kind of bitshuffle"),
     (32_013, "zfp"),
-    (32_015, "zstd"),
+    (32_017, "sz"),
+    (32_022, "bitgroom"),
+    (32_023, "granular bitround"),
+    (32_024, "sz3"),
     (32_026, "blosc2"),
+    (32_028, "sperr"),
 ];
+
+/// What to do about a filter that nothing here undoes.
+fn filter_refusal(filter: &str, variable: &str, problem: &str) -> String {
+    format!(
+        "compressed with {filter} in variable `{variable}`, which {problem}: set \
+         HDF5_PLUGIN_PATH to a folder with its plugin, or rewrite the variable with deflate or \
+         zstd"
+    )
+}
 
 /// A decoded chunk above this size is not kept between calls.
 const KEPT_CHUNK_BYTES_MAX: usize = 64 << 20;
