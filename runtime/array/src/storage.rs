@@ -14,6 +14,7 @@ mod convert;
 mod damage;
 mod decode;
 mod error;
+mod heap;
 mod index;
 mod netcdf3;
 mod netcdf4;

@@ -16,15 +16,15 @@ use super::chunks::{self, Bytes, ChunkedArray};
 use super::convert::Output;
 use super::damage::Damage;
 use super::decode::{DecodeError, Pipeline, Scratch};
+use super::heap::GlobalHeap;
 use super::index::ChunkIndex;
 use super::region::{Place, cell_count, for_each_index, for_each_run, touched_chunks};
 use super::runs::{Run, RunReader};
 use super::sniff::Candidate;
 use super::stamp::Stamp;
 use super::stored::{Part, Plan, Stored, Target};
-use super::structure::{self, Structure};
-use crate::dataset::DType;
-use crate::library::{Failure, H5File, Layout};
+use super::structure::{self, Broken, Structure};
+use crate::library::{Element, Failure, H5File, Layout, fixed_text};
 
 /// Bytes that are read at once through the library.
 const READ_BYTES: usize = 4 << 20;
@@ -63,11 +63,20 @@ impl Netcdf4 {
         let failed = |failure: Failure| opening_failed(path, candidate.size_bytes, failure);
         let library = H5File::open(path).map_err(failed)?;
         let user_block_bytes = library.user_block_bytes().map_err(failed)?;
+        let bytes = Bytes {
+            file: &candidate.file,
+            base: user_block_bytes,
+            file_bytes: candidate.size_bytes,
+        };
+        let structure = structure::read(&library, &mut GlobalHeap::new(bytes));
         let Structure {
             dataset,
             arrays,
             notes,
-        } = structure::read(&library).map_err(failed)?;
+        } = structure.map_err(|broken| match broken {
+            Broken::Library(failure) => failed(failure),
+            Broken::Damaged(damage) => damaged(path, &damage),
+        })?;
         let variables = arrays
             .into_iter()
             .enumerate()
@@ -127,24 +136,20 @@ impl Backend for Netcdf4 {
 
     fn read_text(&self, variable: usize) -> Result<Vec<String>, StorageError> {
         let stored = &self.variables[variable];
-        let texts = stored
-            .array
-            .read_texts()
-            .map_err(|failure| self.library_failed(failure))?;
-        if stored.dtype == DType::Text {
-            return Ok(texts);
-        }
-        let width = stored.extents.last().copied().unwrap_or(1).max(1);
-        Ok(texts
-            .chunks(width)
-            .map(|letters| {
-                letters
-                    .iter()
-                    .map(|letter| first_or_nul(letter))
-                    .collect::<String>()
-            })
-            .map(|row| row.trim_end_matches('\0').to_owned())
-            .collect())
+        let failed = |failure| self.library_failed(failure);
+        let (size_bytes, width) = match stored.array.element {
+            Element::FixedText { size_bytes: 1 } => {
+                (1, stored.extents.last().copied().unwrap_or(1).max(1))
+            }
+            Element::FixedText { size_bytes } => (size_bytes, size_bytes.max(1)),
+            _ => {
+                let references = stored.array.read_references().map_err(failed)?;
+                let texts = GlobalHeap::new(self.bytes()).texts(&references);
+                return texts.map_err(|damage| self.damaged(damage.in_variable(&stored.name)));
+            }
+        };
+        let bytes = stored.array.read_fixed_texts(size_bytes).map_err(failed)?;
+        Ok(bytes.chunks(width).map(fixed_text).collect())
     }
 
     fn read_f64(
@@ -346,16 +351,10 @@ impl Netcdf4 {
         if let Some(index) = stored.index.get() {
             return Ok(index);
         }
-        let base = self.user_block_bytes;
-        let bytes = Bytes {
-            file: &self.file,
-            base,
-            file_bytes: self.file_bytes,
-        };
         let array = &stored.array;
         let damaged = |damage: Damage| self.damaged(damage.in_variable(&stored.name));
         let own = chunks::find(
-            bytes,
+            self.bytes(),
             ChunkedArray {
                 header: array.address,
                 chunk_shape: shape,
@@ -371,6 +370,7 @@ impl Netcdf4 {
                 .chunks()
                 .map_err(|failure| self.library_failed(failure))?,
         };
+        let base = self.user_block_bytes;
         let index = ChunkIndex::new(&chunks, shape, &stored.extents, base, self.file_bytes)
             .map_err(damaged)?;
         Ok(stored.index.get_or_init(|| index))
@@ -411,9 +411,15 @@ impl Netcdf4 {
     }
 
     fn damaged(&self, damage: Damage) -> StorageError {
-        StorageError::Damaged {
-            path: self.path.clone(),
-            problem: damage.to_string(),
+        damaged(&self.path, &damage)
+    }
+
+    /// The file's structure, for our own readers.
+    fn bytes(&self) -> Bytes<'_> {
+        Bytes {
+            file: &self.file,
+            base: self.user_block_bytes,
+            file_bytes: self.file_bytes,
         }
     }
 
@@ -481,8 +487,11 @@ fn filter_refusal(filter: &str, variable: &str, problem: &str) -> String {
 /// A decoded chunk above this size is not kept between calls.
 const KEPT_CHUNK_BYTES_MAX: usize = 64 << 20;
 
-fn first_or_nul(letter: &str) -> char {
-    letter.chars().next().unwrap_or('\0')
+fn damaged(path: &Path, damage: &Damage) -> StorageError {
+    StorageError::Damaged {
+        path: path.to_owned(),
+        problem: damage.to_string(),
+    }
 }
 
 /// The library's words for a file that ends too early, and all else.
