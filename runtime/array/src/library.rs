@@ -15,13 +15,15 @@ mod create;
 
 mod element;
 mod file;
+mod reference;
 
 pub(crate) use array::{Array, Filter, Layout, StoredChunk};
-pub(crate) use attribute::RawAttribute;
+pub(crate) use attribute::{RawAttribute, RawValue, fixed_text, texts};
 
 pub(crate) use create::{ArrayPlan, Kind, NewArray, NewFile, NewFilter, ScaleUse};
 pub(crate) use element::Element;
 pub(crate) use file::{H5File, Member};
+pub(crate) use reference::HeapReference;
 
 /// A call that the library refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,12 @@ impl Failure {
             operation: operation.into(),
             detail: detail.into(),
         }
+    }
+
+    /// The same, once it is known which array it was about.
+    pub(crate) fn of(mut self, array: &str) -> Self {
+        self.operation = format!("{} of `{array}`", self.operation);
+        self
     }
 
     /// Asks the library why the last call of this thread failed.

@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 
 mod backend;
 mod chunks;
+mod codecs;
 mod convert;
 mod damage;
 pub(crate) mod decode;
 mod error;
+mod heap;
 mod index;
 mod netcdf3;
 mod netcdf4;

@@ -5,7 +5,8 @@ cftime read from them.
     fixtures.py sums FILE...    checksums of the values of each numeric variable, as JSON
     fixtures.py dates           values, units and calendars with the dates that cftime gives
     fixtures.py indexes FOLDER  FOLDER/indexes.nc, with every kind of chunk index
-    fixtures.py small_indexes FOLDER  FOLDER/new.nc, the same in a small file
+    fixtures.py small FOLDER    FOLDER/new.nc, the same in a small file; FOLDER/earliest.nc in the
+                                oldest format, FOLDER/netcdf.nc as netCDF4-python writes
     fixtures.py look FILE       structure and values of a file, for what our writer made
 
 Missing values are NaN in what is written out.
@@ -277,6 +278,47 @@ def small_indexes(folder):
         file.create_dataset("single", data=data, chunks=(6, 10), compression="gzip")
 
 
+def small_earliest(folder):
+    """The oldest format: no checksums, groups as B-trees with local heaps, filters."""
+    import h5py
+
+    with h5py.File(f"{folder}/earliest.nc", "w", libver=("earliest", "v110")) as file:
+        data = np.arange(60, dtype="i4").reshape(6, 10)
+        x = file.create_dataset("x", data=np.arange(10.0))
+        x.make_scale("x")
+        t = file.create_dataset("t", data=data, chunks=(2, 5), compression="gzip", shuffle=True)
+        t.dims[1].attach_scale(x)
+        t.attrs["units"] = "K"
+        t.attrs["list"] = ["one", "two"]
+        file.create_dataset("names", data=["a", "bc", "d"])
+        file.create_dataset("fixed", data=np.array([b"one", b"three"]))
+        file.create_group("inner").create_dataset("hidden", data=data)
+        file.attrs["title"] = "of some length"
+
+
+def small_netcdf(folder):
+    """Many attributes, which lie in heaps of their own, and a group."""
+    from netCDF4 import Dataset
+
+    with Dataset(f"{folder}/netcdf.nc", "w") as file:
+        file.createDimension("time", None)
+        file.createDimension("x", 10)
+        file.setncattr_string("title", "of some length")
+        t = file.createVariable("t", "f4", ("time", "x"), zlib=True, fletcher32=True)
+        t[:] = np.arange(40).reshape(4, 10)
+        for number in range(12):
+            t.setncattr(f"attribute_{number}", f"number {number}")
+        file.createVariable("time", "f8", ("time",))[:] = np.arange(4)
+        inner = file.createGroup("inner")
+        inner.createVariable("u", "f4", ("x",))[:] = np.arange(10)
+
+
+def small(folder):
+    small_indexes(folder)
+    small_earliest(folder)
+    small_netcdf(folder)
+
+
 def netcdf3(folder, version):
     """One of the three NetCDF-3 formats: fixed and record variables of every type and of odd
     sizes, packed ones, texts and attributes."""
@@ -442,4 +484,4 @@ def look(path):
 
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
-    {"make": lambda: make(*arguments), "sums": lambda: sums(arguments), "dates": dates, "indexes": lambda: indexes(*arguments), "small_indexes": lambda: small_indexes(*arguments), "look": lambda: look(*arguments)}[command]()
+    {"make": lambda: make(*arguments), "sums": lambda: sums(arguments), "dates": dates, "indexes": lambda: indexes(*arguments), "small": lambda: small(*arguments), "look": lambda: look(*arguments)}[command]()

@@ -2,10 +2,10 @@
 //! for a bounded time. Nothing may panic, hang, or take memory that a damaged header claims.
 //!
 //! Each batch runs in a child process of this same test with a limit on its memory, because the
-//! HDF5 library itself crashes on some damage, and goes round for ever on some global heaps,
-//! which no caller can prevent: such ends are counted and told with what repeats them. Without
-//! HDF5 they are failures, and a panic or memory that Rust cannot get always is one. (A hang of
-//! our own readers on an HDF5 file counts as the library's: look at what is told.)
+//! HDF5 library itself may crash or hang on damage, which no caller can prevent: such ends are
+//! counted and told with what repeats them. Without HDF5 they are failures, and a panic or
+//! memory that Rust cannot get always is one. (A hang of our own readers on an HDF5 file counts
+//! as the library's: look at what is told.)
 //!
 //! `MIZAR_FUZZ_SECONDS` sets the time, `MIZAR_FUZZ_SEED` the start.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test suite")]
@@ -170,8 +170,8 @@ fn make_seeds(folder: &Path) -> Vec<String> {
     }
     netcdf4(&folder.join("old.nc"));
     names.push("old.nc".to_owned());
-    if python::run("small_indexes", &[folder.to_str().unwrap().to_owned()]).is_some() {
-        names.push("new.nc".to_owned());
+    if python::run("small", &[folder.to_str().unwrap().to_owned()]).is_some() {
+        names.extend(["new.nc", "earliest.nc", "netcdf.nc"].map(str::to_owned));
     }
     names
 }

@@ -1,6 +1,6 @@
 //! Arrays opened for reading: type, extents, how the bytes lie, and slow reads of any kind.
 
-use std::ffi::{c_char, c_uint};
+use std::ffi::c_uint;
 use std::ops::Range;
 
 use hdf5_sys::h5::hsize_t;
@@ -16,10 +16,12 @@ use hdf5_sys::h5s::{
     H5S_ALL, H5S_UNLIMITED, H5S_class_t, H5S_seloper_t, H5Screate, H5Screate_simple,
     H5Sget_simple_extent_dims, H5Sget_simple_extent_ndims, H5Sselect_hyperslab,
 };
+use hdf5_sys::h5t::H5Tget_size;
 
-use super::attribute::{self, RawAttribute, take_texts, without_end};
+use super::attribute::{self, RawAttribute};
 use super::element::{Element, memory_type};
-use super::{Failure, Handle, Outcome, locked, status, text_of};
+use super::reference::{self, HeapReference};
+use super::{Failure, Handle, Outcome, locked, status};
 use crate::dataset::DType;
 
 /// HDF5's own limit (`H5S_MAX_RANK`).
@@ -98,11 +100,10 @@ impl Array {
     pub(super) fn of(handle: Handle, name: &str, address: u64) -> Outcome<Self> {
         let operation = format!("read the structure of `{name}`");
         // SAFETY: the array is open; the handles own what is returned.
-        let (type_id, space, plist) = unsafe {
+        let (type_id, space) = unsafe {
             (
                 Handle::of(H5Dget_type(handle.0), &operation)?,
                 Handle::of(H5Dget_space(handle.0), &operation)?,
-                Handle::of(H5Dget_create_plist(handle.0), &operation)?,
             )
         };
         let element = Element::of(&type_id)?;
@@ -111,10 +112,21 @@ impl Array {
             .iter()
             .map(|&max| max == H5S_UNLIMITED)
             .collect();
-        let layout = layout(&handle, &plist, extents.len(), &operation)?;
-        let fill = match element {
-            Element::Number { dtype, .. } => fill_value(&plist, dtype, &operation)?,
-            _ => Vec::new(),
+        let (layout, fill) = match element {
+            // The property list has the fill value, and the library would follow that of a text
+            // into the global heap.
+            Element::VarText | Element::Other(_) => (Layout::Library, Vec::new()),
+            _ => {
+                // SAFETY: the array is open; the handle owns what is returned.
+                let plist = unsafe { H5Dget_create_plist(handle.0) };
+                let plist = Handle::of(plist, &operation)?;
+                let layout = layout(&handle, &plist, extents.len(), &operation)?;
+                let fill = match element {
+                    Element::Number { dtype, .. } => fill_value(&plist, dtype, &operation)?,
+                    _ => Vec::new(),
+                };
+                (layout, fill)
+            }
         };
         let name = name.to_owned();
         Ok(Self {
@@ -136,9 +148,9 @@ impl Array {
         locked(|| attribute::read_all(&self.handle))
     }
 
-    /// The addresses of its dimension scales; empty when it has none attached.
-    pub(crate) fn dimension_links(&self) -> Outcome<Vec<Option<u64>>> {
-        locked(|| attribute::dimension_links(&self.handle, self.extents.len()))
+    /// Where the lists of its dimension scales lie; empty when it has none attached.
+    pub(crate) fn dimension_lists(&self) -> Outcome<Vec<HeapReference>> {
+        locked(|| attribute::dimension_lists(&self.handle, self.extents.len()))
     }
 
     /// Where its chunks lie, in no particular order.
@@ -218,46 +230,51 @@ impl Array {
         })
     }
 
-    /// Reads all texts; those of a fixed size without the zero bytes at their end.
-    pub(crate) fn read_texts(&self) -> Outcome<Vec<String>> {
+    /// Reads all texts of a fixed size, as many bytes for each.
+    pub(crate) fn read_fixed_texts(&self, size_bytes: usize) -> Outcome<Vec<u8>> {
         let operation = format!("read `{}`", self.name);
-        let region: Vec<Range<usize>> = self.extents.iter().map(|&len| 0..len as usize).collect();
-        let count: usize = region.iter().map(ExactSizeIterator::len).product();
-        if count == 0 || self.is_empty {
-            return Ok(Vec::new());
+        let length = self.count().saturating_mul(size_bytes);
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(length).map_err(|_| {
+            Failure::new(&operation, format!("there are no {length} bytes of memory"))
+        })?;
+        bytes.resize(length, 0_u8);
+        if bytes.is_empty() {
+            return Ok(bytes);
         }
-        locked(|| match self.element {
-            Element::FixedText { size_bytes } => {
-                let mut bytes = vec![0_u8; count * size_bytes];
-                // SAFETY: the array is open; the buffer holds all elements of its own type.
-                let code = unsafe {
-                    let type_id = Handle::of(H5Dget_type(self.handle.0), &operation)?;
-                    let out = bytes.as_mut_ptr().cast();
-                    H5Dread(self.handle.0, type_id.0, H5S_ALL, H5S_ALL, H5P_DEFAULT, out)
-                };
-                status(code, &operation)?;
-                Ok(bytes
-                    .chunks_exact(size_bytes)
-                    .map(|text| text_of(without_end(text)))
-                    .collect())
-            }
-            Element::VarText => {
-                let mut pointers = vec![std::ptr::null_mut::<c_char>(); count];
-                let (_, space) = self.spaces(&region, &operation)?;
-                // SAFETY: the array is open; the buffer holds one pointer per element, in the
-                // file's own type of text.
-                let memory = unsafe {
-                    let type_id = Handle::of(H5Dget_type(self.handle.0), &operation)?;
-                    let out = pointers.as_mut_ptr().cast();
-                    let code =
-                        H5Dread(self.handle.0, type_id.0, H5S_ALL, H5S_ALL, H5P_DEFAULT, out);
-                    status(code, &operation)?;
-                    type_id
-                };
-                Ok(take_texts(&mut pointers, &memory, &space))
-            }
-            _ => Err(Failure::new(operation, "it is not text")),
+        locked(|| {
+            // SAFETY: the array is open; the buffer holds all elements of its own type.
+            let code = unsafe {
+                let type_id = Handle::of(H5Dget_type(self.handle.0), &operation)?;
+                if H5Tget_size(type_id.0) != size_bytes {
+                    return Err(Failure::new(&operation, "its texts have another size"));
+                }
+                let out = bytes.as_mut_ptr().cast();
+                H5Dread(self.handle.0, type_id.0, H5S_ALL, H5S_ALL, H5P_DEFAULT, out)
+            };
+            status(code, &operation)
+        })?;
+        Ok(bytes)
+    }
+
+    /// Where the texts of any length lie in the global heap.
+    pub(crate) fn read_references(&self) -> Outcome<Vec<HeapReference>> {
+        let operation = format!("read `{}`", self.name);
+        locked(|| {
+            reference::read(self.count(), &operation, |memory, out| {
+                // SAFETY: the array is open; the buffer holds all elements of the memory type.
+                unsafe { H5Dread(self.handle.0, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, out) }
+            })
         })
+    }
+
+    /// How many elements it has.
+    fn count(&self) -> usize {
+        let lens = self.extents.iter().map(|&len| len as usize);
+        match self.is_empty {
+            true => 0,
+            false => lens.fold(1, usize::saturating_mul),
+        }
     }
 
     /// The selection of a region in the file, and the space that holds it in memory.

@@ -6,16 +6,15 @@ use hdf5_sys::h5::{H5_index_t, H5_iter_order_t, hsize_t};
 use hdf5_sys::h5a::{
     H5Acreate2, H5Aget_name, H5Aget_space, H5Aget_type, H5Aopen, H5Aopen_by_idx, H5Aread, H5Awrite,
 };
-use hdf5_sys::h5d::H5Dvlen_reclaim;
 use hdf5_sys::h5i::hid_t;
 use hdf5_sys::h5p::H5P_DEFAULT;
 use hdf5_sys::h5s::{H5S_class_t, H5Screate, H5Screate_simple, H5Sget_simple_extent_npoints};
 use hdf5_sys::h5t::{
     H5T_STD_REF_OBJ, H5T_class_t, H5Tequal, H5Tget_class, H5Tget_size, H5Tget_super,
-    H5Tvlen_create, hvl_t,
 };
 
 use super::element::{Element, file_type, memory_type, text_type};
+use super::reference::{self, HeapReference};
 use super::{Failure, Handle, Outcome, c_name, status, text_of};
 use crate::dataset::{AttrValue, DType};
 
@@ -29,8 +28,17 @@ const ATTRIBUTE_COUNT_MAX: i32 = 1 << 16;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RawAttribute {
     pub(crate) name: String,
-    /// The value, or what it is when NetCDF has no such type.
-    pub(crate) value: Result<AttrValue, &'static str>,
+    pub(crate) value: RawValue,
+}
+
+/// What an attribute holds, as far as the library is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum RawValue {
+    Value(AttrValue),
+    /// Texts, each of which lies in the global heap.
+    HeapTexts(Vec<HeapReference>),
+    /// What it is, when NetCDF has no such type.
+    Foreign(&'static str),
 }
 
 unsafe extern "C" {
@@ -117,14 +125,13 @@ fn name_of(attribute: &Handle) -> Outcome<String> {
     Ok(text_of(&bytes))
 }
 
-fn read(attribute: &Handle) -> Outcome<Result<AttrValue, &'static str>> {
+fn read(attribute: &Handle) -> Outcome<RawValue> {
     let operation = "read an attribute";
     // SAFETY: the attribute is open; the handles own what is returned.
-    let (type_id, space, count) = unsafe {
+    let (type_id, count) = unsafe {
         let type_id = Handle::of(H5Aget_type(attribute.0), operation)?;
         let space = Handle::of(H5Aget_space(attribute.0), operation)?;
-        let count = H5Sget_simple_extent_npoints(space.0);
-        (type_id, space, count)
+        (type_id, H5Sget_simple_extent_npoints(space.0))
     };
     let count = usize::try_from(count).map_err(|_| Failure::of_last_call(operation))?;
     // SAFETY: an open datatype.
@@ -139,16 +146,24 @@ fn read(attribute: &Handle) -> Outcome<Result<AttrValue, &'static str>> {
         ));
     }
     Ok(match Element::of(&type_id)? {
-        Element::Other(what) => Err(what),
-        Element::VarText => Ok(texts(read_var_texts(attribute, &space, count)?)),
-        Element::FixedText { size_bytes } => Ok(texts(read_fixed_texts(
+        Element::Other(what) => RawValue::Foreign(what),
+        Element::VarText => RawValue::HeapTexts(references(attribute, count, operation)?),
+        Element::FixedText { size_bytes } => RawValue::Value(texts(read_fixed_texts(
             attribute, &type_id, size_bytes, count,
         )?)),
-        Element::Number { dtype, .. } => Ok(read_numbers(attribute, dtype, count)?),
+        Element::Number { dtype, .. } => RawValue::Value(read_numbers(attribute, dtype, count)?),
     })
 }
 
-fn texts(mut texts: Vec<String>) -> AttrValue {
+fn references(attribute: &Handle, count: usize, operation: &str) -> Outcome<Vec<HeapReference>> {
+    reference::read(count, operation, |memory, out| {
+        // SAFETY: the buffer holds `count` elements of the memory type.
+        unsafe { H5Aread(attribute.0, memory, out) }
+    })
+}
+
+/// The value that texts are: one, or a list.
+pub(crate) fn texts(mut texts: Vec<String>) -> AttrValue {
     match texts.len() {
         0 => AttrValue::Text(String::new()),
         1 => AttrValue::Text(texts.remove(0)),
@@ -169,59 +184,16 @@ fn read_fixed_texts(
     // SAFETY: the buffer holds `count` elements of the attribute's own type.
     let code = unsafe { H5Aread(attribute.0, type_id.0, bytes.as_mut_ptr().cast()) };
     status(code, "read a text attribute")?;
-    Ok(bytes
-        .chunks_exact(size_bytes)
-        .map(|text| text_of(without_end(text)))
-        .collect())
+    Ok(bytes.chunks_exact(size_bytes).map(fixed_text).collect())
 }
 
-/// The bytes before the first zero byte of those that only fill up.
-pub(super) fn without_end(bytes: &[u8]) -> &[u8] {
+/// A text of a fixed size, without the zero bytes that only fill up its end.
+pub(crate) fn fixed_text(bytes: &[u8]) -> String {
     let length = bytes
         .iter()
         .rposition(|&byte| byte != 0)
         .map_or(0, |last| last + 1);
-    &bytes[..length]
-}
-
-fn read_var_texts(attribute: &Handle, space: &Handle, count: usize) -> Outcome<Vec<String>> {
-    if count == 0 {
-        return Ok(Vec::new());
-    }
-    let memory = text_type(None, true)?;
-    let mut pointers = vec![std::ptr::null_mut::<c_char>(); count];
-    // SAFETY: the buffer holds `count` pointers, which the call fills with texts of its own.
-    let code = unsafe { H5Aread(attribute.0, memory.0, pointers.as_mut_ptr().cast()) };
-    // A text type that is ASCII in the file is read as such: the library converts nothing.
-    if code < 0 {
-        let memory = text_type(None, false)?;
-        // SAFETY: as above.
-        let code = unsafe { H5Aread(attribute.0, memory.0, pointers.as_mut_ptr().cast()) };
-        status(code, "read a text attribute")?;
-    }
-    Ok(take_texts(&mut pointers, &memory, space))
-}
-
-/// Copies texts that the library allocated and gives them back to it.
-pub(super) fn take_texts(
-    pointers: &mut [*mut c_char],
-    memory: &Handle,
-    space: &Handle,
-) -> Vec<String> {
-    let texts = pointers
-        .iter()
-        .map(|&pointer| {
-            if pointer.is_null() {
-                return String::new();
-            }
-            // SAFETY: the library filled it with a C string.
-            text_of(unsafe { CStr::from_ptr(pointer) }.to_bytes())
-        })
-        .collect();
-    // SAFETY: the pointers are those that the library allocated for this type and space, and
-    // are not used afterwards.
-    unsafe { H5Dvlen_reclaim(memory.0, space.0, H5P_DEFAULT, pointers.as_mut_ptr().cast()) };
-    texts
+    text_of(&bytes[..length])
 }
 
 fn read_numbers(attribute: &Handle, dtype: DType, count: usize) -> Outcome<AttrValue> {
@@ -251,9 +223,9 @@ fn read_numbers(attribute: &Handle, dtype: DType, count: usize) -> Outcome<AttrV
     })
 }
 
-/// The addresses of the scales that `DIMENSION_LIST` names, one per dimension; empty without
+/// Where the lists of scales lie that `DIMENSION_LIST` names, one per dimension; empty without
 /// that attribute. Called under the lock.
-pub(super) fn dimension_links(object: &Handle, rank: usize) -> Outcome<Vec<Option<u64>>> {
+pub(super) fn dimension_lists(object: &Handle, rank: usize) -> Outcome<Vec<HeapReference>> {
     let operation = "read DIMENSION_LIST";
     // SAFETY: the object is open, the name a C string.
     let id = unsafe { H5Aopen(object.0, c"DIMENSION_LIST".as_ptr(), H5P_DEFAULT) };
@@ -262,7 +234,7 @@ pub(super) fn dimension_links(object: &Handle, rank: usize) -> Outcome<Vec<Optio
     };
     // SAFETY: the attribute is open; the handles own what is returned; a type of lists has a
     // base type.
-    let (space, count) = unsafe {
+    let count = unsafe {
         let type_id = Handle::of(H5Aget_type(attribute.0), operation)?;
         let is_list = H5Tget_class(type_id.0) == H5T_class_t::H5T_VLEN;
         if !is_list {
@@ -273,8 +245,7 @@ pub(super) fn dimension_links(object: &Handle, rank: usize) -> Outcome<Vec<Optio
             return Err(Failure::new(operation, "it is not a list of references"));
         }
         let space = Handle::of(H5Aget_space(attribute.0), operation)?;
-        let count = H5Sget_simple_extent_npoints(space.0);
-        (space, count)
+        H5Sget_simple_extent_npoints(space.0)
     };
     if usize::try_from(count) != Ok(rank) {
         return Err(Failure::new(
@@ -282,27 +253,7 @@ pub(super) fn dimension_links(object: &Handle, rank: usize) -> Outcome<Vec<Optio
             format!("{count} entries for {rank} dimensions"),
         ));
     }
-    let mut lists: Vec<hvl_t> = (0..rank)
-        .map(|_| hvl_t {
-            len: 0,
-            p: std::ptr::null_mut(),
-        })
-        .collect();
-    // SAFETY: the buffer holds `rank` lists, which the call fills with references of eight
-    // bytes each, and which are given back before they go.
-    unsafe {
-        let memory = Handle::of(H5Tvlen_create(*H5T_STD_REF_OBJ), operation)?;
-        status(
-            H5Aread(attribute.0, memory.0, lists.as_mut_ptr().cast()),
-            operation,
-        )?;
-        let links = lists
-            .iter()
-            .map(|list| (list.len > 0 && !list.p.is_null()).then(|| list.p.cast::<u64>().read()))
-            .collect();
-        H5Dvlen_reclaim(memory.0, space.0, H5P_DEFAULT, lists.as_mut_ptr().cast());
-        Ok(links)
-    }
+    references(&attribute, rank, operation)
 }
 
 /// Writes one attribute as NetCDF does: one text as fixed-size characters, several as texts of

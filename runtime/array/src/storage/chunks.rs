@@ -20,8 +20,8 @@ mod extensible;
 mod fixed;
 mod object;
 
-pub(super) use bytes::Bytes;
 use bytes::UNDEFINED;
+pub(super) use bytes::{Bytes, Cursor};
 use object::Index;
 
 /// What is known of a chunked array before its index is read.

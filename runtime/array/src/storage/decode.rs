@@ -1,34 +1,45 @@
 //! Undoing the filters of a chunk, on the calling thread, in buffers that it keeps.
 //!
-//! The three filters that NetCDF-4 files of models and reanalyses carry are here; a variable
-//! with any other is read through the HDF5 library.
+//! The filters that NetCDF-4 files carry are here, and the better known ones that others bring as
+//! plugins; a variable with any other is read through the HDF5 library.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use libdeflater::Decompressor;
-
+use super::codecs::bitshuffle::{self, Bitshuffle};
+use super::codecs::{Bad, Tools, blosc, lz4, lzf};
 use crate::library::Filter;
 use crate::simd::{self, Kernel};
 
 /// The bytes that a Fletcher-32 checksum adds.
 const CHECKSUM_BYTES: usize = 4;
 
-/// Deflate cannot shrink more than this (a run of 258 bytes in two bits, and block headers), so
-/// a chunk that claims to is damaged, and nothing is allocated for it.
-const DEFLATE_RATIO_MAX: usize = 1040;
-
 /// Buffers above this size are given back after each use.
 const KEPT_BYTES_MAX: usize = 256 << 20;
+
+/// The place of the compressor among the parameters of Blosc, and the one that is not known here.
+const BLOSC_COMPRESSOR: usize = 6;
+const SNAPPY: u32 = 3;
 
 /// One filter that is undone here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    Deflate,
     Shuffle { element_bytes: usize },
     Checksum,
+    Compressed(Compressor),
+}
+
+/// A filter that changes the size of what it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compressor {
+    Deflate,
+    Lzf,
+    Blosc,
+    Lz4,
+    Zstd,
+    Bitshuffle(Bitshuffle),
 }
 
 /// The filters of a variable, in the order in which they were applied.
@@ -42,23 +53,112 @@ pub(super) struct Pipeline {
 pub(super) enum DecodeError {
     Io(io::Error),
     Damaged(&'static str),
+    /// It is compressed with something that is not known here.
+    Unknown(String),
+    /// So many bytes are more than this machine gives.
+    Memory(usize),
+}
+
+impl From<Bad> for DecodeError {
+    fn from(bad: Bad) -> Self {
+        match bad {
+            Bad::Damaged(problem) => Self::Damaged(problem),
+            Bad::Unknown(codec) => Self::Unknown(codec),
+        }
+    }
 }
 
 impl Pipeline {
     /// The pipeline, if every filter of it is known here.
     pub(super) fn of(filters: &[Filter]) -> Option<Self> {
-        let steps = filters.iter().map(|filter| match filter.id {
-            1 => Some(Step::Deflate),
-            2 => {
-                let element_bytes = usize::try_from(*filter.parameters.first()?).ok()?;
-                (element_bytes > 0).then_some(Step::Shuffle { element_bytes })
-            }
-            3 => Some(Step::Checksum),
-            _ => None,
-        });
-        Some(Self {
-            steps: steps.collect::<Option<_>>()?,
+        let steps = filters.iter().map(Step::of).collect::<Option<_>>()?;
+        Some(Self { steps })
+    }
+
+    /// Whether a chunk with this mask went through a step.
+    fn is_applied(index: usize, filter_mask: u32) -> bool {
+        u32::try_from(index)
+            .ok()
+            .and_then(|index| filter_mask.checked_shr(index))
+            .is_none_or(|mask| mask & 1 == 0)
+    }
+
+    /// How many bytes a step was given at most, of a chunk that has `decoded_bytes` before all
+    /// steps: checksums add some, and what another step compressed may have grown.
+    fn bytes_before(&self, index: usize, filter_mask: u32, decoded_bytes: usize) -> usize {
+        let applied = self.steps[..index]
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| Self::is_applied(*index, filter_mask));
+        applied.fold(decoded_bytes, |bytes, (_, step)| match step {
+            Step::Shuffle { .. } => bytes,
+            Step::Checksum => bytes.saturating_add(CHECKSUM_BYTES),
+            Step::Compressed(_) => bytes
+                .saturating_add(bytes / 16)
+                .saturating_add(GROWTH_BYTES),
         })
+    }
+}
+
+/// More bytes than compressing adds to those that it cannot shrink, besides a sixteenth.
+const GROWTH_BYTES: usize = 64 << 10;
+
+impl Step {
+    fn of(filter: &Filter) -> Option<Self> {
+        let parameter = |index: usize| filter.parameters.get(index).copied();
+        Some(match filter.id {
+            1 => Self::Compressed(Compressor::Deflate),
+            2 => {
+                let element_bytes = usize::try_from(parameter(0)?).ok()?;
+                (element_bytes > 0).then_some(Self::Shuffle { element_bytes })?
+            }
+            3 => Self::Checksum,
+            32_000 => Self::Compressed(Compressor::Lzf),
+            32_001 if parameter(BLOSC_COMPRESSOR) == Some(SNAPPY) => return None,
+            32_001 => Self::Compressed(Compressor::Blosc),
+            32_004 => Self::Compressed(Compressor::Lz4),
+            32_008 => {
+                let bitshuffle = Bitshuffle::of(&filter.parameters)?;
+                Self::Compressed(Compressor::Bitshuffle(bitshuffle))
+            }
+            32_015 => Self::Compressed(Compressor::Zstd),
+            _ => return None,
+        })
+    }
+}
+
+impl Compressor {
+    /// More than this it cannot shrink, so a chunk that claims to is damaged, and nothing is
+    /// allocated for it.
+    fn ratio_max(self) -> usize {
+        match self {
+            // A run of 258 bytes in two bits, and block headers.
+            Self::Deflate => 1040,
+            // 264 bytes in three.
+            Self::Lzf => 88,
+            // A byte lengthens a copy by 255; a block's header is a share of its bytes.
+            Self::Lz4 => 256,
+            // Blocks of 128 KiB in four bytes.
+            Self::Zstd | Self::Blosc => 32_768,
+            Self::Bitshuffle(Bitshuffle { compressor, .. }) => match compressor {
+                bitshuffle::Compressor::None => 1,
+                bitshuffle::Compressor::Lz4 => 256,
+                bitshuffle::Compressor::Zstd => 32_768,
+            },
+        }
+    }
+
+    fn undo(self, from: &[u8], to: &mut [u8], tools: &mut Tools) -> Result<usize, Bad> {
+        match self {
+            Self::Deflate => tools.zlib(from, to),
+            Self::Lzf => lzf::decompress(from, to),
+            Self::Blosc => blosc::decompress(from, to, tools),
+            Self::Lz4 => lz4::decompress(from, to, tools),
+            // Zstandard takes no frame at all for one of no bytes.
+            Self::Zstd if from.is_empty() => Err(Bad::damaged("it is empty")),
+            Self::Zstd => tools.zstd(from, to),
+            Self::Bitshuffle(bitshuffle) => bitshuffle.undo(from, to, tools),
+        }
     }
 }
 
@@ -81,7 +181,7 @@ impl Extent {
 pub(super) struct Scratch {
     front: Vec<u8>,
     back: Vec<u8>,
-    decompressor: Decompressor,
+    tools: Tools,
 }
 
 impl Scratch {
@@ -89,13 +189,13 @@ impl Scratch {
         Self {
             front: Vec::new(),
             back: Vec::new(),
-            decompressor: Decompressor::new(),
+            tools: Tools::new(),
         }
     }
 
-    /// A plain buffer of this size, with anything in it.
-    pub(super) fn plain(&mut self, size_bytes: usize) -> &mut [u8] {
-        sized(&mut self.front, size_bytes)
+    /// The chunk that was decoded last, which has this size.
+    pub(super) fn decoded(&self, size_bytes: usize) -> &[u8] {
+        &self.front[..size_bytes]
     }
 
     /// Reads a chunk and undoes its filters; the result has `decoded_bytes`.
@@ -105,46 +205,52 @@ impl Scratch {
         extent: Extent,
         pipeline: &Pipeline,
         decoded_bytes: usize,
-    ) -> Result<&[u8], DecodeError> {
-        let raw = sized(&mut self.front, extent.size_bytes);
+    ) -> Result<(), DecodeError> {
+        let raw = sized(&mut self.front, extent.size_bytes)?;
         file.read_exact_at(raw, extent.address)
             .map_err(DecodeError::Io)?;
         let mut len = extent.size_bytes;
         for (index, step) in pipeline.steps.iter().enumerate().rev() {
-            if extent.filter_mask & (1 << index) != 0 {
+            if !Pipeline::is_applied(index, extent.filter_mask) {
                 continue;
             }
             len = match *step {
                 Step::Checksum => check(&self.front[..len])?,
                 Step::Shuffle { element_bytes } => {
-                    let back = sized(&mut self.back, len);
+                    let back = sized(&mut self.back, len)?;
                     unshuffle(&self.front[..len], element_bytes, back);
                     std::mem::swap(&mut self.front, &mut self.back);
                     len
                 }
-                Step::Deflate => {
-                    let inner = checksums(&pipeline.steps[..index], extent.filter_mask);
-                    self.inflate(len, decoded_bytes + inner * CHECKSUM_BYTES)?
+                Step::Compressed(compressor) => {
+                    let plain = pipeline.bytes_before(index, extent.filter_mask, decoded_bytes);
+                    self.decompress(compressor, len, plain)?
                 }
             };
         }
         if len != decoded_bytes {
             return Err(DecodeError::Damaged(
-                "a chunk has another size than its shape",
+                "the chunk has another size than its shape",
             ));
         }
-        Ok(&self.front[..len])
+        Ok(())
     }
 
-    fn inflate(&mut self, len: usize, inflated_bytes: usize) -> Result<usize, DecodeError> {
-        if inflated_bytes / DEFLATE_RATIO_MAX > len {
-            return Err(DecodeError::Damaged("a deflated chunk is cut short"));
+    /// Decompresses the first `len` bytes, which may become `plain_bytes` at most.
+    fn decompress(
+        &mut self,
+        compressor: Compressor,
+        len: usize,
+        plain_bytes: usize,
+    ) -> Result<usize, DecodeError> {
+        // A small chunk may be all header.
+        if plain_bytes.saturating_sub(GROWTH_BYTES) / compressor.ratio_max() > len {
+            return Err(DecodeError::Damaged(
+                "the chunk is compressed and has too few bytes: it is cut short",
+            ));
         }
-        let back = sized(&mut self.back, inflated_bytes);
-        let written = self
-            .decompressor
-            .zlib_decompress(&self.front[..len], back)
-            .map_err(|_| DecodeError::Damaged("a chunk does not inflate"))?;
+        let back = sized(&mut self.back, plain_bytes)?;
+        let written = compressor.undo(&self.front[..len], back, &mut self.tools)?;
         std::mem::swap(&mut self.front, &mut self.back);
         Ok(written)
     }
@@ -159,21 +265,15 @@ impl Scratch {
     }
 }
 
-fn sized(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
+/// A buffer of at least this length, with anything in it.
+fn sized(buffer: &mut Vec<u8>, len: usize) -> Result<&mut [u8], DecodeError> {
     if buffer.len() < len {
+        buffer
+            .try_reserve_exact(len - buffer.len())
+            .map_err(|_| DecodeError::Memory(len))?;
         buffer.resize(len, 0);
     }
-    &mut buffer[..len]
-}
-
-/// How many checksums lie inside the bytes that come before a step.
-fn checksums(steps: &[Step], filter_mask: u32) -> usize {
-    let applied = |index: usize| filter_mask & (1 << index) == 0;
-    steps
-        .iter()
-        .enumerate()
-        .filter(|(index, step)| **step == Step::Checksum && applied(*index))
-        .count()
+    Ok(&mut buffer[..len])
 }
 
 /// Verifies and cuts off the checksum at the end.
@@ -181,7 +281,9 @@ fn check(bytes: &[u8]) -> Result<usize, DecodeError> {
     let len = bytes
         .len()
         .checked_sub(CHECKSUM_BYTES)
-        .ok_or(DecodeError::Damaged("a chunk is shorter than its checksum"))?;
+        .ok_or(DecodeError::Damaged(
+            "the chunk is shorter than its checksum",
+        ))?;
     let stored = u32::from_le_bytes([bytes[len], bytes[len + 1], bytes[len + 2], bytes[len + 3]]);
     let computed = fletcher32(&bytes[..len]);
     // Library releases up to 1.6.2 stored each half with its bytes swapped.
@@ -189,7 +291,7 @@ fn check(bytes: &[u8]) -> Result<usize, DecodeError> {
     if stored == computed || stored == swapped {
         Ok(len)
     } else {
-        Err(DecodeError::Damaged("the checksum of a chunk is wrong"))
+        Err(DecodeError::Damaged("the checksum of the chunk is wrong"))
     }
 }
 

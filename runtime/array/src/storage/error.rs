@@ -69,6 +69,19 @@ pub enum StorageError {
         /// The region, and the buffer's length where that is what does not fit.
         region: String,
     },
+    /// So much memory is not to be had: a large variable, or a header that lies about its size.
+    #[error(
+        "{}: variable `{variable}` needs {size_bytes} bytes of memory at once, which are not there",
+        path.display()
+    )]
+    Memory {
+        /// The file.
+        path: PathBuf,
+        /// The variable.
+        variable: String,
+        /// How much was asked for.
+        size_bytes: u64,
+    },
     /// Another program wrote to the file since it was opened.
     #[error("{} changed while it was read: run again when its writer has finished", path.display())]
     Changed {

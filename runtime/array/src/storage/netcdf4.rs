@@ -16,15 +16,15 @@ use super::chunks::{self, Bytes, ChunkedArray};
 use super::convert::{Numbers, Output};
 use super::damage::Damage;
 use super::decode::{DecodeError, Pipeline, Scratch};
+use super::heap::GlobalHeap;
 use super::index::ChunkIndex;
 use super::region::{Place, cell_count, for_each_index, for_each_run, touched_chunks};
 use super::runs::{Run, RunReader};
 use super::sniff::Candidate;
 use super::stamp::Stamp;
 use super::stored::{Part, Plan, Stored, Target};
-use super::structure::{self, Structure};
-use crate::dataset::DType;
-use crate::library::{Failure, H5File, Layout};
+use super::structure::{self, Broken, Structure};
+use crate::library::{Element, Failure, H5File, Layout, fixed_text};
 
 /// Bytes that are read at once through the library.
 const READ_BYTES: usize = 4 << 20;
@@ -63,11 +63,20 @@ impl Netcdf4 {
         let failed = |failure: Failure| opening_failed(path, candidate.size_bytes, failure);
         let library = H5File::open(path).map_err(failed)?;
         let user_block_bytes = library.user_block_bytes().map_err(failed)?;
+        let bytes = Bytes {
+            file: &candidate.file,
+            base: user_block_bytes,
+            file_bytes: candidate.size_bytes,
+        };
+        let structure = structure::read(&library, &mut GlobalHeap::new(bytes));
         let Structure {
             dataset,
             arrays,
             notes,
-        } = structure::read(&library).map_err(failed)?;
+        } = structure.map_err(|broken| match broken {
+            Broken::Library(failure) => failed(failure),
+            Broken::Damaged(damage) => damaged(path, &damage),
+        })?;
         let variables = arrays
             .into_iter()
             .enumerate()
@@ -127,24 +136,20 @@ impl Backend for Netcdf4 {
 
     fn read_text(&self, variable: usize) -> Result<Vec<String>, StorageError> {
         let stored = &self.variables[variable];
-        let texts = stored
-            .array
-            .read_texts()
-            .map_err(|failure| self.library_failed(failure))?;
-        if stored.dtype == DType::Text {
-            return Ok(texts);
-        }
-        let width = stored.extents.last().copied().unwrap_or(1).max(1);
-        Ok(texts
-            .chunks(width)
-            .map(|letters| {
-                letters
-                    .iter()
-                    .map(|letter| first_or_nul(letter))
-                    .collect::<String>()
-            })
-            .map(|row| row.trim_end_matches('\0').to_owned())
-            .collect())
+        let failed = |failure| self.library_failed(failure);
+        let (size_bytes, width) = match stored.array.element {
+            Element::FixedText { size_bytes: 1 } => {
+                (1, stored.extents.last().copied().unwrap_or(1).max(1))
+            }
+            Element::FixedText { size_bytes } => (size_bytes, size_bytes.max(1)),
+            _ => {
+                let references = stored.array.read_references().map_err(failed)?;
+                let texts = GlobalHeap::new(self.bytes()).texts(&references);
+                return texts.map_err(|damage| self.damaged(damage.in_variable(&stored.name)));
+            }
+        };
+        let bytes = stored.array.read_fixed_texts(size_bytes).map_err(failed)?;
+        Ok(bytes.chunks(width).map(fixed_text).collect())
     }
 
     fn read_f64(
@@ -236,7 +241,7 @@ impl Netcdf4 {
                         .map_err(|error| self.decoding_failed(stored, error, extent.bytes()))?;
                     kept.chunk = Some(key);
                 }
-                let bytes: &[u8] = kept.scratch.plain(decoded_bytes);
+                let bytes = kept.scratch.decoded(decoded_bytes);
                 part.for_each_run(chunk_shape, target, |from, to, length| {
                     let bytes = &bytes[from * element_bytes..][..length * element_bytes];
                     stored.conversion.run(bytes, &mut out[to..to + length]);
@@ -342,16 +347,10 @@ impl Netcdf4 {
         if let Some(index) = stored.index.get() {
             return Ok(index);
         }
-        let base = self.user_block_bytes;
-        let bytes = Bytes {
-            file: &self.file,
-            base,
-            file_bytes: self.file_bytes,
-        };
         let array = &stored.array;
         let damaged = |damage: Damage| self.damaged(damage.in_variable(&stored.name));
         let own = chunks::find(
-            bytes,
+            self.bytes(),
             ChunkedArray {
                 header: array.address,
                 chunk_shape: shape,
@@ -367,6 +366,7 @@ impl Netcdf4 {
                 .chunks()
                 .map_err(|failure| self.library_failed(failure))?,
         };
+        let base = self.user_block_bytes;
         let index = ChunkIndex::new(&chunks, shape, &stored.extents, base, self.file_bytes)
             .map_err(damaged)?;
         Ok(stored.index.get_or_init(|| index))
@@ -387,16 +387,35 @@ impl Netcdf4 {
                     source,
                 };
             }
-            DecodeError::Io(_) => "the data lies beyond the end of the file: it is cut short",
-            DecodeError::Damaged(problem) => problem,
+            DecodeError::Unknown(codec) => {
+                let found = filter_refusal(&codec, &stored.name, "is not read here");
+                return StorageError::NotReadable { path, found };
+            }
+            DecodeError::Memory(size_bytes) => {
+                return StorageError::Memory {
+                    path,
+                    variable: stored.name.clone(),
+                    size_bytes: size_bytes as u64,
+                };
+            }
+            DecodeError::Io(_) => {
+                "the data lies beyond the end of the file: it is cut short".to_owned()
+            }
+            DecodeError::Damaged(problem) => problem.to_owned(),
         };
         self.damaged(Damage::of_variable(&stored.name, bytes, problem))
     }
 
     fn damaged(&self, damage: Damage) -> StorageError {
-        StorageError::Damaged {
-            path: self.path.clone(),
-            problem: damage.to_string(),
+        damaged(&self.path, &damage)
+    }
+
+    /// The file's structure, for our own readers.
+    fn bytes(&self) -> Bytes<'_> {
+        Bytes {
+            file: &self.file,
+            base: self.user_block_bytes,
+            file_bytes: self.file_bytes,
         }
     }
 
@@ -414,12 +433,13 @@ impl Netcdf4 {
         let id = filter.id;
         let name = FOREIGN_FILTERS.iter().find(|(known, _)| *known == id);
         let name = name.map_or("an unknown filter", |(_, name)| name);
+        let problem = format!("the HDF5 library has no plugin for ({})", failure.detail);
         StorageError::NotReadable {
             path: self.path.clone(),
-            found: format!(
-                "compressed with {name} (HDF5 filter {id}) in variable `{}`, for which the HDF5 \
-                 library has no plugin ({}): set HDF5_PLUGIN_PATH, or rewrite it with deflate",
-                stored.name, failure.detail
+            found: filter_refusal(
+                &format!("{name} (HDF5 filter {id})"),
+                &stored.name,
+                &problem,
             ),
         }
     }
@@ -437,23 +457,37 @@ impl Netcdf4 {
 /// Filters from this number on are not part of the HDF5 library.
 const FOREIGN_FILTER_MIN: i32 = 256;
 
-/// The better known ones.
-const FOREIGN_FILTERS: [(i32, &str); 8] = [
+/// The better known ones of those that are not read here.
+const FOREIGN_FILTERS: [(i32, &str); 10] = [
     (307, "bzip2"),
-    (32_000, "lzf"),
-    (32_001, "blosc"),
-    (32_004, "lz4"),
-    (32_008, "bitshuffle"),
+    (32_001, "blosc with snappy inside"),
+    (32_008, "an unknown kind of bitshuffle"),
     (32_013, "zfp"),
-    (32_015, "zstd"),
+    (32_017, "sz"),
+    (32_022, "bitgroom"),
+    (32_023, "granular bitround"),
+    (32_024, "sz3"),
     (32_026, "blosc2"),
+    (32_028, "sperr"),
 ];
+
+/// What to do about a filter that nothing here undoes.
+fn filter_refusal(filter: &str, variable: &str, problem: &str) -> String {
+    format!(
+        "compressed with {filter} in variable `{variable}`, which {problem}: set \
+         HDF5_PLUGIN_PATH to a folder with its plugin, or rewrite the variable with deflate or \
+         zstd"
+    )
+}
 
 /// A decoded chunk above this size is not kept between calls.
 const KEPT_CHUNK_BYTES_MAX: usize = 64 << 20;
 
-fn first_or_nul(letter: &str) -> char {
-    letter.chars().next().unwrap_or('\0')
+fn damaged(path: &Path, damage: &Damage) -> StorageError {
+    StorageError::Damaged {
+        path: path.to_owned(),
+        problem: damage.to_string(),
+    }
 }
 
 /// The library's words for a file that ends too early, and all else.

@@ -6,8 +6,10 @@
 
 use std::collections::HashMap;
 
+use super::damage::Damage;
+use super::heap::GlobalHeap;
 use crate::dataset::{AttrValue, Attributes, DType, Dataset, Dimension, Variable};
-use crate::library::{Array, Element, Failure, H5File, Member, RawAttribute};
+use crate::library::{Array, Element, Failure, H5File, Member, RawAttribute, RawValue, texts};
 
 /// Attributes that only hold the file together.
 const HIDDEN: [&str; 7] = [
@@ -39,10 +41,35 @@ pub(super) struct Structure {
     pub(super) notes: Vec<String>,
 }
 
+/// Why the structure cannot be read.
+pub(super) enum Broken {
+    /// The library refused.
+    Library(Failure),
+    Damaged(Damage),
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Self {
+        Self::Library(failure)
+    }
+}
+
+impl From<Damage> for Broken {
+    fn from(damage: Damage) -> Self {
+        Self::Damaged(damage)
+    }
+}
+
+/// An attribute, or what it is when NetCDF has no such type.
+struct FoundAttribute {
+    name: String,
+    value: Result<AttrValue, &'static str>,
+}
+
 /// An array with what its internal attributes say.
 struct Found {
     array: Array,
-    attributes: Vec<RawAttribute>,
+    attributes: Vec<FoundAttribute>,
     is_scale: bool,
     has_variable: bool,
     dimension_id: Option<i64>,
@@ -50,12 +77,12 @@ struct Found {
 }
 
 /// Reads the structure of the root group.
-pub(super) fn read(file: &H5File) -> Result<Structure, Failure> {
+pub(super) fn read(file: &H5File, heap: &mut GlobalHeap<'_>) -> Result<Structure, Broken> {
     let mut notes = Vec::new();
     let mut found = Vec::new();
     for name in file.names()? {
         match file.member(&name)? {
-            Member::Array(array) => found.push(Found::of(*array)?),
+            Member::Array(array) => found.push(Found::of(*array, heap)?),
             Member::Group => notes.push(format!("group `{name}` and what it holds are ignored")),
             Member::Other => {}
         }
@@ -79,7 +106,7 @@ pub(super) fn read(file: &H5File) -> Result<Structure, Failure> {
             continue;
         };
         let attributes = visible(&item.attributes, item.is_scale, name, &mut notes);
-        let dims = dimensions.of_variable(&item)?;
+        let dims = dimensions.of_variable(&item, heap)?;
         variables.push(Variable {
             name: name.to_owned(),
             dtype,
@@ -88,7 +115,8 @@ pub(super) fn read(file: &H5File) -> Result<Structure, Failure> {
         });
         arrays.push(item.array);
     }
-    let attributes = visible(&file.attributes()?, false, "the file", &mut notes);
+    let attributes = followed(file.attributes()?, heap)?;
+    let attributes = visible(&attributes, false, "the file", &mut notes);
     let dataset = Dataset {
         dimensions: dimensions.list,
         variables,
@@ -110,13 +138,31 @@ fn dtype(element: Element) -> Option<DType> {
     }
 }
 
+/// Attributes with the texts that they refer to.
+fn followed(
+    raw: Vec<RawAttribute>,
+    heap: &mut GlobalHeap<'_>,
+) -> Result<Vec<FoundAttribute>, Damage> {
+    raw.into_iter()
+        .map(|RawAttribute { name, value }| {
+            let value = match value {
+                RawValue::Value(value) => Ok(value),
+                RawValue::HeapTexts(references) => Ok(texts(heap.texts(&references)?)),
+                RawValue::Foreign(what) => Err(what),
+            };
+            Ok(FoundAttribute { name, value })
+        })
+        .collect()
+}
+
 fn visible(
-    raw: &[RawAttribute],
+    found: &[FoundAttribute],
     is_scale: bool,
     owner: &str,
     notes: &mut Vec<String>,
 ) -> Attributes {
-    raw.iter()
+    found
+        .iter()
         .filter(|attribute| {
             let name = attribute.name.as_str();
             !(HIDDEN.contains(&name) || is_scale && HIDDEN_ON_SCALES.contains(&name))
@@ -135,8 +181,10 @@ fn visible(
 }
 
 impl Found {
-    fn of(array: Array) -> Result<Self, Failure> {
-        let attributes = array.attributes()?;
+    fn of(array: Array, heap: &mut GlobalHeap<'_>) -> Result<Self, Broken> {
+        let name = array.name.as_str();
+        let attributes = array.attributes().map_err(|failure| failure.of(name))?;
+        let attributes = followed(attributes, heap).map_err(|damage| damage.in_variable(name))?;
         let value = |name: &str| {
             attributes
                 .iter()
@@ -197,7 +245,11 @@ impl Dimensions {
     }
 
     /// The dimensions of one variable; lengths grow to what the variable has.
-    fn of_variable(&mut self, item: &Found) -> Result<Vec<usize>, Failure> {
+    fn of_variable(
+        &mut self,
+        item: &Found,
+        heap: &mut GlobalHeap<'_>,
+    ) -> Result<Vec<usize>, Broken> {
         let array = &item.array;
         let rank = array.extents.len();
         let mut dims: Vec<Option<usize>> = vec![None; rank];
@@ -210,8 +262,12 @@ impl Dimensions {
             }
         }
         if dims.contains(&None) {
-            for (dim, link) in dims.iter_mut().zip(array.dimension_links()?) {
-                *dim = dim.or_else(|| self.by_address.get(&link?).copied());
+            let lists = array.dimension_lists();
+            let lists = lists.map_err(|failure| failure.of(&array.name))?;
+            for (dim, list) in dims.iter_mut().zip(lists) {
+                let scale = heap.address(list);
+                let scale = scale.map_err(|damage| damage.in_variable(&array.name))?;
+                *dim = dim.or_else(|| self.by_address.get(&scale?).copied());
             }
         }
         let mut named = Vec::with_capacity(rank);

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 
 mod array;
-mod blosc;
 pub(crate) mod codec;
 mod fill;
 mod json;

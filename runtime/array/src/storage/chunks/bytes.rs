@@ -27,17 +27,21 @@ pub(in super::super) struct Bytes<'a> {
 
 impl Bytes<'_> {
     /// Reads a block that must be there.
-    pub(super) fn read(&self, address: u64, length: u64) -> Result<Vec<u8>, Damage> {
+    pub(in super::super) fn read(&self, address: u64, length: u64) -> Result<Vec<u8>, Damage> {
         let (start, end) = (
             address.saturating_add(self.base),
             address.saturating_add(self.base).saturating_add(length),
         );
         if end > self.file_bytes {
-            let problem = "the chunk index goes on beyond the end of the file: it is cut short";
+            let problem = "it goes on beyond the end of the file: it is cut short";
             return Err(self.damage(address, length, problem));
         }
         if length > BLOCK_BYTES_MAX {
-            return Err(self.damage(address, length, "no block of a chunk index is so large"));
+            return Err(self.damage(
+                address,
+                length,
+                "no block of a file's structure is so large",
+            ));
         }
         let mut buffer = vec![0; length as usize];
         match self.file.read_exact_at(&mut buffer, start) {
@@ -85,14 +89,19 @@ impl Bytes<'_> {
     }
 
     /// Damage of a block; what is reported counts from the start of the file.
-    pub(super) fn damage(&self, address: u64, length: u64, problem: impl Into<String>) -> Damage {
+    pub(in super::super) fn damage(
+        &self,
+        address: u64,
+        length: u64,
+        problem: impl Into<String>,
+    ) -> Damage {
         let start = address.saturating_add(self.base);
         let range: Range<u64> = start..start.saturating_add(length);
         Damage::of_header(range, problem)
     }
 
     /// Whether addresses and lengths have eight bytes, as the superblock says.
-    pub(super) fn has_wide_addresses(&self) -> Option<bool> {
+    pub(in super::super) fn has_wide_addresses(&self) -> Option<bool> {
         let superblock = self.read(0, 16).ok()?;
         let sizes = match superblock[8] {
             0 | 1 => &superblock[13..15],
@@ -104,16 +113,16 @@ impl Bytes<'_> {
 }
 
 /// Takes little-endian numbers off the front of some bytes.
-pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
+pub(in super::super) struct Cursor<'a>(pub(in super::super) &'a [u8]);
 
 impl<'a> Cursor<'a> {
-    pub(super) fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+    pub(in super::super) fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(taken)
     }
 
-    pub(super) fn number(&mut self, size_bytes: usize) -> Option<u64> {
+    pub(in super::super) fn number(&mut self, size_bytes: usize) -> Option<u64> {
         if size_bytes > 8 {
             return None;
         }

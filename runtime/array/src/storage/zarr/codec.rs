@@ -1,10 +1,11 @@
 //! Undoing the codecs of a Zarr chunk: bytes to bytes, with every size known or bounded before
 //! anything is allocated.
 
-use libdeflater::{DecompressionError, Decompressor};
+use libdeflater::DecompressionError;
 
+use super::super::codecs::blosc;
+pub(super) use super::super::codecs::{Bad, Tools};
 use super::super::decode::unshuffle;
-use super::blosc;
 
 /// The bytes that a CRC-32C adds at the end.
 pub(super) const CRC32C_BYTES: usize = 4;
@@ -41,59 +42,6 @@ impl Size {
         match self {
             Self::Exactly(size) | Self::AtMost(size) => size,
         }
-    }
-}
-
-/// Why bytes could not be decoded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Bad {
-    /// They contradict themselves or what the metadata says.
-    Damaged(&'static str),
-    /// They are compressed with something that is not known here.
-    Unknown(String),
-}
-
-impl Bad {
-    pub(super) fn damaged(problem: &'static str) -> Self {
-        Self::Damaged(problem)
-    }
-}
-
-/// The decompressors, which are kept from chunk to chunk.
-pub(super) struct Tools {
-    deflate: Decompressor,
-    zstd: Option<zstd::bulk::Decompressor<'static>>,
-}
-
-impl Tools {
-    pub(super) fn new() -> Self {
-        Self {
-            deflate: Decompressor::new(),
-            zstd: None,
-        }
-    }
-
-    pub(super) fn lz4(&mut self, from: &[u8], to: &mut [u8]) -> Result<usize, Bad> {
-        lz4_flex::block::decompress_into(from, to)
-            .map_err(|_| Bad::damaged("it does not decompress (LZ4)"))
-    }
-
-    pub(super) fn zlib(&mut self, from: &[u8], to: &mut [u8]) -> Result<usize, Bad> {
-        self.deflate
-            .zlib_decompress(from, to)
-            .map_err(|_| Bad::damaged("it does not inflate (zlib)"))
-    }
-
-    pub(super) fn zstd(&mut self, from: &[u8], to: &mut [u8]) -> Result<usize, Bad> {
-        let tool = match &mut self.zstd {
-            Some(tool) => tool,
-            empty => empty.insert(
-                zstd::bulk::Decompressor::new()
-                    .map_err(|_| Bad::damaged("the memory for Zstandard is not there"))?,
-            ),
-        };
-        tool.decompress_to_buffer(from, to)
-            .map_err(|_| Bad::damaged("it does not decompress (Zstandard)"))
     }
 }
 
@@ -168,7 +116,11 @@ impl ByteCodec {
                 out.truncate(written);
                 Ok(out)
             }
-            Self::Blosc => blosc::decompress(&bytes, size.limit(), tools),
+            Self::Blosc => {
+                let mut out = vec![0; blosc::plain_bytes(&bytes, size.limit())?];
+                blosc::decompress(&bytes, &mut out, tools)?;
+                Ok(out)
+            }
             Self::Crc32c => {
                 let Some((plain, stored)) = bytes.split_last_chunk::<CRC32C_BYTES>() else {
                     return Err(Bad::damaged("it is shorter than its checksum"));

@@ -23,8 +23,8 @@ impl Refusal {
 pub(super) fn remedy(codec: &str, variable: &str) -> String {
     format!(
         "stored with the codec {codec} in variable `{variable}`, which is not read (known are \
-         gzip, zlib, zstd, lz4, blosc with lz4, zstd or zlib inside, shuffle, crc32c, transpose \
-         and sharding_indexed): rewrite it with one of these"
+         gzip, zlib, zstd, lz4, blosc without snappy inside, shuffle, crc32c, transpose and \
+         sharding_indexed): rewrite it with one of these"
     )
 }
 

@@ -1,13 +1,14 @@
 //! Chunks of Blosc 1: blocks that are split, compressed and shuffled each on its own.
 //!
-//! LZ4, Zstandard and zlib inside are read, with bytes or bits shuffled; BloscLZ and Snappy are
-//! named and refused.
+//! BloscLZ, LZ4, Zstandard and zlib inside are read, with bytes or bits shuffled; Snappy is named
+//! and refused.
 //!
 //! Source: the header in the README of c-blosc 1 ("Blosc header"), and the bit order that
 //! Masui et al. (2015), "A compression scheme for radio data", describe.
 
 use super::super::decode::unshuffle;
-use super::codec::{Bad, Tools};
+use super::bits::unshuffle_bits;
+use super::{Bad, CUT_SHORT, Tools, blosclz};
 
 const HEADER_BYTES: usize = 16;
 
@@ -42,7 +43,7 @@ impl Header {
             return Err(Bad::damaged("it is shorter than a Blosc header"));
         };
         if own_bytes > bytes.len() {
-            return Err(Bad::damaged("it is cut short"));
+            return Err(CUT_SHORT);
         }
         if plain_bytes > limit {
             return Err(Bad::damaged("it claims more bytes than its shape has"));
@@ -69,42 +70,52 @@ impl Header {
     }
 }
 
-/// Decompresses one buffer of at most `limit` bytes.
-pub(super) fn decompress(bytes: &[u8], limit: usize, tools: &mut Tools) -> Result<Vec<u8>, Bad> {
-    let header = Header::of(bytes, limit)?;
-    let mut out = vec![0; header.plain_bytes];
+/// How many bytes a buffer holds once it is decompressed, if that is at most `limit`.
+pub(in super::super) fn plain_bytes(bytes: &[u8], limit: usize) -> Result<usize, Bad> {
+    Ok(Header::of(bytes, limit)?.plain_bytes)
+}
+
+/// Decompresses into a buffer; gives how many bytes it wrote.
+pub(in super::super) fn decompress(
+    bytes: &[u8],
+    to: &mut [u8],
+    tools: &mut Tools,
+) -> Result<usize, Bad> {
+    let header = Header::of(bytes, to.len())?;
+    let out = &mut to[..header.plain_bytes];
     if header.flags & STORED != 0 {
         let stored = bytes
             .get(HEADER_BYTES..HEADER_BYTES + header.plain_bytes)
-            .ok_or(Bad::damaged("it is cut short"))?;
+            .ok_or(CUT_SHORT)?;
         out.copy_from_slice(stored);
-        return Ok(out);
+        return Ok(header.plain_bytes);
     }
     if out.is_empty() {
-        return Ok(out);
+        return Ok(0);
     }
-    let mut scratch = vec![0; header.block_bytes.min(header.plain_bytes)];
-    for (number, block) in out.chunks_mut(header.block_bytes).enumerate() {
-        let place = HEADER_BYTES + 4 * number;
-        let start = number_at(bytes, place)?;
-        let plain = &mut scratch[..block.len()];
-        decompress_block(bytes, start, &header, plain, tools)?;
-        if header.flags & SHUFFLED != 0 && header.element_bytes > 1 {
-            unshuffle(plain, header.element_bytes, block);
-        } else if header.flags & BITS_SHUFFLED != 0 {
-            unshuffle_bits(plain, header.element_bytes, block);
-        } else {
-            block.copy_from_slice(plain);
+    let block_bytes = header.block_bytes.min(header.plain_bytes);
+    tools.with_block(block_bytes, |tools, scratch| {
+        for (number, block) in out.chunks_mut(header.block_bytes).enumerate() {
+            let start = number_at(bytes, HEADER_BYTES + 4 * number)?;
+            let plain = &mut scratch[..block.len()];
+            decompress_block(bytes, start, &header, plain, tools)?;
+            if header.flags & SHUFFLED != 0 && header.element_bytes > 1 {
+                unshuffle(plain, header.element_bytes, block);
+            } else if header.flags & BITS_SHUFFLED != 0 {
+                unshuffle_bits(plain, header.element_bytes, block);
+            } else {
+                block.copy_from_slice(plain);
+            }
         }
-    }
-    Ok(out)
+        Ok(header.plain_bytes)
+    })
 }
 
 fn number_at(bytes: &[u8], place: usize) -> Result<usize, Bad> {
     let four = bytes
         .get(place..place.saturating_add(4))
         .and_then(|bytes| bytes.try_into().ok())
-        .ok_or(Bad::damaged("it is cut short"))?;
+        .ok_or(CUT_SHORT)?;
     usize::try_from(i32::from_le_bytes(four)).map_err(|_| Bad::damaged("a length is negative"))
 }
 
@@ -124,19 +135,19 @@ fn decompress_block(
         let length = number_at(bytes, place)?;
         let from = bytes
             .get(place + 4..(place + 4).saturating_add(length))
-            .ok_or(Bad::damaged("it is cut short"))?;
+            .ok_or(CUT_SHORT)?;
         place += 4 + length;
         if length == part.len() {
             part.copy_from_slice(from);
             continue;
         }
         let written = match header.flags >> 5 {
+            0 => blosclz::decompress(from, part)?,
             1 => tools.lz4(from, part)?,
             3 => tools.zlib(from, part)?,
             4 => tools.zstd(from, part)?,
             other => {
                 let name = match other {
-                    0 => "blosclz",
                     2 => "snappy",
                     _ => "an unknown compressor",
                 };
@@ -150,70 +161,22 @@ fn decompress_block(
     Ok(())
 }
 
-/// Puts the bits of each element together again. Plane by plane, from the first byte's lowest
-/// bit on, one byte holds the bit of eight elements. Blocks whose elements are no multiple of
-/// eight were left as they were.
-fn unshuffle_bits(from: &[u8], element_bytes: usize, to: &mut [u8]) {
-    let count = from.len() / element_bytes;
-    if !count.is_multiple_of(8) {
-        to.copy_from_slice(from);
-        return;
-    }
-    let row = count / 8;
-    for byte in 0..element_bytes {
-        for group in 0..row {
-            let planes = std::array::from_fn(|bit| from[(byte * 8 + bit) * row + group]);
-            let elements = transposed(u64::from_le_bytes(planes)).to_le_bytes();
-            for (index, &value) in elements.iter().enumerate() {
-                to[(group * 8 + index) * element_bytes + byte] = value;
-            }
-        }
-    }
-    let whole = count * element_bytes;
-    to[whole..].copy_from_slice(&from[whole..]);
-}
-
-/// Transposes a matrix of 8 by 8 bits, by halves of halves.
-///
-/// Source: H. S. Warren, Hacker's Delight, 7-3.
-fn transposed(mut bits: u64) -> u64 {
-    for (mask, shift) in [
-        (0x00aa_00aa_00aa_00aa, 7),
-        (0x0000_cccc_0000_cccc, 14),
-        (0x0000_0000_f0f0_f0f0, 28),
-    ] {
-        let swap = (bits ^ (bits >> shift)) & mask;
-        bits ^= swap ^ (swap << shift);
-    }
-    bits
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bits_are_transposed() {
-        for (row, column) in [(0, 0), (1, 5), (7, 0), (6, 7)] {
-            assert_eq!(
-                transposed(1 << (8 * row + column)),
-                1 << (8 * column + row),
-                "{row} {column}"
-            );
-        }
-    }
 
     #[test]
     fn a_header_that_lies_is_an_error() {
         let mut tools = Tools::new();
         let mut header = vec![2, 1, 0x21, 4, 0, 1, 0, 0, 0, 1, 0, 0, 24, 0, 0, 0];
         header.extend([20, 0, 0, 0, 0xff, 0xff, 0xff, 0x7f]);
-        assert!(decompress(&header, 256, &mut tools).is_err());
-        assert!(decompress(&header, 255, &mut tools).is_err());
+        let mut out = [0; 256];
+        assert!(decompress(&header, &mut out, &mut tools).is_err());
+        assert!(decompress(&header, &mut out[..255], &mut tools).is_err());
         for length in 0..header.len() {
-            assert!(decompress(&header[..length], 256, &mut tools).is_err());
+            assert!(decompress(&header[..length], &mut out, &mut tools).is_err());
         }
         header[8..12].fill(0);
-        assert!(decompress(&header, 256, &mut tools).is_err());
+        assert!(decompress(&header, &mut out, &mut tools).is_err());
     }
 }
