@@ -1,9 +1,8 @@
 """Which command lines show that an operator gives CDO's answers, and on which files.
 
 In a line, `F` is the file and `V` its variable. A case may have another line for cdo where it
-wants other inputs (percentiles need the minimum and maximum), and traits that its file must
-have. An operator without a case
-here is named below the table.
+wants other inputs (percentiles need the minimum and maximum), files that cdo makes first, and
+traits that its file must have. An operator without a case here is named below the table.
 """
 
 import dataclasses
@@ -17,6 +16,8 @@ class Case:
     cdo: str = ""
     traits: tuple = ()
     without: tuple = ()
+    # What cdo makes beforehand: a word of the lines, and the line whose file it stands for.
+    made: tuple = ()
 
     def of_cdo(self):
         return self.cdo or self.line
@@ -27,11 +28,12 @@ class Case:
 
 GROUPS = ["hour", "day", "mon", "year", "seas", "yhour", "yday", "ymon", "yseas"]
 STATISTICS = ["min", "max", "range", "sum", "mean", "avg", "std", "std1", "var", "var1"]
+HOT = ["tx90p", "tn90p", "tg90p", "hwfi"]
 HIGH = ["skew", "kurt", "median"]
 
 
-def case(line, cdo="", traits=(), without=()):
-    return Case(line, cdo, tuple(traits), tuple(without))
+def case(line, cdo="", traits=(), without=(), made=()):
+    return Case(line, cdo, tuple(traits), tuple(without), tuple(made))
 
 
 def table():
@@ -183,16 +185,60 @@ def indices(add):
     for name, variable in [
         ("fd", "tasmin"), ("su", "tasmax"), ("id", "tasmax"), ("tr", "tasmin"), ("hd", "tas"),
         ("cdd", "pr"), ("cwd", "pr"), ("cfd", "tasmin"), ("csu", "tasmax"),
-        ("rr1", "pr"), ("r10mm", "pr"), ("r20mm", "pr"), ("pd,5", "pr"), ("sdii", "pr"), ("rx1day", "pr"),
+        ("rr1", "pr"), ("r1mm", "pr"), ("r10mm", "pr"), ("r20mm", "pr"), ("sdii", "pr"), ("rx1day", "pr"),
     ]:
-        add(f"eca_{name.split(',')[0]}", case(f"-eca_{name} F", traits=[f"eca {variable}"]))
+        add(f"eca_{name}", case(f"-eca_{name} F", traits=[f"eca {variable}"]))
+    add("eca_pd", case("-eca_pd,5 F", traits=["eca pr"]), case("-eca_pd,5,freq=month F", traits=["eca pr"]))
     add("eca_rx5day", case("-eca_rx5day -runsum,5 F", traits=["eca pr"]))
-    # Of a reference of several years CDO takes the last one's day.
+    for name in ["strwin", "strbre", "strgal"]:
+        add(name, case(f"-{name} F", traits=["eca pr"]))
+    # Of a reference of several years CDO takes the last one's day, as --cdo does.
     year = "-seltimestep,1/365 F"
     for name, variable, shift in [("hwdi", "tasmax", -8), ("cwdi", "tasmin", 8)]:
         add(f"eca_{name}", case(f"-eca_{name} {year} -addc,{shift} {year}", traits=[f"eca {variable}"]))
     add("eca_etr", case("-eca_etr F -subc,3 F", traits=["eca tas"]))
+    # Of a second series CDO takes the last year's day.
+    add("fdns", case(f"-fdns {year} -mulc,1e-4 -subc,240 {year}", traits=["eca tas"]))
     for name in ["tx90p", "tx10p", "tn90p", "tn10p", "tg90p", "tg10p", "hwfi", "cwfi"]:
-        add(f"eca_{name}", case(f"-eca_{name} {year} -addc,560 -mulc,-1 {year}", traits=["eca tas"]))
+        # A reference that is not rounded: near a rounded one days may count or not.
+        climatology = f"-eca_{name} F -yday{'min' if name in HOT else 'max'} F"
+        add(
+            f"eca_{name}",
+            case(f"-eca_{name} {year} -addc,560 -mulc,-1 {year}", traits=["eca tas"]),
+            case(climatology, traits=["eca tas"]),
+            case(f"--cdo -eca_{name} F -subc,1 F", f"-eca_{name} F -subc,1 F", traits=["eca tas"]),
+        )
     for name in ["r75p", "r90p", "r95p", "r99p", "r75ptot", "r90ptot", "r95ptot", "r99ptot"]:
         add(f"eca_{name}", case(f"-eca_{name} {year} -addc,1 -mulc,0.2 {year}", traits=["eca pr"]))
+    # All is land. CDO tells of the southern season before the first year too, and counts days of
+    # the year 2000 as if it had a 29 February in every calendar.
+    seasons = "-eca_gsl -selyear,2001/2003 F -gtc,0 -seltimestep,1 F"
+    add("eca_gsl", case(f"-seltimestep,1/2 {seasons}", f"-seltimestep,2/3 {seasons}", traits=["eca tas"]))
+    etccdi(add)
+
+
+def etccdi(add):
+    for name, variable in [("fd", "tasmin"), ("id", "tasmax"), ("tr", "tasmin"), ("su", "tasmax"), ("rx1day", "pr")]:
+        add(f"etccdi_{name}", case(f"-etccdi_{name} F", traits=[f"eca {variable}"]))
+    # Of these CDO tells one number unless it is asked for years, against its help.
+    for name in ["r1mm", "r10mm", "r20mm", "sdii"]:
+        words = f"-etccdi_{name}{',1' if name == 'sdii' else ''}"
+        line = case(f"-etccdi_{name} F", f"{words},freq=year F", traits=["eca pr"])
+        add(f"etccdi_{name}", line, case(f"{words},freq=month F", traits=["eca pr"]))
+    add("etccdi_rx5day", case("-etccdi_rx5day -runsum,5 F", traits=["eca pr"]))
+    for name in ["cdd", "cwd"]:
+        lines = [f"-etccdi_{name} F", f"-etccdi_{name},1,5,freq=month F"]
+        add(f"etccdi_{name}", *[case(f"{cdo}{line}", line, traits=["eca pr"]) for line in lines for cdo in ("", "--cdo ")])
+    for name, extreme in [("csdi", "max"), ("wsdi", "min")]:
+        line = f"-etccdi_{name} F -yday{extreme} F"
+        add(f"etccdi_{name}", *[case(f"{cdo}{line}", line, traits=["eca tas"]) for cdo in ("", "--cdo ")])
+    for name in ["tx90p", "tx10p", "tn90p", "tn10p"]:
+        line = f"-etccdi_{name},5,2000,2002 F"
+        made = [("LEAST", "-subc,99 -ydaymin F"), ("MOST", "-addc,99 -ydaymax F")]
+        add(f"etccdi_{name}", case(line, f"{line} LEAST MOST", traits=["eca tas"], made=made))
+    for name in ["r95p", "r99p"]:
+        # The last parameter must be there, and has no effect.
+        cdo = f"-etccdi_{name},2000,2002,m F LEAST MOST"
+        line = f"-etccdi_{name},2000,2002 F"
+        made = [("LEAST", "-timmin F"), ("MOST", "-timmax F")]
+        add(f"etccdi_{name}", *[case(f"{by}{line}", cdo, ["eca pr"], made=made) for by in ("", "--cdo ")])

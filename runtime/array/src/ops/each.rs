@@ -53,7 +53,7 @@ fn compare(
 }
 
 /// The same with values that follow from coordinates of each cell.
-fn each_with(
+pub(super) fn each_with(
     mut cube: Cube,
     operator: &'static str,
     coordinates: &[(Axis, &dyn Fn(f64) -> f64)],

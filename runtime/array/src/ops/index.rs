@@ -1,27 +1,33 @@
 //! Climate indices of daily series (ECA, ETCCDI): days over a limit, runs of such days, shares
 //! beyond a reference. Names and parameters are CDO's.
 //!
-//! The rows are in [`table`], what is computed of one cell in [`kernel`]. Left out are the indices
-//! of growing seasons and ETCCDI's bootstrapped percentiles.
+//! The rows are in [`rows`], what is computed of one cell in [`kernel`] and the modules that it
+//! names, what a second input is in [`reference`].
 
+mod base_period;
 mod kernel;
+mod reference;
 mod rows;
+mod season;
+mod spells;
 mod table;
 
 pub(crate) use table::table;
 
 use std::sync::Arc;
 
-use super::grouping::Grouping;
-use super::pair::{Matching, combine};
+use super::grouping::{Group, Grouping};
 use super::time::{Choices, Regrouping};
 use super::{Context, Outcome};
-use crate::cube::{Content, Cube};
+use crate::cube::{Content, Cube, TimeCoordinate};
 use crate::dataset::{Attributes, DType};
 use crate::error::CubeError;
 use crate::plan::expr::Expr;
-use crate::plan::series::Series;
+use crate::plan::series::{Series, SeriesKernel};
+use base_period::{BeyondBase, HeavyTotal};
 use kernel::{Index, Rule};
+use reference::Second;
+use season::GrowingSeason;
 
 /// One variable of the result.
 struct Output {
@@ -37,6 +43,7 @@ struct Request {
     grouping: Grouping,
     /// As [`Regrouping::stamps_last`].
     stamps_last: bool,
+    second: Second,
 }
 
 /// Computes indices of the first variable of the first input, which a second may be the
@@ -56,22 +63,9 @@ fn compute(
     };
     let mut children: Vec<Expr> = cube.lazy(first).cloned().into_iter().collect();
     if !inputs.is_empty() {
-        // The reference at the cells and steps of the input.
-        let reference = |_: &mut _, _: usize, others: &[usize]| others[0];
-        let name = context.name();
-        let of_reference = inputs[0].time_if_any(name)?;
-        let steps = of_reference.map_or(1, |time| time.axis.values.len());
-        let matching = if steps == 1 || steps == time.axis.values.len() {
-            Matching::Step
-        } else {
-            Matching::Calendar(Grouping::DayOfYear)
-        };
-        let aligned = combine(cube.clone(), &inputs, name, matching, &reference)?;
-        children.extend(aligned.lazy(first).cloned());
-        if aligned.dataset.shape(first) != cube.dataset.shape(first) {
-            let problem = "the reference has more steps than the input".to_owned();
-            return Err(context.refused(problem));
-        }
+        let second = inputs.swap_remove(0);
+        let along = request.second.along(&cube, first, second, context)?;
+        children.extend(along);
     }
     let others: Vec<String> = data
         .iter()
@@ -93,19 +87,18 @@ fn compute(
         method: None,
         stamps_last: request.stamps_last,
     };
-    let of_rule = |rule: Rule, axis: usize| {
+    let kernels = request.outputs.iter();
+    let kernels = kernels.map(|output| kernel(output.rule, &groups, &time, context));
+    let kernels = kernels.collect::<Result<Vec<_>, _>>()?;
+    let by_kernel = |kernel: &Arc<dyn SeriesKernel>, axis: usize| {
         Expr::Series(Arc::new(Series {
             children: children.clone(),
             axis,
             steps: groups.len(),
-            kernel: Arc::new(Index {
-                groups: groups.clone(),
-                rule,
-            }),
+            kernel: Arc::clone(kernel),
         }))
     };
-    let first_rule = request.outputs[0].rule;
-    let make = |_: &Expr, axis: usize, _: &mut _| of_rule(first_rule, axis);
+    let make = |_: &Expr, axis: usize, _: &mut _| by_kernel(&kernels[0], axis);
     let mut cube = regrouping.apply(cube, &time, context, make)?;
     let Some(index) = cube.dataset.variable_index(&name) else {
         return Err(context.refused(format!("variable `{name}` has no values over time")));
@@ -113,7 +106,7 @@ fn compute(
     let axis = cube.dataset.variables[index].dims.iter();
     let axis = axis.clone().position(|&dim| dim == time.dim).unwrap_or(0);
     let before = cube.dataset.variables[index].clone();
-    for (place, output) in request.outputs.iter().enumerate() {
+    for (place, (output, kernel)) in request.outputs.iter().zip(&kernels).enumerate() {
         let mut variable = before.clone();
         variable.name.clone_from(&output.name);
         describe(&mut variable.attributes, output);
@@ -123,10 +116,51 @@ fn compute(
         if place == 0 {
             cube.dataset.variables[index] = variable;
         } else {
-            cube.push(variable, Content::Lazy(of_rule(output.rule, axis)));
+            cube.push(variable, Content::Lazy(by_kernel(kernel, axis)));
         }
     }
     Ok(cube.into())
+}
+
+/// What computes a rule.
+fn kernel(
+    rule: Rule,
+    groups: &[Group],
+    time: &TimeCoordinate,
+    context: &Context<'_>,
+) -> Result<Arc<dyn SeriesKernel>, CubeError> {
+    let by_cdo = context.options.cdo;
+    let dates = match rule.needs_dates() {
+        true => time.dates(context.name())?,
+        false => Vec::new(),
+    };
+    let refused = |problem: String| context.refused(problem);
+    Ok(match rule {
+        Rule::Season { part, days, limit } => {
+            let calendar = time.axis.calendar;
+            let season = GrowingSeason::new(groups, &dates, calendar, (part, days, limit));
+            Arc::new(season)
+        }
+        Rule::BeyondBase {
+            is_above,
+            percentile,
+            window_days,
+            years,
+        } => {
+            let limit = (is_above, percentile);
+            let beyond = BeyondBase::new(groups, &dates, window_days, years, limit);
+            Arc::new(beyond.map_err(refused)?)
+        }
+        Rule::HeavyTotal { percentile, years } => {
+            let total = HeavyTotal::new(groups, &dates, years, percentile, by_cdo);
+            Arc::new(total.map_err(refused)?)
+        }
+        rule => Arc::new(Index {
+            groups: groups.to_vec(),
+            rule,
+            ends_day_after: by_cdo,
+        }),
+    })
 }
 
 /// Leaves of the attributes what tells where a value is, and says what it is now.

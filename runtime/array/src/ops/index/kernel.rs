@@ -1,5 +1,11 @@
-//! What an index is of one cell: of its days, or of its days and those of a reference.
+//! What an index is of one cell: of its days, or of its days and those of a second input.
+//!
+//! Rules that need more than the days of one span are in modules of their own: runs of days in
+//! [`super::spells`], growing seasons in [`super::season`], percentiles of a base period in
+//! [`super::base_period`].
 
+use super::season::Part;
+use super::spells::{self, Measure};
 use crate::ops::grouping::Group;
 use crate::plan::series::SeriesKernel;
 
@@ -9,6 +15,8 @@ pub(super) enum Test {
     Above(f64),
     Below(f64),
     AtLeast(f64),
+    /// Below the first, and the second input below the second.
+    BothBelow(f64, f64),
     /// Above the reference by more than this.
     AboveReference(f64),
     /// Below the reference by more than this.
@@ -25,17 +33,35 @@ pub(super) enum Rule {
     Maximum,
     /// The greatest value minus the least of the second input.
     RangeOverBoth,
-    LongestRun(Test),
-    /// Runs of at least so many days.
-    Runs(Test, usize),
-    /// Days that are in such runs.
-    DaysInRuns(Test, usize),
+    /// Something about runs of days.
+    Spells(Test, Measure),
     /// Percent of all days.
     Percent(Test),
     /// Percent of the days above 0 that are above the reference.
     WetPercent,
     /// Percent of the sum of all days, due to those above 0 and the reference.
     WetShare,
+    /// Of a growing season: so many days in a row above or below a limit start and end it.
+    Season {
+        part: Part,
+        days: usize,
+        limit: f64,
+    },
+    /// Percent of the days above (or below) a percentile of the days around them in a base
+    /// period.
+    BeyondBase {
+        is_above: bool,
+        /// From 0 to 1.
+        percentile: f64,
+        window_days: usize,
+        years: (i32, i32),
+    },
+    /// The sum of the days above a percentile of the wet days of a base period.
+    HeavyTotal {
+        /// From 0 to 1.
+        percentile: f64,
+        years: (i32, i32),
+    },
 }
 
 /// One index of each group of steps.
@@ -43,15 +69,23 @@ pub(super) enum Rule {
 pub(super) struct Index {
     pub(super) groups: Vec<Group>,
     pub(super) rule: Rule,
+    /// Whether a run counts where the day after it lies, as CDO has it.
+    pub(super) ends_day_after: bool,
 }
 
 impl SeriesKernel for Index {
     fn apply(&self, inputs: &[&[f64]], out: &mut [f64]) {
         let reference = inputs.get(1).copied().unwrap_or(inputs[0]);
+        let day = |step: usize| (inputs[0][step], reference[step]);
+        if let Rule::Spells(test, measure) = self.rule {
+            let days: Vec<Option<bool>> = (0..inputs[0].len())
+                .map(|step| is_valid(&day(step)).then(|| test.holds(day(step))))
+                .collect();
+            spells::measure(&days, &self.groups, measure, self.ends_day_after, out);
+            return;
+        }
         for (group, out) in self.groups.iter().zip(out) {
-            let steps = group.iter().cloned().flatten();
-            let days = steps.map(|step| (inputs[0][step], reference[step]));
-            *out = self.rule.of(days);
+            *out = self.rule.of(group.iter().cloned().flatten().map(day));
         }
     }
 }
@@ -63,15 +97,28 @@ impl Test {
             Self::Above(limit) => value > limit,
             Self::Below(limit) => value < limit,
             Self::AtLeast(limit) => value >= limit,
+            Self::BothBelow(limit, of_second) => value < limit && reference < of_second,
             Self::AboveReference(offset) => value > reference + offset,
             Self::BelowReference(offset) => value < reference - offset,
         }
     }
 }
 
+fn is_valid(day: &(f64, f64)) -> bool {
+    !day.0.is_nan() && !day.1.is_nan()
+}
+
 impl Rule {
+    /// Whether it goes by the dates of the steps, not only by their groups.
+    pub(super) fn needs_dates(self) -> bool {
+        matches!(
+            self,
+            Self::Season { .. } | Self::BeyondBase { .. } | Self::HeavyTotal { .. }
+        )
+    }
+
+    /// Of the days of one group, those in which they are enough.
     fn of(self, days: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
-        let is_valid = |day: &(f64, f64)| !day.0.is_nan() && !day.1.is_nan();
         let valid = days.clone().filter(is_valid);
         if valid.clone().next().is_none() {
             return f64::NAN;
@@ -100,38 +147,16 @@ impl Rule {
                 let greatest = days.clone().map(|day| day.0).fold(f64::NAN, f64::max);
                 greatest - days.map(|day| day.1).fold(f64::NAN, f64::min)
             }
-            Self::LongestRun(test) => runs(days, test).into_iter().max().unwrap_or(0) as f64,
-            Self::Runs(test, least) => {
-                let runs = runs(days, test).into_iter();
-                runs.filter(|&length| length >= least).count() as f64
-            }
-            Self::DaysInRuns(test, least) => {
-                let runs = runs(days, test).into_iter();
-                runs.filter(|&length| length >= least).sum::<usize>() as f64
-            }
             Self::Percent(test) => 100.0 * counted(test) / given.count() as f64,
             Self::WetPercent => {
                 100.0 * beyond.count() as f64 / given.filter(|&v| v > 0.0).count() as f64
             }
             Self::WetShare => 100.0 * beyond.sum::<f64>() / given.sum::<f64>(),
+            // Computed by kernels of their own.
+            Self::Spells(..)
+            | Self::Season { .. }
+            | Self::BeyondBase { .. }
+            | Self::HeavyTotal { .. } => f64::NAN,
         }
     }
-}
-
-/// The lengths of runs of days; one that is open at an end counts.
-fn runs(days: impl Iterator<Item = (f64, f64)>, test: Test) -> Vec<usize> {
-    let mut lengths = Vec::new();
-    let mut length = 0;
-    for day in days {
-        if test.holds(day) {
-            length += 1;
-        } else if length > 0 {
-            lengths.push(length);
-            length = 0;
-        }
-    }
-    if length > 0 {
-        lengths.push(length);
-    }
-    lengths
 }
