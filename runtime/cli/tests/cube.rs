@@ -168,6 +168,40 @@ fn ranks_under_mpirun_give_the_same_bits() {
 }
 
 #[test]
+fn a_plan_tells_what_would_be_done_and_does_nothing() {
+    let (_folder, input, output) = folder();
+    for (line, step) in [
+        ("-timmean,timmax", "reduce over time tas_timmean, tas_timmax: "),
+        ("-timpctl,90", "read whole series tas: "),
+        ("-timsort", "read whole series tas: "),
+        ("-mulc,2", "stream tas: "),
+        ("-sub -timmean", "stream tas: "),
+    ] {
+        let extra = if line.starts_with("-sub") {
+            format!(" {}", input.display())
+        } else {
+            String::new()
+        };
+        let line = format!(
+            "--plan {line} {}{extra} {}",
+            input.display(),
+            output.display()
+        );
+        let result = mizar(&line);
+        let told = String::from_utf8_lossy(&result.stdout).into_owned();
+        assert!(
+            result.status.success() && told.contains(step),
+            "{line}: {told}{}",
+            stderr(&result)
+        );
+        assert!(told.contains("#SBATCH --mem-per-cpu="), "{told}");
+        assert!(
+            !output.exists() && std::fs::read_dir(output.parent().unwrap()).unwrap().count() == 1
+        );
+    }
+}
+
+#[test]
 fn unreadable_inputs_give_one_message_and_no_output() {
     let (folder, input, output) = folder();
     let whole = std::fs::read(&input).unwrap();

@@ -11,9 +11,11 @@ use crate::cube::Content;
 use crate::plan::Plan;
 use crate::plan::expr::{Expr, TimeReduction};
 use crate::plan::region::{self, Region};
+use crate::plan::series::Series;
 
-/// Decoded bytes of 32-bit floats that one core reads, inflates and reduces in a second:
-/// measured 400e6 to 450e6 (benches/README.md); slower machines exist.
+/// Decoded bytes of 32-bit floats that one core reads, inflates and reduces in a second: a third
+/// of what `make bench-arrays` shows for its deflated files (benches/README.md), for there are
+/// slower machines.
 const DECODED_BYTES_PER_SECOND: f64 = 250e6;
 
 /// Bytes of results that one core deflates and writes in a second.
@@ -56,7 +58,7 @@ pub struct Estimate {
 pub struct Step {
     /// The variables that it computes, or computes a part of.
     pub variables: Vec<String>,
-    /// `reduce over time`, `hold in memory`, `stream`.
+    /// `reduce over time`, `read whole series`, `hold in memory`, `stream`.
     pub what: &'static str,
     /// Into how many units the work is cut.
     pub units: usize,
@@ -90,17 +92,23 @@ pub fn estimate(plan: &Plan, ranks: usize, threads: usize) -> Estimate {
         while !jobs.is_empty() {
             let (name, expr) = jobs.remove(0);
             for stage in stages(expr) {
-                steps.push(stage_step(stage, name, threads));
+                steps.push(stage_step(stage, name, plan, ranks, threads));
             }
-            if let Expr::Time(first) = expr {
-                let together = |(_, other): &(&str, &Expr)| matches!(other, Expr::Time(other) if other.reads_as(first));
-                let (same, later): (Vec<_>, Vec<_>) = jobs.into_iter().partition(together);
-                jobs = later;
-                let all = std::iter::once((name, expr)).chain(same);
-                steps.push(reduce_step(first, &all.collect::<Vec<_>>(), threads));
-            } else {
-                steps.push(stream_step(expr, name, threads));
-            }
+            let joins = |(_, other): &(&str, &Expr)| match (expr, other) {
+                (Expr::Time(first), Expr::Time(other)) => other.reads_as(first),
+                (Expr::Series(first), Expr::Series(other)) => other.reads_as(first),
+                _ => false,
+            };
+            let (same, later): (Vec<_>, Vec<_>) = jobs.into_iter().partition(joins);
+            jobs = later;
+            let together: Vec<_> = std::iter::once((name, expr)).chain(same).collect();
+            steps.push(match expr {
+                Expr::Time(first) => reduce_step(first, &together, threads),
+                Expr::Series(first) => {
+                    series_step(first, &together, plan.options.memory_bytes(), ranks)
+                }
+                _ => stream_step(expr, name, threads),
+            });
         }
     }
     sum(plan, steps, outputs, ranks, threads)
@@ -166,17 +174,18 @@ fn sample_bytes(expr: &Expr) -> u64 {
     if expr.is_single() { 4 } else { 8 }
 }
 
-fn stage_step(stage: &Expr, name: &str, threads: usize) -> Step {
-    if let Expr::Time(reduction) = stage {
-        let mut step = reduce_step(reduction, &[(name, stage)], threads);
-        step.held_bytes += 8 * region::cells(&whole(stage)) as u64;
-        return step;
-    }
-    let cells = region::cells(&whole(stage)) as u64;
-    let mut step = stream_step(stage, name, threads);
-    step.what = "hold in memory";
-    step.units = 1;
-    step.held_bytes = 8 * cells;
+fn stage_step(stage: &Expr, name: &str, plan: &Plan, ranks: usize, threads: usize) -> Step {
+    let together = [(name, stage)];
+    let mut step = match stage {
+        Expr::Time(reduction) => reduce_step(reduction, &together, threads),
+        Expr::Series(series) => series_step(series, &together, plan.options.memory_bytes(), ranks),
+        _ => Step {
+            what: "hold in memory",
+            units: 1,
+            ..stream_step(stage, name, threads)
+        },
+    };
+    step.held_bytes += 8 * region::cells(&whole(stage)) as u64;
     step
 }
 
@@ -197,6 +206,37 @@ fn reduce_step(first: &TimeReduction, together: &[(&str, &Expr)], threads: usize
         held_bytes: PARTIAL_COPIES * reduce::batch_bytes(&joint),
         flight_bytes: threads as u64 * units::UNIT_CELLS_MAX as u64 * sample_bytes(&first.child),
     }
+}
+
+/// Of functions of whole series: chunks that span several bands are read for each.
+fn series_step(first: &Series, together: &[(&str, &Expr)], memory: u64, ranks: usize) -> Step {
+    let bands = first.bands(together.len(), memory, ranks);
+    let mut step = Step {
+        variables: names(together),
+        what: "read whole series",
+        units: bands.len(),
+        read_bytes: 0,
+        decoded_bytes: 0,
+        held_bytes: 0,
+        flight_bytes: 0,
+    };
+    for band in &bands {
+        for child in &first.children {
+            let mut region = band.clone();
+            region[first.axis] = 0..child.shape()[first.axis];
+            step.read_bytes += child.stored_bytes(&region);
+            step.decoded_bytes +=
+                (region::cells(&region) * child.pulled_per_cell()) as u64 * sample_bytes(child);
+        }
+        let others = band
+            .iter()
+            .enumerate()
+            .filter(|(dim, _)| *dim != first.axis);
+        let cells: usize = others.map(|(_, range)| range.len()).product();
+        let bytes = (cells * first.bytes_per_cell(together.len())) as u64;
+        step.flight_bytes = step.flight_bytes.max(bytes);
+    }
+    step
 }
 
 fn stream_step(expr: &Expr, name: &str, threads: usize) -> Step {
