@@ -171,7 +171,10 @@ fn ranks_under_mpirun_give_the_same_bits() {
 fn a_plan_tells_what_would_be_done_and_does_nothing() {
     let (_folder, input, output) = folder();
     for (line, step) in [
-        ("-timmean,timmax", "reduce over time tas_timmean, tas_timmax: "),
+        (
+            "-timmean,timmax",
+            "reduce over time tas_timmean, tas_timmax: ",
+        ),
         ("-timpctl,90", "read whole series tas: "),
         ("-timsort", "read whole series tas: "),
         ("-mulc,2", "stream tas: "),

@@ -89,6 +89,12 @@ impl<'a, T: Sample> Tile<'a, T> {
     }
 }
 
+/// Whether one of some lanes is so; looks at all, which is faster than to stop at the first.
+#[inline(always)]
+fn any<V: Copy, const N: usize>(lanes: &[V; N], is_so: impl Fn(V) -> bool) -> bool {
+    lanes.iter().fold(false, |found, &lane| found | is_so(lane))
+}
+
 /// Sums and counts of cells.
 pub(super) struct Sums<'a, T> {
     pub(super) tile: Tile<'a, T>,
@@ -183,7 +189,7 @@ fn add_extremes<T: Sample, const N: usize>(
         }
     }
     // Where the loser stands, it is the value or there is none: seen only by looking again.
-    if best.contains(&loser) {
+    if any(&best, |value| value == loser) {
         best = [T::MISSING; N];
         for values in tile.lanes::<N>(cell) {
             for lane in 0..N {
@@ -246,7 +252,7 @@ fn add_moments<T: Sample, const N: usize>(
     counts: &mut [u32; N],
 ) {
     let (mut mean, mut count) = (*means, *counts);
-    if count.contains(&0) {
+    if any(&count, |count| count == 0) {
         let mut first = [T::MISSING; N];
         for values in tile.lanes::<N>(cell).rev() {
             for lane in 0..N {
