@@ -349,6 +349,34 @@ fn every_program_reads_what_is_written() {
     assert_eq!(names, 3, "nothing else is left");
 }
 
+/// The library that writes has no such filter; that of netCDF4-python has.
+#[test]
+fn netcdf4_python_reads_zstandard() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("zstd.nc");
+    let options = WriteOptions {
+        compression: Some(Compression::Zstd(5)),
+        chunks: [(0, vec![2, 16, 60])].into(),
+        ..WriteOptions::default()
+    };
+    written(&path, &options);
+    check_netcdf4_python(&path);
+    let arguments = [path.to_str().unwrap().to_owned()];
+    let Some(sums) = python::run("sums", &arguments) else {
+        return;
+    };
+    let plain = folder.path().join("plain.nc");
+    written(&plain, &WriteOptions::default());
+    let arguments = [plain.to_str().unwrap().to_owned()];
+    let expected = python::run("sums", &arguments).unwrap();
+    let sums = String::from_utf8(sums).unwrap();
+    let expected = String::from_utf8(expected).unwrap();
+    assert_eq!(
+        sums.replace("zstd.nc", ""),
+        expected.replace("plain.nc", "")
+    );
+}
+
 #[test]
 fn our_files_can_be_appended_to() {
     let folder = tempfile::tempdir().unwrap();

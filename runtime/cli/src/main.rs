@@ -40,13 +40,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run CDO operators on NetCDF files, over any number of MPI ranks and threads
+    /// Run CDO operators on NetCDF files and Zarr stores, over any number of MPI ranks and threads
     Cube(cube::Args),
     /// Show running jobs with their live use
     Ps(ps::Args),
     /// Show the report of a job
     Report(report::Args),
-    /// Draw a variable of a NetCDF file as a map or a line
+    /// Draw a variable of a NetCDF file or Zarr store as a map or a line
     Plot(plot::Args),
     /// Print the completions of a shell
     Completions {

@@ -170,7 +170,7 @@ fn a_run_that_is_killed_leaves_the_old_output() {
         *words
             .iter_mut()
             .find(|word| *word == "-selname,noise")
-            .unwrap() = "-fldmean".to_owned();
+            .unwrap() = "-mulc,0".to_owned();
         assert!(mizar().args(&words).status().unwrap().success());
         let before = size_bytes(&case.output);
         let mut run = mizar().args(case.words()).spawn().unwrap();

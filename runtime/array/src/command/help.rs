@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::ops::{Operator, operators};
 
 const OVERVIEW: &str = "\
-Run CDO operators on NetCDF files, over any number of MPI ranks and threads.
+Run CDO operators on NetCDF files and Zarr stores, over any number of MPI ranks and threads.
 
 Usage: mizar cube [options] -operator[,parameter...] infile... outfile
        mizar cube [options] run FILE [--set NAME=VALUE]... [--check]
@@ -20,19 +20,24 @@ Examples:
   mizar cube -ymonsub in.nc -ymonmean -seldate,1981-01-01,2010-12-31 in.nc anomaly.nc
   mizar cube -z zip_5 -b F64 -fldmean -selname,tas in.nc out.nc
   srun -n 4 mizar cube -yearmean in.nc out.nc
+  mizar cube --chunks time=365,lat=45,lon=90 -copy in.nc out.zarr
 
 Options:
   -b F32|F64                          type of the data written (as read)
   --cdo                               CDO's numbers where these differ: groups by time stamps, 32-bit
                                       integers stay so, minc and maxc fill gaps, a median is missing
                                       where any value is
-  -f nc4                              format of the output: NetCDF-4
+  -f nc4|zarr                         format of the output: NetCDF-4, Zarr 3 (zarr for OUT.zarr)
   -h, --help [operator]               this text, or that of an operator
   --json                              print JSON: what operators tell, a summary of a run
+  -k auto|grid|lines                  chunks of data: by size, a horizontal field, a line of it
   -O                                  replace an existing output where cat would append to it
   -P N                                threads (SLURM_CPUS_PER_TASK, else all CPUs)
   -s                                  no progress and no warnings
-  -z zip_N                            deflate level of the output, 0 to 9 (1)
+  -z zip_N|zstd_N|none                compression: deflate 1 to 9 (zip_1 for NetCDF-4), Zstandard 1
+                                      to 22 (zstd_3 for Zarr; in NetCDF-4 its readers need the filter)
+  --chunks auto|DIM=N|all,...         lengths of chunks of data, by dimension: time=1,lat=90,lon=all
+  --chunkspec x=N,y=N,z=N,t=N         the same by axis, as in CDO
   --memory N[K|M|G]                   what a rank keeps of series that are read whole (256M)
   --percentile METHOD                 nrank, nist, rtype8, linear, hazen, lower, higher, midpoint
   --operators                         list the operators
@@ -58,7 +63,8 @@ Environment:
 
 Results have the same bits for any number of ranks and threads. Missing values are skipped by
 statistics and spread by arithmetic; where a variable names no fill value, NetCDF's default one
-is missing too (CDO takes it for a number). An output appears whole or not at all.
+is missing too (CDO takes it for a number). An output appears whole or not at all, and replaces
+what had its name: a file, a Zarr store, but no other folder.
 
 Exit codes: 0 done, 1 failed, 2 wrong command line.
 ";

@@ -12,6 +12,7 @@ use crate::plan::Plan;
 use crate::plan::expr::{Expr, TimeReduction};
 use crate::plan::region::{self, Region};
 use crate::plan::series::Series;
+use crate::write::Format;
 
 /// Decoded bytes of 32-bit floats that one core reads, inflates and reduces in a second: a third
 /// of what `make bench-arrays` shows for its deflated files (benches/README.md), for there are
@@ -39,7 +40,7 @@ pub struct Estimate {
     pub steps: Vec<Step>,
     /// Bytes of files that are read, all ranks together.
     pub read_bytes: u64,
-    /// Bytes that travel from other ranks to rank 0.
+    /// Bytes that travel from other ranks to rank 0, at most: results are sent compressed.
     pub moved_bytes: u64,
     /// Memory of the largest rank, rank 0.
     pub memory_bytes: u64,
@@ -77,6 +78,8 @@ pub struct Step {
 pub fn estimate(plan: &Plan, ranks: usize, threads: usize) -> Estimate {
     let mut steps = Vec::new();
     let mut outputs = Vec::new();
+    // For Zarr every rank writes what it computed.
+    let mut sent_bytes = 0;
     for output in &plan.outputs {
         let dataset = &output.cube.dataset;
         let mut jobs: Vec<(&str, &Expr)> = Vec::new();
@@ -89,6 +92,9 @@ pub fn estimate(plan: &Plan, ranks: usize, threads: usize) -> Estimate {
             }
         }
         outputs.push((output.path.clone(), bytes));
+        if output.format == Format::NetCdf4 {
+            sent_bytes += bytes;
+        }
         while !jobs.is_empty() {
             let (name, expr) = jobs.remove(0);
             for stage in stages(expr) {
@@ -111,15 +117,15 @@ pub fn estimate(plan: &Plan, ranks: usize, threads: usize) -> Estimate {
             });
         }
     }
-    sum(plan, steps, outputs, ranks, threads)
+    sum(plan, steps, outputs, sent_bytes, (ranks, threads))
 }
 
 fn sum(
     plan: &Plan,
     steps: Vec<Step>,
     outputs: Vec<(PathBuf, u64)>,
-    ranks: usize,
-    threads: usize,
+    sent_bytes: u64,
+    (ranks, threads): (usize, usize),
 ) -> Estimate {
     let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |status| status.len());
     let inputs = plan.inputs().map(|path| (path.to_owned(), size(path)));
@@ -137,7 +143,7 @@ fn sum(
     let others = ranks.saturating_sub(1) as u64;
     let moved_bytes = match others {
         0 => 0,
-        _ => (written + held) * others / ranks as u64,
+        _ => (sent_bytes + held) * others / ranks as u64,
     };
     Estimate {
         inputs: inputs.collect(),
@@ -146,8 +152,7 @@ fn sum(
         moved_bytes,
         memory_bytes: PROGRAM_BYTES + held + flight,
         cpu_seconds: decode_seconds + write_seconds,
-        wall_seconds: decode_seconds / (ranks * threads).max(1) as f64
-            + write_seconds / threads.max(1) as f64,
+        wall_seconds: (decode_seconds + write_seconds) / (ranks * threads).max(1) as f64,
         steps,
         ranks,
         threads,

@@ -1,141 +1,34 @@
 //! Reductions over time: every chunk is decoded once, partial results merge by a fixed tree.
 //!
-//! Memory of a rank: the partial results of one batch ([`BATCH_BYTES_MAX`]) a few times over,
+//! Memory of a rank: the partial results of one batch ([`batch::BATCH_BYTES_MAX`]) a few times over,
 //! and one unit a thread.
 
+mod batch;
 mod interleaved;
+mod joint;
 mod rows;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 
+use self::batch::{Batch, Unit, batches, column_cells};
+pub(super) use self::joint::Joint;
+use self::joint::Segment;
 use self::rows::Rows;
-use super::tree::{Merge, Place, Tree};
+use super::tree::{Place, Tree};
 use super::{Job, Progress, Run, Writers, agree, units};
 use crate::error::CubeError;
-use crate::ops::grouping::Group;
-use crate::ops::statistic::{self, Accumulator, Partial, Statistic, Steps};
+use crate::ops::statistic::{self, Partial, Steps};
 use crate::plan::expr::{Expr, Held, Readable, TimeReduction};
 use crate::plan::region::{self, Region};
 
-/// Partial results that are computed together. Groups and columns beyond it come in a later
-/// batch; a chunk that spans two batches is decoded in both.
-const BATCH_BYTES_MAX: usize = 48 << 20;
-
 /// Cells that are decoded before they are added up, so that they are still in the cache.
 const PIECE_CELLS_MAX: usize = 1 << 19;
-
-/// Statistics of the same groups of the same data, which one pass over it gives.
-pub(super) struct Joint<'a> {
-    child: &'a Expr,
-    axis: usize,
-    groups: &'a [Group],
-    /// A number of each step; else its index.
-    numbers: Option<&'a [f64]>,
-    statistics: Vec<Statistic>,
-    /// Each once, however many statistics need it.
-    accumulators: Vec<Accumulator>,
-    /// Partial results that were merged into others: memory that is there already.
-    spare: Mutex<Vec<Vec<Partial>>>,
-}
-
-impl<'a> Joint<'a> {
-    /// `child` is that of the first reduction, with its stages held.
-    pub(super) fn new(
-        child: &'a Expr,
-        first: &'a TimeReduction,
-        statistics: Vec<Statistic>,
-    ) -> Self {
-        let mut accumulators: Vec<Accumulator> = Vec::new();
-        for accumulator in statistics.iter().flat_map(|s| s.accumulators()) {
-            if !accumulators.contains(accumulator) {
-                accumulators.push(*accumulator);
-            }
-        }
-        Self {
-            child,
-            axis: first.axis,
-            groups: &first.groups,
-            numbers: first.numbers.as_ref().map(|numbers| numbers.as_slice()),
-            statistics,
-            accumulators,
-            spare: Mutex::default(),
-        }
-    }
-
-    /// Of no steps.
-    fn partials(&self, cells: usize) -> Vec<Partial> {
-        if let Some(mut partials) = self.spare().pop() {
-            partials.iter_mut().for_each(|partial| partial.clear(cells));
-            return partials;
-        }
-        let new = |&accumulator| Partial::new(accumulator, cells);
-        self.accumulators.iter().map(new).collect()
-    }
-
-    fn spare(&self) -> MutexGuard<'_, Vec<Vec<Partial>>> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn cutting(&self) -> units::Cutting {
-        units::cut(self.child, self.axis, units::REDUCED_CELLS_MAX)
-    }
-
-    fn bytes_per_cell(&self) -> usize {
-        self.accumulators.iter().map(|a| a.bytes_per_cell()).sum()
-    }
-
-    fn finish(&self, statistic: Statistic, partials: &[Partial], group: usize) -> Vec<f64> {
-        let of = |wanted: &Accumulator| partials.iter().find(|p| p.accumulator == *wanted);
-        let parts: Vec<&Partial> = statistic.accumulators().iter().filter_map(of).collect();
-        statistic.finish(&parts, &self.groups[group])
-    }
-}
-
-/// What is kept of some groups of one column, by group: one partial an accumulator.
-struct Segment<'a> {
-    joint: &'a Joint<'a>,
-    groups: BTreeMap<usize, Vec<Partial>>,
-}
-
-impl Merge for Segment<'_> {
-    fn merge(&mut self, right: Self) {
-        for (group, partials) in right.groups {
-            match self.groups.get_mut(&group) {
-                Some(left) => {
-                    let pairs = left.iter_mut().zip(&partials);
-                    pairs.for_each(|(left, right)| left.merge(right));
-                    self.joint.spare().push(partials);
-                }
-                None => drop(self.groups.insert(group, partials)),
-            }
-        }
-    }
-}
-
-/// Some steps of one column.
-struct Unit {
-    /// Index into the batch's columns.
-    column: usize,
-    /// Its place among the column's units.
-    leaf: usize,
-    /// In the order of time.
-    steps: Vec<Range<usize>>,
-}
-
-/// Groups and columns that are computed together.
-struct Batch {
-    groups: Range<usize>,
-    columns: Vec<Region>,
-    /// Column by column, in the order of time.
-    units: Vec<Unit>,
-    /// How many units each column has.
-    units_per_column: usize,
-}
 
 /// Where the result of a batch goes: index of the statistic, groups, column, values as (group,
 /// cell of the column).
@@ -335,21 +228,6 @@ impl Run<'_> {
     }
 }
 
-impl Batch {
-    fn regions(&self, unit: &Unit, axis: usize) -> impl Iterator<Item = Region> {
-        unit.steps.iter().map(move |steps| {
-            let mut region = self.columns[unit.column].clone();
-            region[axis] = steps.clone();
-            region
-        })
-    }
-}
-
-fn column_cells(column: &Region, axis: usize) -> usize {
-    let others = column.iter().enumerate().filter(|(dim, _)| *dim != axis);
-    others.map(|(_, range)| range.len()).product()
-}
-
 /// For each step of the child, its group.
 fn groups_of_steps(joint: &Joint<'_>) -> Vec<Option<usize>> {
     let mut groups = vec![None; joint.child.shape()[joint.axis]];
@@ -377,60 +255,6 @@ pub(super) fn batch_bytes(joint: &Joint<'_>) -> u64 {
         (cells * batch.groups.len() * joint.bytes_per_cell()) as u64
     };
     batches.iter().map(bytes).max().unwrap_or(0)
-}
-
-/// Cuts the work so that the partial results of a batch fit [`BATCH_BYTES_MAX`], if a single
-/// group of a single column does.
-fn batches(joint: &Joint<'_>, cutting: &units::Cutting) -> Vec<Batch> {
-    let widest = cutting
-        .columns
-        .iter()
-        .map(|column| column_cells(column, joint.axis))
-        .max()
-        .unwrap_or(0);
-    let bytes_per_group = (widest * joint.bytes_per_cell()).max(1);
-    let group_count = joint.groups.len();
-    if let Some(batches) = interleaved::batches(joint, cutting, bytes_per_group) {
-        return batches;
-    }
-    // Groups that take turns, as months of the year do, need all steps each.
-    let is_contiguous = joint.groups.iter().all(|runs| runs.len() == 1);
-    let groups_at_once = match is_contiguous {
-        true => (BATCH_BYTES_MAX / bytes_per_group).clamp(1, group_count.max(1)),
-        false => group_count.max(1),
-    };
-    let columns_at_once = (BATCH_BYTES_MAX / (bytes_per_group * groups_at_once)).max(1);
-    let mut batches = Vec::new();
-    for first in (0..group_count).step_by(groups_at_once) {
-        let groups = first..(first + groups_at_once).min(group_count);
-        let runs = || joint.groups[groups.clone()].iter().flatten();
-        let from = runs().map(|run| run.start).min().unwrap_or(0);
-        let to = runs().map(|run| run.end).max().unwrap_or(0);
-        let within = |block: &Range<usize>| block.start.max(from)..block.end.min(to);
-        let steps: Vec<Range<usize>> = cutting
-            .blocks
-            .iter()
-            .map(within)
-            .filter(|s| !s.is_empty())
-            .collect();
-        for columns in cutting.columns.chunks(columns_at_once) {
-            let unit = |column: usize| {
-                let unit = move |(leaf, steps): (usize, &Range<usize>)| Unit {
-                    column,
-                    leaf,
-                    steps: vec![steps.clone()],
-                };
-                steps.iter().enumerate().map(unit)
-            };
-            batches.push(Batch {
-                groups: groups.clone(),
-                columns: columns.to_vec(),
-                units: (0..columns.len()).flat_map(unit).collect(),
-                units_per_column: steps.len(),
-            });
-        }
-    }
-    batches
 }
 
 /// Reads one unit and adds it up.
@@ -523,97 +347,4 @@ fn in_file_order(axis: usize, groups: usize, column: &Region, values: Vec<f64>) 
         }
     }
     ordered
-}
-
-/// Partial results as bytes, between ranks of one program.
-mod wire {
-    use super::{Accumulator, BTreeMap, Partial, Place};
-
-    pub(super) fn encode<'a>(
-        column: usize,
-        place: Place,
-        groups: impl ExactSizeIterator<Item = (&'a usize, &'a Vec<Partial>)>,
-        bytes: &mut Vec<u8>,
-    ) {
-        for number in [column, place.level as usize, place.index, groups.len()] {
-            bytes.extend_from_slice(&(number as u64).to_le_bytes());
-        }
-        for (group, partials) in groups {
-            bytes.extend_from_slice(&(*group as u64).to_le_bytes());
-            for partial in partials {
-                let Partial {
-                    counts,
-                    first,
-                    second,
-                    third,
-                    fourth,
-                    ..
-                } = partial;
-                bytes.extend_from_slice(&(counts.len() as u64).to_le_bytes());
-                bytes.extend(counts.iter().flat_map(|count| count.to_le_bytes()));
-                for numbers in [first, second, third, fourth] {
-                    bytes.extend_from_slice(&(numbers.len() as u64).to_le_bytes());
-                    bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
-                }
-            }
-        }
-    }
-
-    /// A node: its column, its place, and its partials by group.
-    type Node = (usize, Place, BTreeMap<usize, Vec<Partial>>);
-
-    /// Takes one node off the front; `None` if the bytes are not one.
-    pub(super) fn decode(accumulators: &[Accumulator], rest: &mut &[u8]) -> Option<Node> {
-        let column = number(rest)?;
-        let place = Place {
-            level: u32::try_from(number(rest)?).ok()?,
-            index: number(rest)?,
-        };
-        let mut groups = BTreeMap::new();
-        for _ in 0..number(rest)? {
-            let group = number(rest)?;
-            let partials = accumulators
-                .iter()
-                .map(|&accumulator| partial(accumulator, rest));
-            groups.insert(group, partials.collect::<Option<_>>()?);
-        }
-        Some((column, place, groups))
-    }
-
-    fn partial(accumulator: Accumulator, rest: &mut &[u8]) -> Option<Partial> {
-        let counts = number(rest)?;
-        let counts = take(rest, counts.checked_mul(4)?)?.as_chunks::<4>().0;
-        let counts = counts.iter().map(|bytes| u32::from_le_bytes(*bytes));
-        Some(Partial {
-            accumulator,
-            counts: counts.collect(),
-            first: doubles(rest)?,
-            second: doubles(rest)?,
-            third: doubles(rest)?,
-            fourth: doubles(rest)?,
-        })
-    }
-
-    fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
-        let (taken, tail) = rest.split_at_checked(count)?;
-        *rest = tail;
-        Some(taken)
-    }
-
-    fn number(rest: &mut &[u8]) -> Option<usize> {
-        let bytes = take(rest, 8)?.try_into().ok()?;
-        usize::try_from(u64::from_le_bytes(bytes)).ok()
-    }
-
-    /// As many as a number before them says.
-    fn doubles(rest: &mut &[u8]) -> Option<Vec<f64>> {
-        let count = number(rest)?;
-        let bytes = take(rest, count.checked_mul(8)?)?.as_chunks::<8>().0;
-        Some(
-            bytes
-                .iter()
-                .map(|bytes| f64::from_le_bytes(*bytes))
-                .collect(),
-        )
-    }
 }

@@ -6,7 +6,8 @@
 
 use std::ops::Range;
 
-use super::{BATCH_BYTES_MAX, Batch, Joint, Unit, column_cells};
+use super::batch::{BATCH_BYTES_MAX, Batch, Unit, column_cells};
+use super::joint::Joint;
 use crate::engine::units::{Cutting, UNIT_CELLS_MAX};
 
 /// The batches, if it pays to cut so; `bytes_per_group` are those of the widest column.
