@@ -3,13 +3,12 @@
 //! The three filters that NetCDF-4 files of models and reanalyses carry are here; a variable
 //! with any other is read through the HDF5 library.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 use libdeflater::Decompressor;
 
+use super::input::ReadAt;
 use crate::library::Filter;
 use crate::simd::{self, Kernel};
 
@@ -101,7 +100,7 @@ impl Scratch {
     /// Reads a chunk and undoes its filters; the result has `decoded_bytes`.
     pub(super) fn decode(
         &mut self,
-        file: &File,
+        file: &dyn ReadAt,
         extent: Extent,
         pipeline: &Pipeline,
         decoded_bytes: usize,

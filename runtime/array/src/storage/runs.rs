@@ -3,12 +3,12 @@
 //! For files whose arrays lie as plain numbers: NetCDF-3, and HDF5 without chunks.
 
 use std::cell::RefCell;
-use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 use super::StorageError;
+use super::input::{Input, ReadAt as _};
+use super::remote::Object;
 
 /// Bytes that are read at once: enough that calls cost nothing, few enough that they are still
 /// in the cache of the core when they are converted.
@@ -33,15 +33,23 @@ pub(super) struct Run {
     pub(super) length: usize,
 }
 
+/// Bytes of an object that are asked for together.
+const AHEAD_BYTES_MAX: u64 = 16 << 20;
+
+/// Runs of an object that are asked for together, each with a gap that is read over.
+const AHEAD_RUNS_MAX: usize = 1024;
+
 /// Takes runs by ascending position and hands their bytes on as `visit(bytes, first, length)`.
 pub(super) struct RunReader<'a, V, F> {
-    file: &'a File,
+    input: &'a Input,
     element_bytes: usize,
     visit: V,
     failed: F,
     pending: Vec<Run>,
     /// The bytes that the pending runs span.
     span: Range<u64>,
+    /// The bytes that they have.
+    pending_bytes: u64,
 }
 
 impl<'a, V, F> RunReader<'a, V, F>
@@ -50,14 +58,15 @@ where
     F: Fn(io::Error, Range<u64>) -> StorageError,
 {
     /// `failed` makes an error of the system's and the bytes that were asked for.
-    pub(super) fn new(file: &'a File, element_bytes: usize, visit: V, failed: F) -> Self {
+    pub(super) fn new(input: &'a Input, element_bytes: usize, visit: V, failed: F) -> Self {
         Self {
-            file,
+            input,
             element_bytes,
             visit,
             failed,
             pending: Vec::new(),
             span: 0..0,
+            pending_bytes: 0,
         }
     }
 
@@ -75,16 +84,26 @@ where
     }
 
     fn push_piece(&mut self, run: Run) -> Result<(), StorageError> {
-        let end = run.position + (run.length * self.element_bytes) as u64;
+        let bytes = (run.length * self.element_bytes) as u64;
+        let end = run.position + bytes;
         let joins = !self.pending.is_empty()
-            && run.position >= self.span.end
-            && run.position - self.span.end <= GAP_BYTES_MAX
-            && end - self.span.start <= READ_BYTES_MAX as u64;
+            && match self.input {
+                Input::Local(_) => {
+                    run.position >= self.span.end
+                        && run.position - self.span.end <= GAP_BYTES_MAX
+                        && end - self.span.start <= READ_BYTES_MAX as u64
+                }
+                Input::Remote(_) => {
+                    self.pending.len() < AHEAD_RUNS_MAX
+                        && self.pending_bytes + bytes <= AHEAD_BYTES_MAX
+                }
+            };
         if !joins {
             self.finish()?;
             self.span.start = run.position;
         }
         self.span.end = end;
+        self.pending_bytes += bytes;
         self.pending.push(run);
         Ok(())
     }
@@ -94,6 +113,10 @@ where
         if self.pending.is_empty() {
             return Ok(());
         }
+        self.pending_bytes = 0;
+        if let Some(object) = self.input.remote() {
+            return self.finish_remote(object);
+        }
         let span = self.span.clone();
         let length = (span.end - span.start) as usize;
         BUFFER.with_borrow_mut(|buffer| {
@@ -101,7 +124,7 @@ where
                 buffer.resize(length, 0);
             }
             let buffer = &mut buffer[..length];
-            self.file
+            self.input
                 .read_exact_at(buffer, span.start)
                 .map_err(|error| (self.failed)(error, span.clone()))?;
             for run in self.pending.drain(..) {
@@ -111,5 +134,24 @@ where
             }
             Ok(())
         })
+    }
+
+    /// Reads what is left of an object, with several requests at once.
+    fn finish_remote(&mut self, object: &Object) -> Result<(), StorageError> {
+        let element_bytes = self.element_bytes;
+        let bytes_of = |run: &Run| {
+            let length = (run.length * element_bytes) as u64;
+            run.position..run.position.saturating_add(length)
+        };
+        let ranges: Vec<Range<u64>> = self.pending.iter().map(bytes_of).collect();
+        let fetched = object
+            .read_many(&ranges)
+            .map_err(|error| (self.failed)(error.into(), self.span.clone()))?;
+        for (run, range) in self.pending.drain(..).zip(ranges) {
+            let missing = || (self.failed)(io::ErrorKind::UnexpectedEof.into(), range.clone());
+            let bytes = fetched.find(&range).ok_or_else(missing)?;
+            (self.visit)(bytes, run.first, run.length);
+        }
+        Ok(())
     }
 }
