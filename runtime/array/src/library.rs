@@ -12,7 +12,7 @@ use hdf5_sys::h5i::{H5Idec_ref, hid_t};
 mod array;
 mod attribute;
 mod create;
-
+mod driver;
 mod element;
 mod file;
 mod reference;
@@ -52,6 +52,10 @@ impl Failure {
 
     /// Asks the library why the last call of this thread failed.
     fn of_last_call(operation: impl Into<String>) -> Self {
+        // What a server said is the cause; the library knows only that a read failed.
+        if let Some(reason) = driver::take_failure() {
+            return Self::new(operation, reason);
+        }
         let stack = hdf5::Error::query().ok().and_then(|error| error.stack());
         let frames = stack.map_or_else(Vec::new, |stack| {
             stack

@@ -20,7 +20,7 @@ use crate::cube::{self, Content, Cube};
 use crate::dataset::{AttrValue, DType, Variable};
 use crate::error::CubeError;
 use crate::ops::{self, Context, Inputs, Operator, Outcome, Render};
-use crate::storage::Source;
+use crate::storage::{Source, is_remote, without_secrets};
 use crate::write::Format;
 
 /// `_FillValue` of variables that have none (NetCDF's default for floats).
@@ -100,6 +100,7 @@ pub fn compile_all(commands: &[Command], history: &str) -> Result<Plan, CubeErro
     let mut all = Vec::new();
     let mut render = None;
     for command in commands {
+        keep_local(&command.outputs)?;
         let appended = appended_to(command);
         let tree = appended.as_ref().unwrap_or(&command.tree);
         let outcome = compiler.outcome(tree)?;
@@ -192,6 +193,16 @@ fn outputs(
             let output = Output::new(*cube, PathBuf::new(), options);
             (vec![output], Some(render))
         }
+    }
+}
+
+/// Refuses an output on a server.
+fn keep_local(outputs: &[PathBuf]) -> Result<(), CommandError> {
+    match outputs.iter().find(|path| is_remote(path)) {
+        None => Ok(()),
+        Some(path) => Err(CommandError::RemoteOutput {
+            found: without_secrets(&path.to_string_lossy()),
+        }),
     }
 }
 

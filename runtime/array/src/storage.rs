@@ -1,8 +1,8 @@
 //! Files opened for reading: structure at once, data by region, from many threads.
 //!
 //! Called by the operators of the cube. A [`Source`] hides what kind of file it is: NetCDF-4,
-//! NetCDF-3 or a Zarr store; the others are told apart and named. Each kind is a [`Backend`].
-//! Nothing here knows what data means.
+//! NetCDF-3 or a Zarr store; the others are told apart and named. Each kind is a [`Backend`], and
+//! each lies on this machine or on a server ([`is_remote`]). Nothing here knows what data means.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,11 @@ pub(crate) mod decode;
 mod error;
 mod heap;
 mod index;
+mod input;
 mod netcdf3;
 mod netcdf4;
 pub(crate) mod region;
+pub(crate) mod remote;
 mod runs;
 mod sniff;
 mod stamp;
@@ -27,6 +29,8 @@ pub(crate) mod structure;
 pub(crate) mod zarr;
 
 pub use error::StorageError;
+pub(crate) use input::ReadAt;
+pub use remote::{RemoteError, is_remote, without_secrets};
 
 use crate::dataset::{DType, Dataset};
 use backend::{Backend, Opened, Precision};
@@ -41,41 +45,77 @@ use sniff::{Found, Kind};
 #[derive(Debug)]
 pub struct Source {
     path: PathBuf,
+    /// The address as it was given, which may hold a secret; never shown.
+    asked: Asked,
+    size_bytes: u64,
     dataset: Dataset,
     notes: Vec<String>,
     backend: Box<dyn Backend>,
 }
 
+/// A path or an address as it was given.
+struct Asked(PathBuf);
+
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}", remote::shown(&self.0).display())
+    }
+}
+
 impl Source {
-    /// Opens a file and reads its structure.
+    /// Opens a file and reads its structure: by its path, or by its address on a server
+    /// (`http://…`, `https://…`, `s3://bucket/key`), of which only the bytes that are needed
+    /// are read.
     ///
     /// # Errors
     /// [`StorageError`] when the file is missing, not NetCDF, damaged, or of a kind that is not
     /// read yet.
     pub fn open(path: &Path) -> Result<Self, StorageError> {
+        let asked = Asked(path.to_owned());
+        let is_remote = is_remote(path);
+        let path = &remote::shown(path);
+        let found = match is_remote {
+            true => sniff::open_remote(&asked.0, path)?,
+            false => sniff::open(path)?,
+        };
+        let size_bytes = found.size_bytes();
         let Opened {
             backend,
             dataset,
             notes,
-        } = match sniff::open(path)? {
+        } = match found {
             Found::File(candidate) => match candidate.kind {
                 Kind::Hdf5 => Netcdf4::open(path, candidate)?,
                 Kind::Netcdf3 => Netcdf3::open(path, candidate)?,
             },
-            Found::Zarr(stamp) => zarr::open(path, stamp)?,
+            Found::Zarr(stamp, prefix) => zarr::open(path, stamp, prefix)?,
         };
         Ok(Self {
-            path: path.to_owned(),
+            path: path.clone(),
+            asked,
+            size_bytes,
             dataset,
             notes,
             backend,
         })
     }
 
-    /// The path it was opened by.
+    /// The path it was opened by; an address without its query, which may hold a secret.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether this is what it was opened by.
+    #[must_use]
+    pub fn is_at(&self, path: &Path) -> bool {
+        self.asked.0 == path
+    }
+
+    /// The size of the file; of a Zarr store, of what describes it.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
     }
 
     /// What the file holds.

@@ -15,6 +15,7 @@ use anyhow::Context as _;
 use mizar_api::{Client, FileRole, FileUse, Request, SOCKET_VARIABLE};
 use mizar_array::command::{self, Command, CommandError};
 use mizar_array::engine;
+use mizar_array::storage::{is_remote, without_secrets};
 use mizar_array::{CubeError, plan};
 use mizar_comm::Communicator;
 
@@ -243,8 +244,10 @@ fn end_without(lost: mizar_comm::LostRank) {
     mizar_comm::end_process(i32::from(EXIT_FAILED));
 }
 
-/// `<date> mizar cube <arguments>`, as CDO and NCO write theirs.
+/// `<date> mizar cube <arguments>`, as CDO and NCO write theirs; signed links are secrets, which
+/// everybody who gets the result could read.
 fn history(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| without_secrets(word)).collect();
     format!("{} mizar cube {}", date_now(), words.join(" "))
 }
 
@@ -302,7 +305,9 @@ fn tell_daemon<'a>(
     let step = id("SLURM_STEP_ID").and_then(|text| text.parse().ok());
     let step = step.unwrap_or(mizar_core::ids::StepId::BATCH);
     let started = Instant::now();
-    let used = inputs.map(|path| (FileRole::Used, path.to_owned()));
+    // The daemon knows files of this machine, and takes their digests.
+    let used = inputs.filter(|path| !is_remote(path));
+    let used = used.map(|path| (FileRole::Used, path.to_owned()));
     let made = outputs.map(|path| (FileRole::Generated, path.to_owned()));
     let uses: Vec<(FileRole, PathBuf)> = used.chain(made).collect();
     for (role, path) in uses {

@@ -56,6 +56,12 @@ pub enum CommandError {
         /// What came.
         found: String,
     },
+    /// An output that would lie on a server.
+    #[error("the output {found} is not a path of this machine: results are written to files only")]
+    RemoteOutput {
+        /// As it may be shown.
+        found: String,
+    },
     /// The line ends before the operator's inputs and the output.
     #[error("operator `{operator}` needs {needed} after it")]
     TooFewFiles {

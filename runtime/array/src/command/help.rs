@@ -12,7 +12,9 @@ Usage: mizar cube [options] -operator[,parameter...] infile... outfile
 
 Operators chain from right to left; the first dash is optional; [ ] groups inputs. A quoted pattern
 ('tas_*.nc') or a folder stands for its files in the order of their names: one input with the steps
-of all, or as many inputs for operators that take any number.
+of all, or as many inputs for operators that take any number. An input may lie on a server
+(http://, https://, s3://bucket/key): a NetCDF file or a Zarr store, of which only the chunks that
+are needed are read; 's3://bucket/tas_*.nc' is a pattern too.
 
 Examples:
   mizar cube -timmean in.nc out.nc
@@ -21,6 +23,7 @@ Examples:
   mizar cube -z zip_5 -b F64 -fldmean -selname,tas in.nc out.nc
   srun -n 4 mizar cube -yearmean in.nc out.nc
   mizar cube --chunks time=365,lat=45,lon=90 -copy in.nc out.zarr
+  mizar cube -fldmean -seldate,2020-07-01,2020-07-31 s3://bucket/tas.zarr july.nc
 
 Options:
   -b F32|F64                          type of the data written (as read)
@@ -60,6 +63,11 @@ Pipelines: run FILE computes the outputs that a YAML or JSON file names, in one 
 Environment:
   MIZAR_COMM=auto|single|mpi          whether ranks of an MPI launcher work together (auto)
   MIZAR_SOCKET                        mizard's socket, told of inputs and outputs for provenance
+  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_PROFILE
+                                      who reads s3:// (~/.aws/credentials and ~/.aws/config too);
+                                      AWS_SKIP_SIGNATURE=true reads public data without keys
+  AWS_ENDPOINT_URL                    an S3 service that is not Amazon's: https://HOST
+  SSL_CERT_FILE, HTTPS_PROXY          own certificate authorities; a proxy
 
 Results have the same bits for any number of ranks and threads. Missing values are skipped by
 statistics and spread by arithmetic; where a variable names no fill value, NetCDF's default one

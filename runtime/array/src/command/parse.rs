@@ -8,6 +8,7 @@ use super::{
 };
 use crate::ops::series::percentile::EXPECTED;
 use crate::ops::{self, Inputs, Operator, Outputs};
+use crate::storage::without_secrets;
 
 /// Understands the words after `mizar cube`.
 ///
@@ -49,7 +50,7 @@ pub fn parse(words: &[String]) -> Result<Request, CommandError> {
     let tree = cursor.operator(head, true)?;
     if let Some(found) = cursor.words.get(cursor.next) {
         return Err(CommandError::TooManyFiles {
-            found: (*found).to_owned(),
+            found: without_secrets(found),
             operator: &operator.name,
             needed: operator.inputs.to_string(),
         });
@@ -389,7 +390,7 @@ impl Cursor<'_> {
                 Some("]") => self.next += 1,
                 Some(found) => {
                     return Err(CommandError::TooManyFiles {
-                        found: found.to_owned(),
+                        found: without_secrets(found),
                         operator: &operator.name,
                         needed: operator.inputs.to_string(),
                     });

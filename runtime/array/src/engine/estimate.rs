@@ -127,8 +127,8 @@ fn sum(
     sent_bytes: u64,
     (ranks, threads): (usize, usize),
 ) -> Estimate {
-    let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |status| status.len());
-    let inputs = plan.inputs().map(|path| (path.to_owned(), size(path)));
+    let sources = plan.sources.iter();
+    let inputs = sources.map(|source| (source.path().to_owned(), source.size_bytes()));
     let read_bytes = steps.iter().map(|step| step.read_bytes).sum();
     let decoded: u64 = steps.iter().map(|step| step.decoded_bytes).sum();
     let written: u64 = outputs.iter().map(|(_, bytes)| bytes).sum();

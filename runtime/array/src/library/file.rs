@@ -2,6 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use hdf5_sys::h5::{H5_index_t, H5_iter_order_t};
 use hdf5_sys::h5f::{H5F_ACC_RDONLY, H5Fget_create_plist, H5Fopen};
@@ -12,7 +13,8 @@ use hdf5_sys::h5o::H5Oopen;
 use hdf5_sys::h5p::{H5P_DEFAULT, H5Pget_userblock};
 
 use super::attribute::{self, RawAttribute};
-use super::{Array, Failure, Handle, Outcome, c_name, locked, status, text_of};
+use super::{Array, Failure, Handle, Outcome, c_name, driver, locked, status, text_of};
+use crate::storage::ReadAt;
 
 /// A name longer than this is a damaged file, not a name.
 const NAME_BYTES_MAX: usize = 64 << 10;
@@ -24,6 +26,8 @@ const OBJECT_COUNT_MAX: u64 = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct H5File {
     handle: Handle,
+    // After the handle: it is read until that closes.
+    _registered: Option<driver::Registered>,
 }
 
 /// What stands under a name of the root group.
@@ -48,7 +52,17 @@ impl H5File {
             let id = unsafe { H5Fopen(name.as_ptr(), H5F_ACC_RDONLY, H5P_DEFAULT) };
             Ok(Self {
                 handle: Handle::of(id, operation)?,
+                _registered: None,
             })
+        })
+    }
+
+    /// Opens an input that is no file of this machine, of so many bytes.
+    pub(crate) fn open_input(input: Arc<dyn ReadAt>, size_bytes: u64) -> Outcome<Self> {
+        let (handle, registered) = driver::open(input, size_bytes)?;
+        Ok(Self {
+            handle,
+            _registered: Some(registered),
         })
     }
 

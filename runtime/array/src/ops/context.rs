@@ -59,7 +59,7 @@ impl<'a> Context<'a> {
 
 /// Opens a file unless it is open.
 pub(crate) fn open(sources: &mut Vec<Arc<Source>>, path: &Path) -> Result<Arc<Source>, CubeError> {
-    if let Some(source) = sources.iter().find(|source| source.path() == path) {
+    if let Some(source) = sources.iter().find(|source| source.is_at(path)) {
         return Ok(Arc::clone(source));
     }
     let source = Arc::new(Source::open(path)?);

@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::error::CubeError;
 use crate::ops::select::matches_pattern;
+use crate::storage::{is_remote, remote};
 
 /// What the names of files in a folder end with, to be taken.
 const SUFFIXES: [&str; 3] = ["nc", "nc4", "cdf"];
@@ -12,11 +13,18 @@ const SUFFIXES: [&str; 3] = ["nc", "nc4", "cdf"];
 const OF_STORES: [&str; 4] = ["zarr.json", ".zgroup", ".zattrs", ".zmetadata"];
 
 /// The files of a pattern such as `tas_*.nc`, or of a folder, in the order of their names; any
-/// other path is itself.
+/// other path, and any address but a pattern of a bucket, is itself.
 pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, CubeError> {
     let none = || CubeError::NoFile {
         pattern: path.display().to_string(),
     };
+    if is_remote(path) {
+        return match remote::matching(path, &matches_pattern).transpose()? {
+            Some(found) if found.is_empty() => Err(none()),
+            Some(found) => Ok(found),
+            None => Ok(vec![path.to_owned()]),
+        };
+    }
     if path.is_dir() && !OF_STORES.iter().any(|name| path.join(name).exists()) {
         let mut files = names(path);
         files.retain(|file| {

@@ -3,13 +3,12 @@
 //! The filters that NetCDF-4 files carry are here, and the better known ones that others bring as
 //! plugins; a variable with any other is read through the HDF5 library.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 use super::codecs::bitshuffle::{self, Bitshuffle};
 use super::codecs::{Bad, Tools, blosc, lz4, lzf};
+use super::input::ReadAt;
 use crate::library::Filter;
 use crate::simd::{self, Kernel};
 
@@ -201,7 +200,7 @@ impl Scratch {
     /// Reads a chunk and undoes its filters; the result has `decoded_bytes`.
     pub(super) fn decode(
         &mut self,
-        file: &File,
+        file: &dyn ReadAt,
         extent: Extent,
         pipeline: &Pipeline,
         decoded_bytes: usize,

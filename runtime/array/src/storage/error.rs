@@ -1,13 +1,15 @@
 //! Why a file could not be read: every message names the file and the problem.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use super::remote;
 
 /// Why a file could not be opened or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
-    /// The file system refused: absent, not permitted, a broken disk.
+    /// The file system or the server refused: absent, not permitted, a broken disk.
     #[error("cannot {operation} {}", path.display())]
     Io {
         /// The file.
@@ -88,4 +90,19 @@ pub enum StorageError {
         /// The file.
         path: PathBuf,
     },
+}
+
+impl StorageError {
+    /// What the system or a server said when it was asked to `operation`.
+    pub(super) fn io(path: &Path, operation: &'static str, source: io::Error) -> Self {
+        let path = path.to_owned();
+        if remote::is_changed(&source) {
+            return Self::Changed { path };
+        }
+        Self::Io {
+            path,
+            operation,
+            source,
+        }
+    }
 }

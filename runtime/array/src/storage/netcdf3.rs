@@ -4,15 +4,14 @@
 //! [`convert`](super::convert) into the caller's buffer, on any number of threads. Nothing is
 //! compressed, so a region costs its own bytes and the small gaps that are read over.
 
-use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::StorageError;
 use super::backend::{Backend, Opened};
 use super::convert::{Conversion, Numbers, Output};
 use super::damage::Damage;
+use super::input::{Input, ReadAt as _};
 use super::region::{Place, cell_count, for_each_run};
 use super::runs::{Run, RunReader, Sink};
 use super::sniff::Candidate;
@@ -42,7 +41,7 @@ const PIECE_CELLS_MAX: usize = 1 << 20;
 pub(super) struct Netcdf3 {
     path: PathBuf,
     stamp: Stamp,
-    file: File,
+    input: Input,
     variables: Vec<Stored>,
 }
 
@@ -82,7 +81,7 @@ impl Netcdf3 {
         let backend = Box::new(Self {
             path: path.to_owned(),
             stamp: candidate.stamp,
-            file: candidate.file,
+            input: candidate.input,
             variables,
         });
         Ok(Opened {
@@ -115,7 +114,7 @@ impl Netcdf3 {
             return Ok(());
         }
         let failed = |error, bytes: Range<u64>| self.read_failed(stored, error, bytes);
-        let mut reader = RunReader::new(&self.file, stored.dtype.size_bytes(), sink, failed);
+        let mut reader = RunReader::new(&self.input, stored.dtype.size_bytes(), sink, failed);
         match stored.placed.record_stride_bytes {
             None => stored.push_runs(stored.placed.begin, &stored.shape, region, 0, &mut reader)?,
             Some(stride) => {
@@ -149,11 +148,7 @@ impl Netcdf3 {
                 problem: damage.to_string(),
             };
         }
-        StorageError::Io {
-            path,
-            operation: "read",
-            source,
-        }
+        StorageError::io(&path, "read", source)
     }
 }
 
@@ -270,14 +265,8 @@ fn read_header(path: &Path, candidate: &Candidate) -> Result<Result<Header, Dama
     let mut length = HEADER_BYTES_FIRST.min(limit);
     loop {
         let mut bytes = vec![0; length as usize];
-        candidate
-            .file
-            .read_exact_at(&mut bytes, 0)
-            .map_err(|source| StorageError::Io {
-                path: path.to_owned(),
-                operation: "read",
-                source,
-            })?;
+        let read = candidate.input.read_exact_at(&mut bytes, 0);
+        read.map_err(|source| StorageError::io(path, "read", source))?;
         let damage = match header::parse(&bytes) {
             Ok(header) => return Ok(Ok(header)),
             Err(HeaderError::Damaged(damage)) => damage,

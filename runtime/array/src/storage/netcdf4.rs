@@ -5,9 +5,9 @@
 //! and filters unknown here go through the library, one thread at a time.
 
 use std::cell::RefCell;
-use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::StorageError;
@@ -18,6 +18,7 @@ use super::damage::Damage;
 use super::decode::{DecodeError, Pipeline, Scratch};
 use super::heap::GlobalHeap;
 use super::index::ChunkIndex;
+use super::input::{Ahead, Input};
 use super::region::{Place, cell_count, for_each_index, for_each_run, touched_chunks};
 use super::runs::{Run, RunReader};
 use super::sniff::Candidate;
@@ -34,7 +35,7 @@ const READ_BYTES: usize = 4 << 20;
 pub(super) struct Netcdf4 {
     path: PathBuf,
     stamp: Stamp,
-    file: File,
+    input: Input,
     file_bytes: u64,
     user_block_bytes: u64,
     /// Tells the chunks of this file from those of others in what threads keep.
@@ -61,10 +62,16 @@ impl Netcdf4 {
     /// Reads the structure.
     pub(super) fn open(path: &Path, candidate: Candidate) -> Result<Opened, StorageError> {
         let failed = |failure: Failure| opening_failed(path, candidate.size_bytes, failure);
-        let library = H5File::open(path).map_err(failed)?;
+        let library = match &candidate.input {
+            Input::Local(_) => H5File::open(path),
+            Input::Remote(object) => {
+                H5File::open_input(Arc::clone(object) as _, candidate.size_bytes)
+            }
+        };
+        let library = library.map_err(failed)?;
         let user_block_bytes = library.user_block_bytes().map_err(failed)?;
         let bytes = Bytes {
-            file: &candidate.file,
+            file: &candidate.input,
             base: user_block_bytes,
             file_bytes: candidate.size_bytes,
         };
@@ -85,7 +92,7 @@ impl Netcdf4 {
         let file = Self {
             path: path.to_owned(),
             stamp: candidate.stamp,
-            file: candidate.file,
+            input: candidate.input,
             file_bytes: candidate.size_bytes,
             user_block_bytes,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -226,6 +233,14 @@ impl Netcdf4 {
         let decoded_bytes = chunk_shape.iter().product::<usize>() * element_bytes;
         KEPT.with_borrow_mut(|kept| {
             let touched = touched_chunks(target.region, chunk_shape);
+            let mut ahead = Ahead::new(&self.input, || {
+                let mut wanted = Vec::new();
+                let _: Result<(), ()> = for_each_index(&touched, |place| {
+                    wanted.extend(index.find(index.number(place)));
+                    Ok(())
+                });
+                wanted
+            });
             for_each_index(&touched, |place| {
                 let part = Part::of(place, chunk_shape, target);
                 let number = index.number(place);
@@ -236,9 +251,14 @@ impl Netcdf4 {
                 let key = (self.id, variable, number);
                 if kept.chunk != Some(key) {
                     kept.chunk = None;
-                    kept.scratch
-                        .decode(&self.file, extent, pipeline, decoded_bytes)
-                        .map_err(|error| self.decoding_failed(stored, error, extent.bytes()))?;
+                    let failed = |error| self.decoding_failed(stored, error, extent.bytes());
+                    let input = ahead.holding(&extent).map_err(DecodeError::Io);
+                    input
+                        .and_then(|input| {
+                            let scratch = &mut kept.scratch;
+                            scratch.decode(input, extent, pipeline, decoded_bytes)
+                        })
+                        .map_err(failed)?;
                     kept.chunk = Some(key);
                 }
                 let bytes = kept.scratch.decoded(decoded_bytes);
@@ -277,7 +297,7 @@ impl Netcdf4 {
         };
         let numbers = Numbers::new(&stored.conversion, out);
         let failed = |error, bytes| self.decoding_failed(stored, DecodeError::Io(error), bytes);
-        let mut reader = RunReader::new(&self.file, element_bytes, numbers, failed);
+        let mut reader = RunReader::new(&self.input, element_bytes, numbers, failed);
         let mut result = Ok(());
         for_each_run(&extent, from, to, |from, to, length| {
             if result.is_ok() {
@@ -381,11 +401,7 @@ impl Netcdf4 {
         let path = self.path.clone();
         let problem = match error {
             DecodeError::Io(source) if source.kind() != std::io::ErrorKind::UnexpectedEof => {
-                return StorageError::Io {
-                    path,
-                    operation: "read",
-                    source,
-                };
+                return StorageError::io(&path, "read", source);
             }
             DecodeError::Unknown(codec) => {
                 let found = filter_refusal(&codec, &stored.name, "is not read here");
@@ -413,7 +429,7 @@ impl Netcdf4 {
     /// The file's structure, for our own readers.
     fn bytes(&self) -> Bytes<'_> {
         Bytes {
-            file: &self.file,
+            file: &self.input,
             base: self.user_block_bytes,
             file_bytes: self.file_bytes,
         }

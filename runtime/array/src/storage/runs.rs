@@ -3,12 +3,12 @@
 //! For files whose arrays lie as plain numbers: NetCDF-3, and HDF5 without chunks.
 
 use std::cell::RefCell;
-use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 use super::StorageError;
+use super::input::{Input, ReadAt as _};
+use super::remote::Object;
 
 /// Bytes that are read at once: enough that calls cost nothing, few enough that they are still
 /// in the cache of the core when they are converted.
@@ -56,15 +56,23 @@ impl<V: FnMut(&[u8], usize, usize)> Sink for V {
     }
 }
 
+/// Bytes of an object that are asked for together.
+const AHEAD_BYTES_MAX: u64 = 16 << 20;
+
+/// Runs of an object that are asked for together, each with a gap that is read over.
+const AHEAD_RUNS_MAX: usize = 1024;
+
 /// Takes runs by ascending position and hands their bytes on to a sink.
 pub(super) struct RunReader<'a, S, F> {
-    file: &'a File,
+    input: &'a Input,
     element_bytes: usize,
     sink: S,
     failed: F,
     pending: Vec<Run>,
     /// The bytes that the pending runs span.
     span: Range<u64>,
+    /// The bytes that they have.
+    pending_bytes: u64,
 }
 
 impl<'a, S, F> RunReader<'a, S, F>
@@ -73,14 +81,15 @@ where
     F: Fn(io::Error, Range<u64>) -> StorageError,
 {
     /// `failed` makes an error of the system's and the bytes that were asked for.
-    pub(super) fn new(file: &'a File, element_bytes: usize, sink: S, failed: F) -> Self {
+    pub(super) fn new(input: &'a Input, element_bytes: usize, sink: S, failed: F) -> Self {
         Self {
-            file,
+            input,
             element_bytes,
             sink,
             failed,
             pending: Vec::new(),
             span: 0..0,
+            pending_bytes: 0,
         }
     }
 
@@ -98,16 +107,26 @@ where
     }
 
     fn push_piece(&mut self, run: Run) -> Result<(), StorageError> {
-        let end = run.position + (run.length * self.element_bytes) as u64;
+        let bytes = (run.length * self.element_bytes) as u64;
+        let end = run.position + bytes;
         let joins = !self.pending.is_empty()
-            && run.position >= self.span.end
-            && run.position - self.span.end <= GAP_BYTES_MAX
-            && end - self.span.start <= READ_BYTES_MAX as u64;
+            && match self.input {
+                Input::Local(_) => {
+                    run.position >= self.span.end
+                        && run.position - self.span.end <= GAP_BYTES_MAX
+                        && end - self.span.start <= READ_BYTES_MAX as u64
+                }
+                Input::Remote(_) => {
+                    self.pending.len() < AHEAD_RUNS_MAX
+                        && self.pending_bytes + bytes <= AHEAD_BYTES_MAX
+                }
+            };
         if !joins {
             self.finish()?;
             self.span.start = run.position;
         }
         self.span.end = end;
+        self.pending_bytes += bytes;
         self.pending.push(run);
         Ok(())
     }
@@ -117,6 +136,10 @@ where
         if self.pending.is_empty() {
             return Ok(());
         }
+        self.pending_bytes = 0;
+        if let Some(object) = self.input.remote() {
+            return self.finish_remote(object);
+        }
         let span = self.span.clone();
         let length = (span.end - span.start) as usize;
         if let [run] = *self.pending.as_slice()
@@ -124,7 +147,7 @@ where
             && let Some(place) = self.sink.place(run.first, run.length)
         {
             self.pending.clear();
-            let read = self.file.read_exact_at(place, span.start);
+            let read = self.input.read_exact_at(place, span.start);
             read.map_err(|error| (self.failed)(error, span))?;
             self.sink.landed(run.first, run.length);
             return Ok(());
@@ -134,7 +157,7 @@ where
                 buffer.resize(length, 0);
             }
             let buffer = &mut buffer[..length];
-            self.file
+            self.input
                 .read_exact_at(buffer, span.start)
                 .map_err(|error| (self.failed)(error, span.clone()))?;
             for run in self.pending.drain(..) {
@@ -144,5 +167,24 @@ where
             }
             Ok(())
         })
+    }
+
+    /// Reads what is left of an object, with several requests at once.
+    fn finish_remote(&mut self, object: &Object) -> Result<(), StorageError> {
+        let element_bytes = self.element_bytes;
+        let bytes_of = |run: &Run| {
+            let length = (run.length * element_bytes) as u64;
+            run.position..run.position.saturating_add(length)
+        };
+        let ranges: Vec<Range<u64>> = self.pending.iter().map(bytes_of).collect();
+        let fetched = object
+            .read_many(&ranges)
+            .map_err(|error| (self.failed)(error.into(), self.span.clone()))?;
+        for (run, range) in self.pending.drain(..).zip(ranges) {
+            let missing = || (self.failed)(io::ErrorKind::UnexpectedEof.into(), range.clone());
+            let bytes = fetched.find(&range).ok_or_else(missing)?;
+            self.sink.take(bytes, run.first, run.length);
+        }
+        Ok(())
     }
 }

@@ -1,11 +1,13 @@
-//! What a path is, before any library sees it: so that a wrong file is called what it is.
+//! What an input is, before any library sees it: so that a wrong file is called what it is.
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::StorageError;
+use super::input::{Input, ReadAt};
+use super::remote::{self, Address, Client, Object, Prefix, RemoteError};
 use super::stamp::Stamp;
 
 /// The first bytes of every HDF5 file, at byte 0 or after a user block.
@@ -15,7 +17,7 @@ const HDF5: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
 const USER_BLOCK_MIN: u64 = 512;
 
 /// Files by their first bytes, and what to say about them.
-const KNOWN: [(&[u8], &str); 5] = [
+const KNOWN: [(&[u8], &str); 8] = [
     (
         b"\x0e\x03\x13\x01",
         "HDF4, which is not read: convert it with `h4toh5`",
@@ -27,7 +29,12 @@ const KNOWN: [(&[u8], &str); 5] = [
     (b"\x1f\x8b", "compressed with gzip: unpack it first"),
     (b"BZh", "compressed with bzip2: unpack it first"),
     (b"PK\x03\x04", "a zip archive: unpack it first"),
+    (b"<!DOCTYPE", WEB_PAGE),
+    (b"<!doctype", WEB_PAGE),
+    (b"<html", WEB_PAGE),
 ];
+
+const WEB_PAGE: &str = "a web page: the address of the file itself is needed";
 
 /// Files that make a folder a Zarr store.
 const ZARR: [&str; 4] = ["zarr.json", ".zmetadata", ".zgroup", ".zarray"];
@@ -46,8 +53,18 @@ pub(super) enum Kind {
 #[derive(Debug)]
 pub(super) enum Found {
     File(Candidate),
-    /// The root of a Zarr store.
-    Zarr(Stamp),
+    /// The root of a Zarr store, in a folder or below an address.
+    Zarr(Stamp, Option<Prefix>),
+}
+
+impl Found {
+    /// The size of the file, or of what describes the store.
+    pub(super) fn size_bytes(&self) -> u64 {
+        match self {
+            Self::File(candidate) => candidate.size_bytes,
+            Self::Zarr(stamp, _) => stamp.size_bytes(),
+        }
+    }
 }
 
 /// A file that is of a kind that is read, by its signature.
@@ -55,48 +72,98 @@ pub(super) enum Found {
 pub(super) struct Candidate {
     pub(super) kind: Kind,
     pub(super) stamp: Stamp,
-    pub(super) file: File,
+    pub(super) input: Input,
     pub(super) size_bytes: u64,
 }
 
 /// Opens a path if it is a file that is read, and says what it is otherwise.
 pub(super) fn open(path: &Path) -> Result<Found, StorageError> {
-    let io = |operation| {
-        move |source| StorageError::Io {
-            path: path.to_owned(),
-            operation,
-            source,
-        }
-    };
-    let not_readable = |found: &str| StorageError::NotReadable {
-        path: path.to_owned(),
-        found: found.to_owned(),
-    };
-    let metadata = std::fs::metadata(path).map_err(io("open"))?;
+    let metadata =
+        std::fs::metadata(path).map_err(|source| StorageError::io(path, "open", source))?;
     if metadata.is_dir() {
         let marker = ZARR.iter().find(|name| path.join(name).exists());
         return match marker {
-            Some(marker) => Ok(Found::Zarr(Stamp::of(&path.join(marker))?)),
+            Some(marker) => Ok(Found::Zarr(Stamp::of(&path.join(marker))?, None)),
             None => Err(not_readable(
+                path,
                 "a folder, neither a NetCDF file nor a Zarr store",
             )),
         };
     }
     if !metadata.is_file() {
-        return Err(not_readable("not a regular file"));
+        return Err(not_readable(path, "not a regular file"));
     }
     let stamp = Stamp::of(path)?;
-    let size_bytes = metadata.len();
-    if size_bytes == 0 {
-        return Err(not_readable("empty"));
+    let file = File::open(path).map_err(|source| StorageError::io(path, "open", source))?;
+    candidate(path, stamp, Input::Local(file))
+}
+
+/// As [`open`], of an address; `shown` is how it is called in errors.
+pub(super) fn open_remote(path: &Path, shown: &Path) -> Result<Found, StorageError> {
+    let failed = |error: RemoteError| StorageError::io(shown, "open", error.into());
+    let (address, client) = remote::connect(path).map_err(failed)?;
+    let as_store = || store(&address, &client, shown).map_err(failed);
+    if address.is_prefix()
+        && let Some(found) = as_store()?
+    {
+        return Ok(found);
     }
-    let file = File::open(path).map_err(io("open"))?;
-    let mut start = [0_u8; 8];
-    let length = file.read_at(&mut start, 0).map_err(io("read"))?;
-    let start = &start[..length];
+    let object = match Object::open(address.clone(), Arc::clone(&client)) {
+        Ok(object) => Arc::new(object),
+        Err(error) if address.is_prefix() => {
+            let found = "not a Zarr store: it has neither `zarr.json` nor `.zgroup`";
+            return Err(match error {
+                RemoteError::Absent { .. } => not_readable(shown, found),
+                error => failed(error),
+            });
+        }
+        Err(error @ RemoteError::Absent { .. }) => {
+            return as_store()?.ok_or_else(|| failed(error));
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let stamp = Stamp::of_object(shown, Arc::clone(&object));
+    let found = candidate(shown, stamp, Input::Remote(object));
+    match found {
+        // A server may answer with a page where a store lies.
+        Err(StorageError::NotReadable { .. }) => as_store()?.map_or(found, Ok),
+        found => found,
+    }
+}
+
+/// The Zarr store below an address, if one is there.
+fn store(
+    address: &Address,
+    client: &Arc<Client>,
+    shown: &Path,
+) -> Result<Option<Found>, RemoteError> {
+    for name in ZARR {
+        match Object::open(address.child(name), Arc::clone(client)) {
+            Ok(marker) => {
+                let stamp = Stamp::of_object(&shown.join(name), Arc::new(marker));
+                let prefix = Prefix::new(address.clone(), Arc::clone(client));
+                return Ok(Some(Found::Zarr(stamp, Some(prefix))));
+            }
+            Err(RemoteError::Absent { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// Looks at the first bytes.
+fn candidate(path: &Path, stamp: Stamp, input: Input) -> Result<Found, StorageError> {
+    let read = |source| StorageError::io(path, "read", source);
+    let size_bytes = stamp.size_bytes();
+    if size_bytes == 0 {
+        return Err(not_readable(path, "empty"));
+    }
+    let mut start = [0_u8; 9];
+    let start = &mut start[..size_bytes.min(9) as usize];
+    input.read_exact_at(start, 0).map_err(read)?;
     let kind = if NETCDF3.iter().any(|magic| start.starts_with(magic)) {
         Some(Kind::Netcdf3)
-    } else if has_signature(&file, size_bytes).map_err(io("read"))? {
+    } else if has_signature(&input, size_bytes).map_err(read)? {
         Some(Kind::Hdf5)
     } else {
         None
@@ -105,21 +172,29 @@ pub(super) fn open(path: &Path) -> Result<Found, StorageError> {
         return Ok(Found::File(Candidate {
             kind,
             stamp,
-            file,
+            input,
             size_bytes,
         }));
     }
     let known = KNOWN.iter().find(|(magic, _)| start.starts_with(magic));
     Err(not_readable(
+        path,
         known.map_or("not a NetCDF file", |(_, what)| what),
     ))
 }
 
-fn has_signature(file: &File, size_bytes: u64) -> io::Result<bool> {
+fn not_readable(path: &Path, found: &str) -> StorageError {
+    StorageError::NotReadable {
+        path: path.to_owned(),
+        found: found.to_owned(),
+    }
+}
+
+fn has_signature(input: &Input, size_bytes: u64) -> io::Result<bool> {
     let mut start = 0;
     let mut found = [0_u8; 8];
     while start + found.len() as u64 <= size_bytes {
-        file.read_exact_at(&mut found, start)?;
+        input.read_exact_at(&mut found, start)?;
         if found == *HDF5 {
             return Ok(true);
         }

@@ -27,6 +27,7 @@ use super::StorageError;
 use super::backend::Backend;
 use super::convert::Output;
 use super::region::{cell_count, for_each_index, touched_chunks};
+use super::remote::Prefix;
 use super::stamp::Stamp;
 use super::stored::{Part, Target};
 use codec::{Bad, Size, Tools};
@@ -249,11 +250,7 @@ impl Zarr {
         let kinds = [io::ErrorKind::UnexpectedEof, io::ErrorKind::InvalidData];
         let path = self.path.clone();
         if !kinds.contains(&source.kind()) {
-            return StorageError::Io {
-                path: path.join(key),
-                operation: "read",
-                source,
-            };
+            return StorageError::io(&path.join(key), "read", source);
         }
         let problem = match source.kind() {
             io::ErrorKind::UnexpectedEof => "it is cut short".to_owned(),
@@ -298,7 +295,12 @@ impl Kept {
     }
 }
 
-/// Opens a store in a folder.
-pub(super) fn open(path: &Path, stamp: Stamp) -> Result<super::backend::Opened, StorageError> {
-    open::open(path, Store::folder(path), stamp)
+/// Opens a store in a folder, or below an address.
+pub(super) fn open(
+    path: &Path,
+    stamp: Stamp,
+    prefix: Option<Prefix>,
+) -> Result<super::backend::Opened, StorageError> {
+    let store = prefix.map_or_else(|| Store::Folder(path.to_owned()), Store::Remote);
+    open::open(path, store, stamp)
 }

@@ -10,6 +10,7 @@ use crate::error::CubeError;
 use crate::grid::{Cells, Grid, Kind};
 use crate::ops::Context;
 use crate::ops::horizontal::Horizontal;
+use crate::storage::{is_remote, without_secrets};
 
 /// Descriptions of grids are texts of a few megabytes at most.
 const DESCRIPTION_BYTES_MAX: u64 = 1 << 30;
@@ -22,7 +23,7 @@ pub(super) fn parse(context: &mut Context<'_>, parameter: &str) -> Result<Grid, 
         source: Box::new(source),
     };
     let path = Path::new(parameter);
-    if !path.is_file() {
+    if !path.is_file() && !is_remote(path) {
         return Grid::from_name(parameter).map_err(wrong);
     }
     if let Some(text) = description(path) {
@@ -34,7 +35,7 @@ pub(super) fn parse(context: &mut Context<'_>, parameter: &str) -> Result<Grid, 
     let found = data.find_map(|variable| Horizontal::of(&cube, variable));
     let found = found.ok_or(CubeError::NoGrid {
         operator,
-        path: parameter.to_owned(),
+        path: without_secrets(parameter),
     })?;
     Ok(found.grid.recognised())
 }

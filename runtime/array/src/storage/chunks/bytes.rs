@@ -1,10 +1,9 @@
 //! Blocks of an HDF5 file: bounded reads, little-endian numbers, checksums.
 
-use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 use super::super::damage::Damage;
+use super::super::input::ReadAt;
 
 /// An address that stands for none.
 pub(super) const UNDEFINED: u64 = u64::MAX;
@@ -20,7 +19,7 @@ const CHECKSUM_BYTES: usize = 4;
 /// A file whose addresses count from `base`.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Bytes<'a> {
-    pub(in super::super) file: &'a File,
+    pub(in super::super) file: &'a dyn ReadAt,
     pub(in super::super) base: u64,
     pub(in super::super) file_bytes: u64,
 }

@@ -243,11 +243,7 @@ impl Opening<'_> {
     }
 
     fn io(&self, source: io::Error) -> StorageError {
-        StorageError::Io {
-            path: self.path.to_owned(),
-            operation: "read",
-            source,
-        }
+        StorageError::io(self.path, "read", source)
     }
 }
 
