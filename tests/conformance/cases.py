@@ -89,7 +89,9 @@ def statistics(add):
         add(f"ens{statistic}", case(f"-ens{statistic} F -addc,1 F -mulc,1.5 F", traits=["generated"]))
     for statistic in HIGH:
         add(f"ens{statistic}", case(f"-ens{statistic} F -addc,1 F -mulc,1.5 F", traits=["generated"]))
-    add("enspctl", case("-enspctl,40 F -addc,1 F -mulc,1.5 F", traits=["generated"]))
+    members = "F -addc,1 F -mulc,1.5 F"
+    methods = ["", "--percentile rtype8 ", "--percentile nist "]
+    add("enspctl", *[case(f"{method}-enspctl,40 {members}", traits=["generated"]) for method in methods])
 
 
 def cells(add):
@@ -120,6 +122,9 @@ def cells(add):
     add("setvals", case("-setvals,0,5,1,7 -gtc,270 F"))
     add("ifnotthenc", case("-ifnotthenc,7 -gtc,270 F"))
     add("setclonlatbox", case("-setclonlatbox,5,0,90,-30,30 F", traits=["generated"]))
+    add("masklonlatbox", *[case(f"-masklonlatbox,{box} F", traits=["generated"]) for box in ["0,90,-30,30", "350,10,40,-40"]])
+    for name in ["muldpm", "divdpm", "muldpy", "divdpy"]:
+        add(name, case(f"-{name} F", traits=["monthly"]), case(f"-{name} F", traits=["calendar"]))
     add("mulcoslat", case("-mulcoslat F", traits=["generated"]))
     add("divcoslat", case("-divcoslat F", traits=["generated"]))
     add("setmisstonn", case("-setmisstonn F", traits=["generated"]))
@@ -147,6 +152,10 @@ def series(add):
     for statistic in STATISTICS:
         add(f"run{statistic}", case(f"-run{statistic},5 F", traits=["generated"]), case(f"-run{statistic},4 F", traits=["generated"]))
         add(f"timsel{statistic}", case(f"-timsel{statistic},7 F"), case(f"-timsel{statistic},7,3,2 F", traits=["generated"]))
+        if statistic != "range":
+            add(f"ydrun{statistic}", case(f"-ydrun{statistic},5 F", traits=["daily", "generated"]))
+    made = [("LEAST", "-ydrunmin,5 F"), ("MOST", "-ydrunmax,5 F")]
+    add("ydrunpctl", case("-ydrunpctl,30,5 F", "-ydrunpctl,30,5 F LEAST MOST", ["daily", "generated"], made=made))
     add("timcumsum", case("-timcumsum F"))
     add("timsort", case("-timsort F", traits=["complete"]))
     add("timminidx")

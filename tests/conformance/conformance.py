@@ -54,7 +54,8 @@ def parse():
     parser.add_argument("--mizar", default=os.environ.get("MIZAR", "mizar"), help="the program")
     parser.add_argument("--operator", default="*", help="a pattern of names, such as 'ymon*'")
     parser.add_argument("--files", type=int, default=6, help="files of each case, chosen by --seed")
-    parser.add_argument("--all", action="store_true", help="every file of both packages (hours)")
+    parser.add_argument("--all", action="store_true", help="every file of both packages (a day; see --part)")
+    parser.add_argument("--part", type=int, default=1, help="with --all: one comparison in so many, chosen by --seed")
     parser.add_argument("--quick", action="store_true", help="generated files only, two of each case")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
@@ -79,6 +80,9 @@ def run_all(arguments, rows, known, pool, folder):
             limit = 2 if arguments.quick else (len(fitting) if arguments.all else arguments.files)
             order = np.random.default_rng([arguments.seed, len(work)]).permutation(len(fitting))
             work += [(name, case, fitting[index]) for index in order[:limit]]
+    if arguments.all and arguments.part > 1:
+        order = np.random.default_rng(arguments.seed).permutation(len(work))
+        work = [work[index] for index in sorted(order[: -(-len(work) // arguments.part)])]
     declared = Declared(HERE / "differences.toml")
     results = []
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as executor:
@@ -197,6 +201,7 @@ class Declared:
             and matches(kind, rule["kinds"])
             and matches(result["line"], rule.get("lines", ["*"]))
             and (not rule.get("traits") or any(trait in result["traits"] for trait in rule["traits"]))
+            and not any(trait in result["traits"] for trait in rule.get("without", []))
         )
 
 

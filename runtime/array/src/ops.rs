@@ -27,6 +27,7 @@ pub(crate) mod series;
 mod split;
 pub(crate) mod statistic;
 pub(crate) mod time;
+mod units;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -294,9 +295,28 @@ pub fn operators() -> &'static [Operator] {
     &OPERATORS
 }
 
-/// The operator called `name`.
+/// CDO's other names of operators.
+const ALIASES: [(&str, &str); 13] = [
+    ("anomaly", "ymonsub"),
+    ("chvar", "chname"),
+    ("delvar", "delname"),
+    ("genycon", "gencon"),
+    ("globavg", "fldavg"),
+    ("infos", "sinfo"),
+    ("remapycon", "remapcon"),
+    ("selseas", "selseason"),
+    ("setvar", "setname"),
+    ("showvar", "showname"),
+    ("sort", "timsort"),
+    ("splitvar", "splitname"),
+    ("clone", "copy"),
+];
+
+/// The operator called `name`, or whose other name that is.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Operator> {
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
+    let name = alias.map_or(name, |(_, own)| own);
     operators().iter().find(|operator| operator.name == name)
 }
 
@@ -348,9 +368,17 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let mut names: Vec<_> = operators().iter().map(|operator| &operator.name).collect();
+        let own = operators().iter().map(|operator| operator.name.as_str());
+        let mut names: Vec<&str> = own.chain(ALIASES.map(|(alias, _)| alias)).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), operators().len());
+        assert_eq!(names.len(), operators().len() + ALIASES.len());
+    }
+
+    #[test]
+    fn other_names_find_operators() {
+        for (alias, own) in ALIASES {
+            assert_eq!(find(alias).map(|found| found.name.as_str()), Some(own));
+        }
     }
 }

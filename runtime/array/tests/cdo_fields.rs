@@ -115,3 +115,55 @@ fn units_and_methods_say_what_was_done() {
         );
     }
 }
+
+#[test]
+fn units_are_those_of_the_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (folder.path().join("in.nc"), folder.path().join("out.nc"));
+    write_sample(&input, &Sample::default());
+    let file = input.display().to_string();
+    let units_and_name = |line: &str| {
+        run(&format!(
+            "{} {}",
+            line.replace('F', &file),
+            output.display()
+        ))
+        .unwrap();
+        let name = attribute(&output, "tas", "standard_name");
+        (attribute(&output, "tas", "units"), name.is_some())
+    };
+    for (line, units, has_name) in [
+        ("-timvar F", Some("K2"), true),
+        ("-monstd1 F", Some("K"), true),
+        ("-runvar1,3 F", Some("K2"), true),
+        ("-ydrunvar,3 F", Some("K2"), true),
+        ("-ensvar F F", Some("K2"), true),
+        ("-fldvar F", Some("K2"), true),
+        ("-sqr F", Some("K2"), false),
+        ("-pow,2 F", Some("K2"), false),
+        ("-pow,0.3 F", None, false),
+        ("-sqrt F", None, false),
+        ("-sqrt -sqr F", Some("K"), false),
+        ("-reci F", Some("K-1"), false),
+        ("-exp -divc,400 F", Some("1"), false),
+        ("-gtc,280 F", Some("1"), false),
+        ("-mul F F", Some("K2"), false),
+        // A mask has no units.
+        ("-mul F -gtc,280 F", Some("K"), true),
+        ("-mul F -setunit,m F", Some("K m"), false),
+        ("-div F -setunit,m F", Some("K m-1"), false),
+        ("-monmul F -monmean F", Some("K2"), false),
+        ("-ymondiv F -ymonmean F", Some("1"), false),
+        ("-sub F -timmean F", Some("K"), true),
+        ("-gt F -timmean F", Some("1"), false),
+        // CDO changes none.
+        ("--cdo -timvar F", Some("K"), true),
+        ("--cdo -fldvar F", Some("K"), true),
+        ("--cdo -sqr F", Some("K"), true),
+        ("--cdo -mul F F", Some("K"), true),
+        ("--cdo -gtc,280 F", Some("K"), true),
+    ] {
+        let found = units_and_name(line);
+        assert_eq!((found.0.as_deref(), found.1), (units, has_name), "{line}");
+    }
+}

@@ -103,11 +103,20 @@ fn coordinate(
     Some((Expr::Held(held), lookups.collect::<Option<Vec<Lookup>>>()?))
 }
 
-/// Sets cells of a box of longitudes and latitudes, whose edges belong to it, to a constant.
-fn set_box(
+/// What becomes of the cells of a box.
+#[derive(Clone, Copy)]
+enum Boxed {
+    /// They get this value.
+    Set(f64),
+    /// The others become missing.
+    Kept,
+}
+
+/// Changes cells by a box of longitudes and latitudes, whose edges belong to it.
+fn change_box(
     cube: Cube,
     operator: &'static str,
-    value: f64,
+    what: Boxed,
     [west, east, south, north]: [f64; 4],
 ) -> Result<Cube, CubeError> {
     let width = east - west;
@@ -127,7 +136,15 @@ fn set_box(
         [(Axis::Longitude, &in_lon), (Axis::Latitude, &in_lat)];
     each_with(cube, operator, &coordinates, |builder, x, inside| {
         let inside = builder.binary(Binary::And, inside[0], inside[1]);
-        let value = builder.constant(value);
-        builder.choose(inside, value, x)
+        match what {
+            Boxed::Set(value) => {
+                let value = builder.constant(value);
+                builder.choose(inside, value, x)
+            }
+            Boxed::Kept => {
+                let missing = builder.constant(f64::NAN);
+                builder.choose(inside, x, missing)
+            }
+        }
     })
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use super::grouping::{Group, Grouping, sets};
 use super::statistic::Statistic;
+use super::units::Change;
 use super::{Context, Outcome};
 use crate::cube::{Content, Cube, TimeCoordinate};
 use crate::dataset::{Attributes, Variable};
@@ -128,8 +129,9 @@ impl Reduction<'_> {
             method: cell_method(self.grouping, self.statistic),
             stamps_last: self.stamps_last,
         };
+        let is_like_cdo = context.options.cdo;
         let of_child = |child: &Expr, axis: usize, variable: &mut Variable| {
-            describe(self.statistic, variable);
+            describe(self.statistic, variable, is_like_cdo);
             Expr::Time(Arc::new(TimeReduction {
                 child: child.clone(),
                 axis,
@@ -196,9 +198,13 @@ impl Regrouping<'_> {
     }
 }
 
-/// Counts and places are not in the units of the values, nor what their standard name says.
-fn describe(statistic: Statistic, variable: &mut Variable) {
+/// Variances are in squared units. Counts and places are not in the units of the values, nor what
+/// their standard name says.
+fn describe(statistic: Statistic, variable: &mut Variable, is_like_cdo: bool) {
     let long_name = match statistic {
+        Statistic::Variance | Statistic::Variance1 if !is_like_cdo => {
+            return Change::Variance.apply(&mut variable.attributes);
+        }
         Statistic::Count => "number of valid values",
         Statistic::MinimumIndex => "step of the least value, from 0",
         Statistic::MaximumIndex => "step of the greatest value, from 0",

@@ -1,9 +1,10 @@
 //! The rows of the operators that change every cell by itself.
 
-use super::{compare, each, each_with, missing_value, set_box};
+use super::{Boxed, change_box, compare, each, each_with, missing_value};
 use crate::cube::Cube;
 use crate::dataset::Axis;
 use crate::ops::cellwise::{Binary, Builder, Unary};
+use crate::ops::units::Change;
 use crate::ops::{Context, Operator, Outcome, Parameters};
 
 const STRICT: &str = "A missing value stays missing.";
@@ -103,9 +104,11 @@ pub(crate) fn table() -> Vec<Operator> {
     let mathematics = MATHEMATICS
         .into_iter()
         .map(|(name, summary, function, missing)| {
-            Operator::new(name, summary, move |mut inputs, _| {
-                let cube = inputs.remove(0);
-                Ok(each(cube, |builder, x| builder.unary(function, x)).into())
+            Operator::new(name, summary, move |mut inputs, context| {
+                let mut cube = each(inputs.remove(0), |builder, x| builder.unary(function, x));
+                let change = Change::of_unary(function);
+                change.apply_to_all(&mut cube, context.options.cdo);
+                Ok(cube.into())
             })
             .details(missing)
         });
@@ -120,10 +123,12 @@ pub(crate) fn table() -> Vec<Operator> {
                     (true, Binary::Maximum) => Binary::MaximumOfValid,
                     _ => function,
                 };
-                let cube = each(inputs.remove(0), |builder, x| {
+                let mut cube = each(inputs.remove(0), |builder, x| {
                     let number = builder.constant(number);
                     builder.binary(function, x, number)
                 });
+                let change = Change::of_constant(function, number);
+                change.apply_to_all(&mut cube, context.options.cdo);
                 Ok(Outcome::from(cube))
             };
             Operator::new(name, summary, family)
@@ -132,11 +137,17 @@ pub(crate) fn table() -> Vec<Operator> {
                 .example(format!("-{name},{example} in.nc out.nc"))
         });
     let comparisons = COMPARISONS.into_iter().map(|(name, summary, function)| {
-        with_numbers(name, summary, "c", 1, move |cube, numbers| {
-            compare(cube, numbers, |builder, x, c| {
+        let family = move |mut inputs: Vec<Cube>, context: &mut Context<'_>| {
+            let number = number_or_nan(&context.parameters(), 0)?;
+            let mut cube = compare(inputs.remove(0), &[number], |builder, x, c| {
                 builder.binary(function, x, c[0])
-            })
-        })
+            });
+            let change = Change::of_constant(function, number);
+            change.apply_to_all(&mut cube, context.options.cdo);
+            Ok(Outcome::from(cube))
+        };
+        Operator::new(name, summary, family)
+        .arguments("c", 1..=1)
         .details(
             "A missing value stays missing. Data in single precision is compared with the constant \
              as single\nprecision has it.",
@@ -148,6 +159,7 @@ pub(crate) fn table() -> Vec<Operator> {
         .chain(comparisons)
         .chain(missing_values())
         .chain(by_coordinates())
+        .chain(by_days())
         .chain([set_values()])
         .collect()
 }
@@ -316,7 +328,7 @@ fn missing_values() -> Vec<Operator> {
     ]
 }
 
-fn by_coordinates() -> [Operator; 3] {
+fn by_coordinates() -> [Operator; 4] {
     let row = |name: &'static str, summary: &'static str, function: Binary| {
         let family = move |mut inputs: Vec<Cube>, context: &mut Context<'_>| {
             let cube = inputs.remove(0);
@@ -329,14 +341,16 @@ fn by_coordinates() -> [Operator; 3] {
         };
         Operator::new(name, summary, family).details(STRICT)
     };
-    let set_box = |mut inputs: Vec<Cube>, context: &mut Context<'_>| {
+    let in_box = |mut inputs: Vec<Cube>, context: &mut Context<'_>, sets: bool| {
         let parameters = context.parameters();
-        let mut numbers = [0.0; 5];
-        for (index, number) in numbers.iter_mut().enumerate() {
-            *number = parameters.number(index, "a number")?;
-        }
-        let [value, edges @ ..] = numbers;
-        let result = set_box(inputs.remove(0), context.name(), value, edges)?;
+        let numbers = (0..parameters.values.len()).map(|at| parameters.number(at, "a number"));
+        let mut numbers = numbers.collect::<Result<Vec<f64>, _>>()?;
+        let what = match sets {
+            true => Boxed::Set(numbers.remove(0)),
+            false => Boxed::Kept,
+        };
+        let edges = [numbers[0], numbers[1], numbers[2], numbers[3]];
+        let result = change_box(inputs.remove(0), context.name(), what, edges)?;
         Ok(Outcome::from(result))
     };
     [
@@ -353,7 +367,7 @@ fn by_coordinates() -> [Operator; 3] {
         Operator::new(
             "setclonlatbox",
             "Set a longitude/latitude box to a constant",
-            set_box,
+            move |inputs, context| in_box(inputs, context, true),
         )
         .arguments("c,west,east,south,north", 5..=5)
         .details(
@@ -361,6 +375,56 @@ fn by_coordinates() -> [Operator; 3] {
              modulo 360 and the\nbox may wrap around.",
         )
         .example("-setclonlatbox,0,350,10,-5,5 in.nc out.nc"),
+        Operator::new(
+            "masklonlatbox",
+            "Make all cells outside of a longitude/latitude box missing",
+            move |inputs, context| in_box(inputs, context, false),
+        )
+        .arguments("west,east,south,north", 4..=4)
+        .details(
+            "Cells whose centre lies in the closed box stay. Longitudes are taken modulo 360 and \
+             the\nbox may wrap around.",
+        )
+        .example("-masklonlatbox,350,10,-5,5 in.nc out.nc"),
+    ]
+}
+
+/// `muldpm`, `divdpm`, `muldpy`, `divdpy`: by the days of each step's month or year.
+fn by_days() -> [Operator; 4] {
+    let row = |name: &'static str, summary: &'static str, function: Binary, of_year: bool| {
+        let family = move |mut inputs: Vec<Cube>, context: &mut Context<'_>| {
+            let cube = inputs.remove(0);
+            let axis = cube.time(context.name())?.axis;
+            let days = |value: f64| {
+                let Ok(date) = axis.units.date(value, axis.calendar) else {
+                    return f64::NAN;
+                };
+                let of = |month| f64::from(axis.calendar.days_in_month(date.year, month));
+                match of_year {
+                    true => (1..=12).map(of).sum(),
+                    false => of(date.month),
+                }
+            };
+            let coordinates: [(Axis, &dyn Fn(f64) -> f64); 1] = [(Axis::Time, &days)];
+            let result = each_with(cube, context.name(), &coordinates, |builder, x, days| {
+                builder.binary(function, x, days[0])
+            });
+            Ok(Outcome::from(result?))
+        };
+        let details = format!("{STRICT} Days are those of the file's calendar; units stay.");
+        Operator::new(name, summary, family).details(details)
+    };
+    let (times, over) = (Binary::Multiply, Binary::Divide);
+    [
+        row(
+            "muldpm",
+            "Multiply with the days of the month",
+            times,
+            false,
+        ),
+        row("divdpm", "Divide by the days of the month", over, false),
+        row("muldpy", "Multiply with the days of the year", times, true),
+        row("divdpy", "Divide by the days of the year", over, true),
     ]
 }
 

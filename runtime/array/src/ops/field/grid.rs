@@ -8,6 +8,7 @@ use crate::cube::{Content, Cube};
 use crate::dataset::{Axis, DType, Variable};
 use crate::error::CubeError;
 use crate::ops::horizontal::{self, Horizontal};
+use crate::ops::units::{Change, product};
 use crate::ops::{Context, time};
 use crate::plan::expr::Expr;
 
@@ -91,7 +92,8 @@ pub(super) fn reduce(
     }
     let mut drops = vec![false; cube.contents.len()];
     for grid in &grids {
-        reduce_grid(&mut cube, grid, request.statistic, &mut drops);
+        let is_like_cdo = context.options.cdo;
+        reduce_grid(&mut cube, grid, request.statistic, is_like_cdo, &mut drops);
     }
     // Names of what is dropped must not be left in attributes.
     let dropped: Vec<String> = (0..drops.len())
@@ -103,7 +105,13 @@ pub(super) fn reduce(
     Ok(cube)
 }
 
-fn reduce_grid(cube: &mut Cube, grid: &Grid, statistic: FieldStatistic, drops: &mut [bool]) {
+fn reduce_grid(
+    cube: &mut Cube,
+    grid: &Grid,
+    statistic: FieldStatistic,
+    is_like_cdo: bool,
+    drops: &mut [bool],
+) {
     for index in 0..cube.contents.len() {
         let dims = cube.dataset.variables[index].dims.clone();
         let reduced: Vec<bool> = dims.iter().map(|dim| grid.dims.contains(dim)).collect();
@@ -122,7 +130,7 @@ fn reduce_grid(cube: &mut Cube, grid: &Grid, statistic: FieldStatistic, drops: &
                     Weights { dims, values }
                 });
                 let variable = &mut cube.dataset.variables[index];
-                describe(variable, grid, statistic);
+                describe(variable, grid, statistic, is_like_cdo);
                 let reduction = FieldReduction::new(child.clone(), reduced, weights, statistic);
                 Content::Lazy(Expr::Operation(Arc::new(reduction)))
             }
@@ -152,7 +160,7 @@ fn reduce_grid(cube: &mut Cube, grid: &Grid, statistic: FieldStatistic, drops: &
 }
 
 /// Says in the attributes what was done.
-fn describe(variable: &mut Variable, grid: &Grid, statistic: FieldStatistic) {
+fn describe(variable: &mut Variable, grid: &Grid, statistic: FieldStatistic, is_like_cdo: bool) {
     if let Some(method) = statistic.cell_method() {
         let method = format!("{}: {method}", grid.name);
         time::add_cell_method(&mut variable.attributes, &method);
@@ -161,26 +169,13 @@ fn describe(variable: &mut Variable, grid: &Grid, statistic: FieldStatistic) {
         FieldStatistic::Count => variable.attributes.set("units", "1"),
         FieldStatistic::Integral => {
             let units = variable.attributes.get_text("units").unwrap_or("1");
-            let units = format!("{units} m2");
+            let units = product(units, "m2");
             variable.attributes.set("units", units);
         }
-        FieldStatistic::Variance | FieldStatistic::Variance1 => {
-            if let Some(units) = variable.attributes.get_text("units") {
-                let squared = square_of(units);
-                variable.attributes.set("units", squared);
-            }
+        FieldStatistic::Variance | FieldStatistic::Variance1 if !is_like_cdo => {
+            Change::Variance.apply(&mut variable.attributes);
         }
         _ => {}
-    }
-}
-
-/// Units, squared, as UDUNITS reads them.
-fn square_of(units: &str) -> String {
-    let is_one_symbol = units.chars().all(char::is_alphabetic);
-    if is_one_symbol {
-        format!("{units}2")
-    } else {
-        format!("({units})2")
     }
 }
 

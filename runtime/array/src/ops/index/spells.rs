@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn a_run_counts_where_its_last_day_lies() {
         check(".xx|x..|...", Measure::Longest, false, &[0.0, 3.0, 0.0]);
-        check(".xx|xxx|x..", Measure::Longest, false, &[0.0, NONE, 4.0]);
+        check(".xx|xxx|x..", Measure::Longest, false, &[0.0, NONE, 6.0]);
         check("x.x|xxx|...", Measure::Longest, false, &[1.0, 4.0, 0.0]);
         check("...|.xx|xxx", Measure::Longest, false, &[0.0, 0.0, 5.0]);
         check(".xx|x.x|xx.", Measure::DaysOf(3), false, &[0.0, 3.0, 3.0]);

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use super::{check_variable, label};
 use crate::cube::{Content, Cube};
 use crate::error::CubeError;
+use crate::ops::Context;
+use crate::ops::series::percentile::Method;
 use crate::ops::statistic::{Partial, Statistic, Steps};
 use crate::ops::time::add_cell_method;
+use crate::ops::units::Change;
 use crate::plan::expr::{Expr, Operation};
 use crate::plan::picks::Picks;
 use crate::plan::region;
@@ -23,8 +26,8 @@ pub(super) enum EnsembleStatistic {
     Skewness,
     /// In excess of that of a normal distribution.
     Kurtosis,
-    /// The smallest value that this fraction of the values does not exceed.
-    Quantile(f64),
+    /// The value that this fraction of the values does not exceed.
+    Quantile(Method, f64),
 }
 
 impl EnsembleStatistic {
@@ -33,7 +36,7 @@ impl EnsembleStatistic {
         match self {
             Self::Of(statistic) => statistic.cell_method(),
             Self::Median => Some("median"),
-            Self::Skewness | Self::Kurtosis | Self::Quantile(_) => None,
+            Self::Skewness | Self::Kurtosis | Self::Quantile(..) => None,
         }
     }
 
@@ -58,17 +61,8 @@ impl EnsembleStatistic {
                 moment(3) / spread.powf(1.5)
             }
             Self::Kurtosis => moment(4) / moment(2).powi(2) - 3.0,
-            Self::Median | Self::Quantile(_) => {
-                values.sort_unstable_by(f64::total_cmp);
-                match self {
-                    Self::Quantile(fraction) => {
-                        let rank = (fraction * n as f64).ceil() as usize;
-                        values[rank.clamp(1, n) - 1]
-                    }
-                    _ if n % 2 == 1 => values[n / 2],
-                    _ => values[n / 2 - 1] / 2.0 + values[n / 2] / 2.0,
-                }
-            }
+            Self::Median => Method::Linear.of(values, 0.5),
+            Self::Quantile(method, fraction) => method.of(values, fraction),
             Self::Of(_) => f64::NAN,
         }
     }
@@ -178,9 +172,10 @@ impl Ensemble {
 /// Reduces inputs of one structure to one; dates and attributes are those of the first.
 pub(super) fn reduce(
     inputs: Vec<Cube>,
-    operator: &'static str,
+    context: &Context<'_>,
     statistic: EnsembleStatistic,
 ) -> Result<Cube, CubeError> {
+    let operator = context.name();
     let mut result = inputs[0].clone();
     for variable in inputs[0].dataset.data_variables() {
         let name = &inputs[0].dataset.variables[variable].name;
@@ -209,8 +204,14 @@ pub(super) fn reduce(
         }
         result.contents[variable] =
             Content::Lazy(Expr::Operation(Arc::new(Ensemble { members, statistic })));
+        let attributes = &mut result.dataset.variables[variable].attributes;
+        use Statistic::{Variance, Variance1};
+        if let EnsembleStatistic::Of(Variance | Variance1) = statistic
+            && !context.options.cdo
+        {
+            Change::Variance.apply(attributes);
+        }
         if let Some(method) = statistic.cell_method() {
-            let attributes = &mut result.dataset.variables[variable].attributes;
             add_cell_method(attributes, &format!("realization: {method}"));
         }
     }
@@ -220,15 +221,21 @@ pub(super) fn reduce(
 #[cfg(test)]
 mod tests {
     use super::EnsembleStatistic::{Kurtosis, Median, Quantile, Skewness};
+    use super::Method;
 
     #[test]
     fn statistics_of_few_values() {
         for (statistic, values, expected) in [
             (Median, vec![3.0, 1.0, 2.0], 2.0),
             (Median, vec![4.0, 1.0, 2.0, 3.0], 2.5),
-            (Quantile(0.5), vec![4.0, 1.0, 2.0, 3.0], 2.0),
-            (Quantile(0.0), vec![4.0, 1.0], 1.0),
-            (Quantile(1.0), vec![4.0, 1.0], 4.0),
+            (
+                Quantile(Method::NearestRank, 0.5),
+                vec![4.0, 1.0, 2.0, 3.0],
+                2.0,
+            ),
+            (Quantile(Method::NearestRank, 0.0), vec![4.0, 1.0], 1.0),
+            (Quantile(Method::NearestRank, 1.0), vec![4.0, 1.0], 4.0),
+            (Quantile(Method::Linear, 0.5), vec![4.0, 1.0, 2.0, 3.0], 2.5),
             (Skewness, vec![1.0, 2.0, 3.0], 0.0),
             (Kurtosis, vec![1.0, 1.0, -1.0, -1.0], -2.0),
         ] {

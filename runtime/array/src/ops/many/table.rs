@@ -104,7 +104,7 @@ fn ensembles() -> Vec<Operator> {
     .into_iter()
     .map(|(name, summary, statistic)| {
         Operator::new(name, summary, move |inputs, context| {
-            Ok(reduce(inputs, context.name(), statistic)?.into())
+            Ok(reduce(inputs, context, statistic)?.into())
         })
         .inputs(Inputs::AtLeastOne)
         .details(MEMBERS)
@@ -114,13 +114,14 @@ fn ensembles() -> Vec<Operator> {
     rows.push(
         Operator::new("enspctl", "Percentile over inputs", |inputs, context| {
             let fraction = fraction(&context.parameters())?;
-            let statistic = EnsembleStatistic::Quantile(fraction);
-            Ok(reduce(inputs, context.name(), statistic)?.into())
+            let statistic = EnsembleStatistic::Quantile(context.options.percentile, fraction);
+            Ok(reduce(inputs, context, statistic)?.into())
         })
         .inputs(Inputs::AtLeastOne)
         .arguments("p", 1..=1)
         .details(format!(
-            "{MEMBERS} Of n values the result is that of rank p n / 100, rounded up."
+            "{MEMBERS} --percentile chooses the method between sorted values: of n the default \
+             takes that of\nrank p n / 100, rounded up."
         ))
         .example("-enspctl,90 member_1.nc member_2.nc out.nc"),
     );

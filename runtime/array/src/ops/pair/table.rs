@@ -5,12 +5,13 @@ use super::{Matching, combine};
 use crate::cube::Cube;
 use crate::ops::cellwise::{Binary, Builder};
 use crate::ops::grouping::Grouping;
+use crate::ops::units::OfTwo;
 use crate::ops::{Inputs, Operator, Outcome};
 
 /// What pairs with what, for the help of each.
 const PAIRING: &str = "Variables pair by name, or where the second has one it goes with all. An \
 axis of length 1 is repeated;\nother lengths must be equal, and coordinates the same. Attributes \
-are those of the first.";
+are those of the first, but units those of the result (--cdo: of the first).";
 
 /// Name, summary, function, its rule of missing values.
 const FIELDS: [(&str, &str, Binary, &str); 13] = [
@@ -165,10 +166,13 @@ fn of_two(
 ) -> Operator {
     Operator::new(name, summary, move |mut inputs: Vec<Cube>, context| {
         let first = inputs.remove(0);
+        let units = OfTwo::new(function, &first, &inputs[0]);
         let formula = move |builder: &mut Builder, first: usize, others: &[usize]| {
             builder.binary(function, first, others[0])
         };
-        Ok(combine(first, &inputs, context.name(), matching, &formula)?.into())
+        let mut cube = combine(first, &inputs, context.name(), matching, &formula)?;
+        units.apply(&mut cube, context.options.cdo);
+        Ok(cube.into())
     })
     .inputs(Inputs::Exactly(2))
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::percentile::Percentile;
 use super::runs::{Cumulated, RunEnds, RunLengths, Sorted};
-use super::window::Running;
+use super::window::{OfWindows, Running};
 use super::{regroup, transform};
 use crate::cube::Cube;
 use crate::error::CubeError;
 use crate::ops::grouping::{Group, Grouping};
 use crate::ops::statistic::Statistic;
 use crate::ops::time::{Choices, sets_of};
+use crate::ops::units::Change;
 use crate::ops::{Context, Inputs, Operator, Outcome};
 use crate::plan::series::SeriesKernel;
 
@@ -31,8 +32,13 @@ pub(crate) fn table() -> Vec<Operator> {
     let mut table: Vec<Operator> = Grouping::ALL.into_iter().map(percentile).collect();
     table.push(set_percentile());
     table.push(running_percentile());
+    table.push(running_days_percentile());
     for (suffix, noun, statistic, missing) in RUNNING {
         table.push(running(suffix, noun, statistic, missing));
+        // CDO has no `ydrunrange`.
+        if statistic != Statistic::Range {
+            table.push(running_days(suffix, noun, statistic, missing));
+        }
     }
     let kernels: [(&str, &str, &str, Arc<dyn SeriesKernel>); 4] = [
         (
@@ -159,6 +165,30 @@ fn running_percentile() -> Operator {
     .example("-runpctl,90,5 in.nc out.nc")
 }
 
+/// Around each day of the year.
+fn running_days_percentile() -> Operator {
+    Operator::new(
+        "ydrunpctl",
+        "Percentile of the running windows around each day of the year, over all years",
+        |mut inputs, context| {
+            let cube = inputs.remove(0);
+            let around = Around::read(&cube, context, 1)?;
+            let windows = around.windows;
+            of_windows(cube, context, (around.days, windows), Grouping::DayOfYear)
+        },
+    )
+    .arguments("p,nts", 2..=2)
+    .inputs(Inputs::Either(1, 3))
+    .details(format!(
+        "{AROUND} {PERCENTILE} {MEMORY}\n{PERCENTILE_SOURCE}"
+    ))
+    .example("-ydrunpctl,90,5 in.nc out.nc")
+}
+
+const AROUND: &str = "\
+Of each day of the year, the steps of all windows of nts steps around that day are taken together; \
+days whose window would begin before the first step or end after the last have none.";
+
 const WINDOWS: &str = "\
 There are n - nts + 1 windows of nts steps; the bounds of a window span its steps, its time is their
 middle (see --timestat_date).";
@@ -167,6 +197,16 @@ fn of_groups(
     cube: Cube,
     context: &Context<'_>,
     groups: Vec<Group>,
+    grouping: Grouping,
+) -> Result<Outcome, CubeError> {
+    of_windows(cube, context, (groups.clone(), groups), grouping)
+}
+
+/// The percentile of windows, each of which belongs to a group of steps.
+fn of_windows(
+    cube: Cube,
+    context: &Context<'_>,
+    (groups, windows): (Vec<Group>, Vec<Group>),
     grouping: Grouping,
 ) -> Result<Outcome, CubeError> {
     const EXPECTED: &str = "a percentile from 0 to 100";
@@ -178,7 +218,7 @@ fn of_groups(
     let time = cube.time(context.name())?;
     let method = context.options.percentile;
     let kernel = Percentile {
-        groups: groups.clone(),
+        groups: windows,
         p: percent / 100.0,
         method,
     };
@@ -213,7 +253,8 @@ fn running(
     let name = format!("run{suffix}");
     let summary = format!("{noun} of each running window");
     Operator::new(&name, summary, move |mut inputs, context| {
-        let cube = inputs.remove(0);
+        let mut cube = inputs.remove(0);
+        square_units(&mut cube, statistic, context);
         let time = cube.time(context.name())?;
         let (width, groups) = windows(context, 0, time.axis.values.len())?;
         let method = statistic
@@ -235,6 +276,84 @@ fn running(
          merge as Chan, Golub and LeVeque (1979)."
     ))
     .example(format!("-{name},5 in.nc out.nc"))
+}
+
+fn running_days(
+    suffix: &'static str,
+    noun: &'static str,
+    statistic: Statistic,
+    missing: &'static str,
+) -> Operator {
+    let name = format!("ydrun{suffix}");
+    let summary = format!("{noun} of the running windows around each day of the year");
+    Operator::new(&name, summary, move |mut inputs, context| {
+        let mut cube = inputs.remove(0);
+        square_units(&mut cube, statistic, context);
+        let around = Around::read(&cube, context, 0)?;
+        let width = around.width;
+        let method = statistic.cell_method().map(|method| {
+            let windows = format!("(comment: running windows of {width} steps)");
+            format!("time: {method} within years time: {method} over years {windows}")
+        });
+        let kernel = OfWindows {
+            windows: around.windows,
+            statistic,
+        };
+        let time = cube.time(context.name())?;
+        regroup(
+            cube,
+            &time,
+            context,
+            &around.days,
+            (Grouping::DayOfYear, method),
+            Arc::new(kernel),
+        )
+    })
+    .arguments("nts", 1..=1)
+    .details(format!(
+        "{AROUND} {missing} {MEMORY}\nSource: the definition; variances merge as Chan, Golub and \
+         LeVeque (1979)."
+    ))
+    .example(format!("-{name},5 in.nc out.nc"))
+}
+
+/// Gives variances their units.
+fn square_units(cube: &mut Cube, statistic: Statistic, context: &Context<'_>) {
+    if matches!(statistic, Statistic::Variance | Statistic::Variance1) {
+        Change::Variance.apply_to_all(cube, context.options.cdo);
+    }
+}
+
+/// The days of the year and the windows around them.
+struct Around {
+    width: usize,
+    /// The steps in the middle of windows.
+    days: Vec<Group>,
+    windows: Vec<Group>,
+}
+
+impl Around {
+    fn read(cube: &Cube, context: &Context<'_>, parameter: usize) -> Result<Self, CubeError> {
+        let time = cube.time(context.name())?;
+        let steps = time.axis.values.len();
+        let (width, windows) = windows(context, parameter, steps)?;
+        let before = (width - 1) / 2;
+        let dates = time.dates(context.name())?;
+        let middles = &dates[before..before + windows.len()];
+        let groups = Grouping::DayOfYear.groups(middles);
+        let window = |step: usize| step..step + width;
+        let of_group = |group: &Group| group.iter().cloned().flatten().map(window).collect();
+        let moved = |group: &Group| {
+            let runs = group.iter();
+            runs.map(|run| run.start + before..run.end + before)
+                .collect()
+        };
+        Ok(Self {
+            width,
+            days: groups.iter().map(moved).collect(),
+            windows: groups.iter().map(of_group).collect(),
+        })
+    }
 }
 
 /// The width of windows, which a parameter tells, and their steps.

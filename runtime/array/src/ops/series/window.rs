@@ -1,5 +1,6 @@
 //! Running windows: a statistic of each `width` neighbouring steps.
 
+use crate::ops::grouping::Group;
 use crate::ops::statistic::Statistic;
 use crate::plan::series::SeriesKernel;
 
@@ -108,6 +109,25 @@ impl SeriesKernel for Running {
                 _ => ends[first],
             };
             out[first] = kept.finish(self.statistic, width);
+        }
+    }
+}
+
+/// A statistic of all steps of some windows, which may overlap.
+#[derive(Debug)]
+pub(super) struct OfWindows {
+    /// Of each step of the result.
+    pub(super) windows: Vec<Group>,
+    pub(super) statistic: Statistic,
+}
+
+impl SeriesKernel for OfWindows {
+    fn apply(&self, inputs: &[&[f64]], out: &mut [f64]) {
+        for (windows, out) in self.windows.iter().zip(out) {
+            let values = windows.iter().flat_map(|window| &inputs[0][window.clone()]);
+            let kept = values.map(|&value| Kept::of(value)).reduce(Kept::merge);
+            let count = windows.iter().map(std::ops::Range::len).sum();
+            *out = kept.map_or(f64::NAN, |kept| kept.finish(self.statistic, count));
         }
     }
 }
