@@ -14,6 +14,7 @@ mod convert;
 mod damage;
 mod decode;
 mod error;
+mod groups;
 mod heap;
 mod index;
 mod netcdf3;
@@ -138,6 +139,32 @@ impl Source {
         out: &mut [f32],
     ) -> Result<(), StorageError> {
         self.read(variable, region, out)
+    }
+
+    /// Reads the whole of a numeric variable, as [`read_f64`](Self::read_f64) does.
+    ///
+    /// # Errors
+    /// [`StorageError::Damaged`] when the file cannot hold so many cells,
+    /// [`StorageError::Memory`] when the memory cannot; others as `read_f64`.
+    pub fn read_whole(&self, variable: usize) -> Result<Vec<f64>, StorageError> {
+        self.backend.check_size(variable)?;
+        let whole = self.dataset.whole(variable);
+        let count = whole
+            .iter()
+            .map(ExactSizeIterator::len)
+            .fold(1, usize::saturating_mul);
+        let mut values = Vec::new();
+        values.try_reserve_exact(count).map_err(|_| {
+            let size_bytes = (count as u64).saturating_mul(size_of::<f64>() as u64);
+            StorageError::Memory {
+                path: self.path.clone(),
+                variable: self.dataset.variables[variable].name.clone(),
+                size_bytes,
+            }
+        })?;
+        values.resize(count, 0.0);
+        self.read_f64(variable, &whole, &mut values)?;
+        Ok(values)
     }
 
     /// Reads the whole of a text variable: of `NC_STRING` one text per element, of `NC_CHAR`

@@ -57,6 +57,8 @@ pub(super) struct Candidate {
     pub(super) stamp: Stamp,
     pub(super) file: File,
     pub(super) size_bytes: u64,
+    /// Where the signature lies: after a user block.
+    pub(super) start: u64,
 }
 
 /// Opens a path if it is a file that is read, and says what it is otherwise.
@@ -94,19 +96,19 @@ pub(super) fn open(path: &Path) -> Result<Found, StorageError> {
     let mut start = [0_u8; 8];
     let length = file.read_at(&mut start, 0).map_err(io("read"))?;
     let start = &start[..length];
-    let kind = if NETCDF3.iter().any(|magic| start.starts_with(magic)) {
-        Some(Kind::Netcdf3)
-    } else if has_signature(&file, size_bytes).map_err(io("read"))? {
-        Some(Kind::Hdf5)
+    let found = if NETCDF3.iter().any(|magic| start.starts_with(magic)) {
+        Some((Kind::Netcdf3, 0))
     } else {
-        None
+        let start = signature(&file, size_bytes).map_err(io("read"))?;
+        start.map(|start| (Kind::Hdf5, start))
     };
-    if let Some(kind) = kind {
+    if let Some((kind, start)) = found {
         return Ok(Found::File(Candidate {
             kind,
             stamp,
             file,
             size_bytes,
+            start,
         }));
     }
     let known = KNOWN.iter().find(|(magic, _)| start.starts_with(magic));
@@ -115,13 +117,14 @@ pub(super) fn open(path: &Path) -> Result<Found, StorageError> {
     ))
 }
 
-fn has_signature(file: &File, size_bytes: u64) -> io::Result<bool> {
+/// Where the signature of HDF5 lies.
+fn signature(file: &File, size_bytes: u64) -> io::Result<Option<u64>> {
     let mut start = 0;
     let mut found = [0_u8; 8];
     while start + found.len() as u64 <= size_bytes {
         file.read_exact_at(&mut found, start)?;
         if found == *HDF5 {
-            return Ok(true);
+            return Ok(Some(start));
         }
         start = if start == 0 {
             USER_BLOCK_MIN
@@ -129,5 +132,5 @@ fn has_signature(file: &File, size_bytes: u64) -> io::Result<bool> {
             start * 2
         };
     }
-    Ok(false)
+    Ok(None)
 }
