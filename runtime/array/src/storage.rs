@@ -19,6 +19,7 @@ mod heap;
 mod index;
 mod netcdf3;
 mod netcdf4;
+mod open_files;
 pub(crate) mod region;
 mod runs;
 mod sniff;
@@ -58,13 +59,13 @@ impl Source {
             backend,
             dataset,
             notes,
-        } = match sniff::open(path)? {
+        } = open_files::retried(path, || match sniff::open(path)? {
             Found::File(candidate) => match candidate.kind {
-                Kind::Hdf5 => Netcdf4::open(path, candidate)?,
-                Kind::Netcdf3 => Netcdf3::open(path, candidate)?,
+                Kind::Hdf5 => Netcdf4::open(path, candidate),
+                Kind::Netcdf3 => Netcdf3::open(path, candidate),
             },
-            Found::Zarr(stamp) => zarr::open(path, stamp)?,
-        };
+            Found::Zarr(stamp) => zarr::open(path, stamp),
+        })?;
         Ok(Self {
             path: path.to_owned(),
             dataset,
