@@ -173,17 +173,15 @@ impl Writer {
             DType::Char => {
                 let width = shape.last().copied().unwrap_or(1);
                 let rows: usize = shape.iter().rev().skip(1).product();
-                if texts.len() != rows || texts.iter().any(|text| text.len() > width) {
+                let letters: Option<Vec<_>> =
+                    texts.iter().map(|text| encode::row(text, width)).collect();
+                let Some(letters) = letters.filter(|rows_found| rows_found.len() == rows) else {
                     return Err(refuse(format!(
                         "for {} texts, {width} bytes each",
                         texts.len()
                     )));
-                }
-                let mut bytes = Vec::with_capacity(rows * width);
-                for text in texts {
-                    bytes.extend_from_slice(text.as_bytes());
-                    bytes.resize(bytes.len() + width - text.len(), 0);
-                }
+                };
+                let bytes = letters.concat();
                 if bytes.is_empty() {
                     return Ok(());
                 }
