@@ -77,9 +77,7 @@ impl Cube {
                     shape,
                 }))
             } else {
-                let mut values = vec![0.0; shape.iter().product()];
-                source.read_f64(index, &dataset.whole(index), &mut values)?;
-                Content::Numbers(Arc::new(values))
+                Content::Numbers(Arc::new(source.read_whole(index)?))
             });
         }
         let mut cube = Self { dataset, contents };

@@ -14,11 +14,13 @@ mod convert;
 mod damage;
 pub(crate) mod decode;
 mod error;
+mod groups;
 mod heap;
 mod index;
 mod input;
 mod netcdf3;
 mod netcdf4;
+mod open_files;
 pub(crate) mod region;
 pub(crate) mod remote;
 mod runs;
@@ -74,22 +76,25 @@ impl Source {
         let asked = Asked(path.to_owned());
         let is_remote = is_remote(path);
         let path = &remote::shown(path);
-        let found = match is_remote {
-            true => sniff::open_remote(&asked.0, path)?,
-            false => sniff::open(path)?,
-        };
-        let size_bytes = found.size_bytes();
+        let mut size_bytes = 0;
         let Opened {
             backend,
             dataset,
             notes,
-        } = match found {
-            Found::File(candidate) => match candidate.kind {
-                Kind::Hdf5 => Netcdf4::open(path, candidate)?,
-                Kind::Netcdf3 => Netcdf3::open(path, candidate)?,
-            },
-            Found::Zarr(stamp, prefix) => zarr::open(path, stamp, prefix)?,
-        };
+        } = open_files::retried(path, || {
+            let found = match is_remote {
+                true => sniff::open_remote(&asked.0, path)?,
+                false => sniff::open(path)?,
+            };
+            size_bytes = found.size_bytes();
+            match found {
+                Found::File(candidate) => match candidate.kind {
+                    Kind::Hdf5 => Netcdf4::open(path, candidate),
+                    Kind::Netcdf3 => Netcdf3::open(path, candidate),
+                },
+                Found::Zarr(stamp, prefix) => zarr::open(path, stamp, prefix),
+            }
+        })?;
         Ok(Self {
             path: path.clone(),
             asked,
@@ -178,6 +183,32 @@ impl Source {
         out: &mut [f32],
     ) -> Result<(), StorageError> {
         self.read(variable, region, out)
+    }
+
+    /// Reads the whole of a numeric variable, as [`read_f64`](Self::read_f64) does.
+    ///
+    /// # Errors
+    /// [`StorageError::Damaged`] when the file cannot hold so many cells,
+    /// [`StorageError::Memory`] when the memory cannot; others as `read_f64`.
+    pub fn read_whole(&self, variable: usize) -> Result<Vec<f64>, StorageError> {
+        self.backend.check_size(variable)?;
+        let whole = self.dataset.whole(variable);
+        let count = whole
+            .iter()
+            .map(ExactSizeIterator::len)
+            .fold(1, usize::saturating_mul);
+        let mut values = Vec::new();
+        values.try_reserve_exact(count).map_err(|_| {
+            let size_bytes = (count as u64).saturating_mul(size_of::<f64>() as u64);
+            StorageError::Memory {
+                path: self.path.clone(),
+                variable: self.dataset.variables[variable].name.clone(),
+                size_bytes,
+            }
+        })?;
+        values.resize(count, 0.0);
+        self.read_f64(variable, &whole, &mut values)?;
+        Ok(values)
     }
 
     /// Reads the whole of a text variable: of `NC_STRING` one text per element, of `NC_CHAR`

@@ -169,7 +169,8 @@ impl Writer {
             DType::Char => {
                 let width = shape.last().copied().unwrap_or(1);
                 let rows: usize = shape.iter().rev().skip(1).product();
-                if texts.len() != rows || texts.iter().any(|text| text.len() > width) {
+                let fits = |text: &String| encode::row(text, width).is_some();
+                if texts.len() != rows || !texts.iter().all(fits) {
                     let count = texts.len();
                     return Err(refuse(format!("for {count} texts, {width} bytes each")));
                 }

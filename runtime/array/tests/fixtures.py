@@ -143,6 +143,10 @@ def texts(folder):
         chars = file.createVariable("letters", "S1", ("station", "length"))
         rows = [list("abc   "), list("de\0\0\0\0"), ["\0"] * 6]
         chars[:] = np.array(rows, "S1")
+        chars = file.createVariable("foreign", "S1", ("station", "length"))
+        rows = ["Zürich".encode()[:6], "Genève".encode("latin-1"), "abcdeü".encode()[:6]]
+        padded = b"".join(row.ljust(6, b"\0") for row in rows)
+        chars[:] = np.frombuffer(padded, "S1").reshape(3, 6)
         strings = file.createVariable("strings", str, ("station",))
         strings[:] = np.array(["Bern", "Zürich", ""], object)
         file.createVariable("crs", "i4", ()).grid_mapping_name = "latitude_longitude"

@@ -235,6 +235,8 @@ fn reads_texts_and_attributes(path: &Path) {
     assert_eq!(dataset.variable("letters").unwrap().dtype, DType::Char);
     assert_eq!(texts("letters"), ["abc   ", "de", ""]);
     assert_eq!(dataset.variable("strings").unwrap().dtype, DType::Text);
+    // UTF-8 is kept; what is none, even for a letter that is cut in two, is Latin-1.
+    assert_eq!(texts("foreign"), ["Züric", "Genève", "abcdeÃ"]);
     assert_eq!(texts("strings"), ["Bern", "Zürich", ""]);
     // A variable named as a dimension that it does not have.
     assert_eq!(

@@ -405,6 +405,28 @@ fn our_files_can_be_appended_to() {
 }
 
 #[test]
+fn letters_fit_their_rows_in_utf_8_or_else_in_latin_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("letters.nc");
+    let dataset = Dataset {
+        dimensions: vec![dimension("row", 2, false), dimension("length", 6, false)],
+        variables: vec![variable("letters", DType::Char, &[0, 1], &[])],
+        ..Dataset::default()
+    };
+    let mut writer = Writer::create(&path, &dataset, &WriteOptions::default()).unwrap();
+    let too_long = ["Größen".to_owned(), "€€€".to_owned()];
+    assert!(writer.write_text(0, &too_long).is_err());
+    let rows = ["Zürs".to_owned(), "Größe".to_owned()];
+    writer.write_text(0, &rows).unwrap();
+    writer.commit().unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let stored = [&b"Z\xc3\xbcrs\0"[..], b"Gr\xf6\xdfe\0"].concat();
+    assert!(bytes.windows(12).any(|window| window == stored));
+    let source = Source::open(&path).unwrap();
+    assert_eq!(source.read_text(0).unwrap(), rows);
+}
+
+#[test]
 fn a_writer_that_is_dropped_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.nc");

@@ -82,6 +82,8 @@ pub(crate) struct Array {
     /// By which references name it.
     pub(crate) address: u64,
     pub(crate) element: Element,
+    /// The bytes of one element in the file.
+    pub(crate) element_bytes: usize,
     /// The extent of each dimension; empty for a scalar.
     pub(crate) extents: Vec<u64>,
     /// How far each dimension may grow; `u64::MAX` without limit.
@@ -107,6 +109,11 @@ impl Array {
             )
         };
         let element = Element::of(&type_id)?;
+        let element_bytes = match element {
+            Element::VarText => reference::REFERENCE_BYTES,
+            // SAFETY: an open datatype.
+            _ => unsafe { H5Tget_size(type_id.0) },
+        };
         let (extents, extents_max, is_empty) = extents(&space, &operation)?;
         let unlimited = extents_max
             .iter()
@@ -134,6 +141,7 @@ impl Array {
             name,
             address,
             element,
+            element_bytes,
             extents,
             extents_max,
             unlimited,

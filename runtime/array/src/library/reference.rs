@@ -18,7 +18,7 @@ use hdf5_sys::h5t::{
 use super::{Failure, Handle, Outcome, status};
 
 /// The bytes of a reference in a file whose addresses have eight bytes.
-const REFERENCE_BYTES: usize = 16;
+pub(super) const REFERENCE_BYTES: usize = 16;
 
 /// Where the value of one element lies in the global heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

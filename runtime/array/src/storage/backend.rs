@@ -38,6 +38,10 @@ pub(super) trait Backend: Debug + Send + Sync {
         out: &mut [f32],
     ) -> Result<(), StorageError>;
 
+    /// Fails when a variable has far more bytes by its shape than the file can stand for: what
+    /// is read whole is checked first.
+    fn check_size(&self, variable: usize) -> Result<(), StorageError>;
+
     /// Reads the whole of a text variable: `NC_CHAR` by rows, `NC_STRING` by elements.
     fn read_text(&self, variable: usize) -> Result<Vec<String>, StorageError>;
 

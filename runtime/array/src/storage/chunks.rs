@@ -10,6 +10,7 @@
 //! and VII.D (arrays of chunks).
 
 use super::damage::Damage;
+use super::index::ChunkIndex;
 use crate::library::StoredChunk;
 
 mod btree1;
@@ -18,11 +19,11 @@ mod bytes;
 mod elements;
 mod extensible;
 mod fixed;
-mod object;
+pub(super) mod object;
 
 use bytes::UNDEFINED;
-pub(super) use bytes::{Bytes, Cursor};
-use object::Index;
+pub(super) use bytes::{Bytes, Cursor, Visited};
+use object::{Index, Storage};
 
 /// What is known of a chunked array before its index is read.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +66,8 @@ pub(super) fn find(
 ) -> Result<Option<Vec<StoredChunk>>, Damage> {
     // The library has read the object header and found nothing wrong with it: what cannot be
     // followed there is not known here.
-    let Some(layout) = object::layout(bytes, array.header, array.rank()) else {
+    let Some(Storage::Chunked { layout, .. }) = object::storage(bytes, array.header, array.rank())
+    else {
         return Ok(None);
     };
     if layout.address == UNDEFINED {
@@ -100,6 +102,93 @@ pub(super) fn find(
             .for_each(|chunk| chunk.filter_mask = u32::MAX);
     }
     Ok(Some(found))
+}
+
+/// An array that the library will read whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WholeArray<'a> {
+    /// Where its object header lies.
+    pub(super) header: u64,
+    pub(super) extents: &'a [u64],
+    /// As the file has them.
+    pub(super) element_bytes: u64,
+}
+
+/// Checks what the library does not before it reads an array: that there are as many bytes as
+/// the array claims, or could be once they are decompressed, and that the oldest index of
+/// chunks leads to its end.
+///
+/// # Errors
+/// The damaged bytes.
+pub(super) fn check(bytes: Bytes<'_>, array: WholeArray<'_>) -> Result<(), Damage> {
+    let lens = array.extents.iter().copied();
+    let claimed = lens.fold(array.element_bytes, u64::saturating_mul);
+    match object::storage(bytes, array.header, array.extents.len()) {
+        Some(Storage::OnePiece {
+            address,
+            size_bytes,
+        }) if address != Some(UNDEFINED) => {
+            let start = address.unwrap_or(array.header);
+            let end = start.saturating_add(bytes.base).saturating_add(size_bytes);
+            if size_bytes >= claimed && end <= bytes.file_bytes {
+                return Ok(());
+            }
+            let problem = format!("it has {claimed} bytes by its shape, which are not there");
+            Err(bytes.damage(start, size_bytes, problem))
+        }
+        Some(Storage::Chunked {
+            layout,
+            chunk_shape: Some(chunk_shape),
+        }) if layout.index == Index::BTree1 && !chunk_shape.contains(&0) => {
+            let chunked = ChunkedArray {
+                header: array.header,
+                chunk_shape: &chunk_shape,
+                extents: array.extents,
+                extents_max: array.extents,
+                element_bytes: usize::try_from(array.element_bytes).unwrap_or(usize::MAX),
+                is_filtered: true,
+            };
+            let chunks = match layout.address {
+                UNDEFINED => Vec::new(),
+                root => btree1::chunks(bytes, root, chunked)?,
+            };
+            let lens = array.extents.iter().map(|&len| len as usize);
+            let lens: Vec<usize> = lens.collect();
+            ChunkIndex::new(&chunks, &chunk_shape, &lens, bytes.base, bytes.file_bytes)?;
+            let sizes = chunks.iter().map(|chunk| chunk.size_bytes);
+            let stored = sizes.fold(0, u64::saturating_add);
+            match is_plausible(claimed, stored) {
+                true => Ok(()),
+                false => Err(implausible(bytes, array.header, claimed, stored)),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether so few stored bytes can stand for so many. What was never written is not stored, so
+/// that little is always believed.
+pub(super) fn is_plausible(claimed_bytes: u64, stored_bytes: u64) -> bool {
+    /// More than coordinates and texts have of which nothing was written.
+    const BELIEVED_BYTES: u64 = 64 << 20;
+    /// What deflate shrinks at most.
+    const RATIO_MAX: u64 = 1040;
+    claimed_bytes <= BELIEVED_BYTES.max(stored_bytes.saturating_mul(RATIO_MAX))
+}
+
+/// What is said of an array for which this is not so.
+pub(super) fn implausible(
+    bytes: Bytes<'_>,
+    header: u64,
+    claimed_bytes: u64,
+    stored_bytes: u64,
+) -> Damage {
+    /// Of the shortest object header with a shape.
+    const HEADER_BYTES: u64 = 16;
+    let problem = format!(
+        "it has {claimed_bytes} bytes by its shape, but only {stored_bytes} bytes are stored"
+    );
+    bytes.damage(header, HEADER_BYTES, problem)
 }
 
 /// Whether a chunk sticks out of the array.

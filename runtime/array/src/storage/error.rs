@@ -84,6 +84,18 @@ pub enum StorageError {
         /// How much was asked for.
         size_bytes: u64,
     },
+    /// The process may not open another file.
+    #[error(
+        "cannot open {}: {limit} files are open, which is all that this process may: raise the \
+         limit (`ulimit -n`), or join the inputs in several steps",
+        path.display()
+    )]
+    TooManyFiles {
+        /// The file.
+        path: PathBuf,
+        /// How many the process may open.
+        limit: u64,
+    },
     /// Another program wrote to the file since it was opened.
     #[error("{} changed while it was read: run again when its writer has finished", path.display())]
     Changed {

@@ -12,10 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::StorageError;
 use super::backend::{Backend, Opened};
-use super::chunks::{self, Bytes, ChunkedArray};
+use super::chunks::{self, Bytes, ChunkedArray, WholeArray};
 use super::convert::{Numbers, Output};
 use super::damage::Damage;
 use super::decode::{DecodeError, Pipeline, Scratch};
+use super::groups;
 use super::heap::GlobalHeap;
 use super::index::ChunkIndex;
 use super::input::{Ahead, Input};
@@ -62,6 +63,12 @@ impl Netcdf4 {
     /// Reads the structure.
     pub(super) fn open(path: &Path, candidate: Candidate) -> Result<Opened, StorageError> {
         let failed = |failure: Failure| opening_failed(path, candidate.size_bytes, failure);
+        let bytes = Bytes {
+            file: &candidate.input,
+            base: candidate.start,
+            file_bytes: candidate.size_bytes,
+        };
+        groups::check(bytes).map_err(|damage| damaged(path, &damage))?;
         let library = match &candidate.input {
             Input::Local(_) => H5File::open(path),
             Input::Remote(object) => {
@@ -70,11 +77,6 @@ impl Netcdf4 {
         };
         let library = library.map_err(failed)?;
         let user_block_bytes = library.user_block_bytes().map_err(failed)?;
-        let bytes = Bytes {
-            file: &candidate.input,
-            base: user_block_bytes,
-            file_bytes: candidate.size_bytes,
-        };
         let structure = structure::read(&library, &mut GlobalHeap::new(bytes));
         let Structure {
             dataset,
@@ -132,13 +134,26 @@ impl Backend for Netcdf4 {
         if plain == 0 || region.is_empty() {
             return plain;
         }
-        let mut bytes = 0;
-        let _: Result<(), ()> = for_each_index(&touched_chunks(&region, shape), |place| {
-            let extent = index.find(index.number(place));
-            bytes += extent.map_or(0, |extent| extent.size_bytes as u64);
-            Ok(())
-        });
-        bytes
+        index.stored_bytes(&touched_chunks(&region, shape))
+    }
+
+    fn check_size(&self, variable: usize) -> Result<(), StorageError> {
+        let stored = &self.variables[variable];
+        match &stored.plan {
+            Plan::Chunked { shape, .. } => {
+                let whole: Vec<Range<usize>> = stored.extents.iter().map(|&len| 0..len).collect();
+                let claimed = cell_count(&whole) as u64 * stored.dtype.size_bytes() as u64;
+                let index = self.index(stored, shape)?;
+                let bytes = index.stored_bytes(&touched_chunks(&whole, shape));
+                if chunks::is_plausible(claimed, bytes) {
+                    return Ok(());
+                }
+                let header = stored.array.address;
+                let damage = chunks::implausible(self.bytes(), header, claimed, bytes);
+                Err(self.damaged(damage.in_variable(&stored.name)))
+            }
+            _ => self.check(stored),
+        }
     }
 
     fn read_text(&self, variable: usize) -> Result<Vec<String>, StorageError> {
@@ -150,11 +165,13 @@ impl Backend for Netcdf4 {
             }
             Element::FixedText { size_bytes } => (size_bytes, size_bytes.max(1)),
             _ => {
+                self.check(stored)?;
                 let references = stored.array.read_references().map_err(failed)?;
                 let texts = GlobalHeap::new(self.bytes()).texts(&references);
                 return texts.map_err(|damage| self.damaged(damage.in_variable(&stored.name)));
             }
         };
+        self.check(stored)?;
         let bytes = stored.array.read_fixed_texts(size_bytes).map_err(failed)?;
         Ok(bytes.chunks(width).map(fixed_text).collect())
     }
@@ -319,6 +336,7 @@ impl Netcdf4 {
         target: Target<'_>,
         out: &mut [T],
     ) -> Result<(), StorageError> {
+        self.check(stored)?;
         let element_bytes = stored.dtype.size_bytes();
         let conversion = stored.conversion.native();
         let mut block = target.region.to_vec();
@@ -355,6 +373,22 @@ impl Netcdf4 {
                 conversion.run(bytes, &mut out[to..to + length]);
             });
         }
+        Ok(())
+    }
+
+    /// Checks what the library does not look at, once, before it reads a variable.
+    fn check(&self, stored: &Stored) -> Result<(), StorageError> {
+        if stored.checked.get().is_some() {
+            return Ok(());
+        }
+        let array = WholeArray {
+            header: stored.array.address,
+            extents: &stored.array.extents,
+            element_bytes: stored.array.element_bytes as u64,
+        };
+        chunks::check(self.bytes(), array)
+            .map_err(|damage| self.damaged(damage.in_variable(&stored.name)))?;
+        stored.checked.get_or_init(|| ());
         Ok(())
     }
 

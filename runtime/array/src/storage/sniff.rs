@@ -74,6 +74,8 @@ pub(super) struct Candidate {
     pub(super) stamp: Stamp,
     pub(super) input: Input,
     pub(super) size_bytes: u64,
+    /// Where the signature lies: after a user block.
+    pub(super) start: u64,
 }
 
 /// Opens a path if it is a file that is read, and says what it is otherwise.
@@ -161,19 +163,19 @@ fn candidate(path: &Path, stamp: Stamp, input: Input) -> Result<Found, StorageEr
     let mut start = [0_u8; 9];
     let start = &mut start[..size_bytes.min(9) as usize];
     input.read_exact_at(start, 0).map_err(read)?;
-    let kind = if NETCDF3.iter().any(|magic| start.starts_with(magic)) {
-        Some(Kind::Netcdf3)
-    } else if has_signature(&input, size_bytes).map_err(read)? {
-        Some(Kind::Hdf5)
+    let found = if NETCDF3.iter().any(|magic| start.starts_with(magic)) {
+        Some((Kind::Netcdf3, 0))
     } else {
-        None
+        let start = signature(&input, size_bytes).map_err(read)?;
+        start.map(|start| (Kind::Hdf5, start))
     };
-    if let Some(kind) = kind {
+    if let Some((kind, start)) = found {
         return Ok(Found::File(Candidate {
             kind,
             stamp,
             input,
             size_bytes,
+            start,
         }));
     }
     let known = KNOWN.iter().find(|(magic, _)| start.starts_with(magic));
@@ -190,13 +192,14 @@ fn not_readable(path: &Path, found: &str) -> StorageError {
     }
 }
 
-fn has_signature(input: &Input, size_bytes: u64) -> io::Result<bool> {
+/// Where the signature of HDF5 lies.
+fn signature(input: &Input, size_bytes: u64) -> io::Result<Option<u64>> {
     let mut start = 0;
     let mut found = [0_u8; 8];
     while start + found.len() as u64 <= size_bytes {
         input.read_exact_at(&mut found, start)?;
         if found == *HDF5 {
-            return Ok(true);
+            return Ok(Some(start));
         }
         start = if start == 0 {
             USER_BLOCK_MIN
@@ -204,5 +207,5 @@ fn has_signature(input: &Input, size_bytes: u64) -> io::Result<bool> {
             start * 2
         };
     }
-    Ok(false)
+    Ok(None)
 }

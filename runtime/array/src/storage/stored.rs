@@ -22,6 +22,8 @@ pub(super) struct Stored {
     pub(super) plan: Plan,
     pub(super) conversion: Conversion,
     pub(super) index: OnceLock<ChunkIndex>,
+    /// Set once the library may read all of it.
+    pub(super) checked: OnceLock<()>,
     pub(super) array: Array,
 }
 
@@ -145,6 +147,7 @@ impl Stored {
             plan,
             conversion,
             index: OnceLock::new(),
+            checked: OnceLock::new(),
             array,
         })
     }

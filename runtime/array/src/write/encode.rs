@@ -164,6 +164,21 @@ pub(super) fn to_bytes<T: Input>(
     Ok(())
 }
 
+/// A text as a row of single bytes, zeros at its end: UTF-8, or Latin-1 where only that fits,
+/// which is how older files have it; `None` where nothing fits.
+pub(super) fn row(text: &str, width: usize) -> Option<Vec<u8>> {
+    let mut bytes = text.as_bytes().to_vec();
+    if bytes.len() > width {
+        let letters = text.chars().map(|letter| u8::try_from(letter).ok());
+        bytes = letters.collect::<Option<_>>()?;
+    }
+    if bytes.len() > width {
+        return None;
+    }
+    bytes.resize(width, 0);
+    Some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ use mizar_core::durable::PendingFile;
 
 use super::WriteError;
 use super::backend::{Backend, Encoded};
+use super::encode;
 use super::layout::Layout;
 use crate::dataset::{DType, Dataset};
 use crate::library::{Failure, NewArray, NewFile};
@@ -98,11 +99,9 @@ impl Backend for NetCdf {
             return written.map_err(|failure| self.failed(failure));
         }
         let width = layout.shape.last().copied().unwrap_or(1);
-        let mut bytes = Vec::with_capacity(texts.len() * width);
-        for text in texts {
-            bytes.extend_from_slice(text.as_bytes());
-            bytes.resize(bytes.len() + width - text.len(), 0);
-        }
+        // All fit: the writer has looked.
+        let rows = texts.iter().filter_map(|text| encode::row(text, width));
+        let bytes: Vec<u8> = rows.flatten().collect();
         let whole: Vec<Range<usize>> = layout.shape.iter().map(|&len| 0..len).collect();
         self.put_region(variable, layout, &whole, &bytes)
     }

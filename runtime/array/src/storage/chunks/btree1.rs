@@ -1,9 +1,7 @@
 //! The B-tree of version 1, in which NetCDF-4 files keep their chunks.
 
-use std::collections::HashSet;
-
 use super::ChunkedArray;
-use super::bytes::{Bytes, Cursor};
+use super::bytes::{Bytes, Cursor, Visited};
 use crate::library::StoredChunk;
 
 use super::super::damage::Damage;
@@ -15,8 +13,7 @@ struct Walk<'a> {
     bytes: Bytes<'a>,
     rank: usize,
     count_max: u64,
-    /// The nodes seen: one that comes again is damage, and could go on for ever.
-    known: HashSet<u64>,
+    visited: Visited,
     found: Vec<StoredChunk>,
 }
 
@@ -30,7 +27,7 @@ pub(super) fn chunks(
         bytes,
         rank: array.rank(),
         count_max: array.grid_count(),
-        known: HashSet::new(),
+        visited: Visited::default(),
         found: Vec::new(),
     };
     walk.visit(root, None)?;
@@ -42,9 +39,6 @@ impl Walk<'_> {
     fn visit(&mut self, address: u64, level: Option<u64>) -> Result<(), Damage> {
         let bytes = self.bytes;
         let damaged = |problem: &str| bytes.damage(address, HEADER_BYTES, problem);
-        if !self.known.insert(address) {
-            return Err(damaged("a node of the chunk B-tree is its own descendant"));
-        }
         let header = bytes.read(address, HEADER_BYTES)?;
         let (own_level, entries) =
             node(&header).ok_or_else(|| damaged("no node of a chunk B-tree lies there"))?;
@@ -52,6 +46,8 @@ impl Walk<'_> {
             return Err(damaged("a node of the chunk B-tree is of another level"));
         }
         let entry_bytes = 8 + 8 * (self.rank as u64 + 1) + 8;
+        let length = HEADER_BYTES + entries * entry_bytes;
+        self.visited.enter(bytes, address, length)?;
         let body = bytes.read(address.saturating_add(HEADER_BYTES), entries * entry_bytes)?;
         for entry in body.chunks_exact(entry_bytes as usize) {
             let chunk = chunk(entry, self.rank).ok_or_else(|| damaged("a node is cut short"))?;

@@ -1,9 +1,7 @@
 //! The B-tree of version 2: the chunks of arrays with several unlimited dimensions.
 
-use std::collections::HashSet;
-
 use super::ChunkedArray;
-use super::bytes::{Bytes, Cursor, UNDEFINED};
+use super::bytes::{Bytes, Cursor, UNDEFINED, Visited};
 use super::elements::Entry;
 use crate::library::StoredChunk;
 
@@ -41,8 +39,7 @@ struct Walk<'a> {
     record_bytes: u64,
     entry: Entry,
     levels: Vec<Level>,
-    /// The nodes seen: one that comes again is damage, and could go on for ever.
-    known: HashSet<u64>,
+    visited: Visited,
     found: Vec<StoredChunk>,
 }
 
@@ -78,7 +75,7 @@ pub(super) fn chunks(
         record_bytes,
         entry,
         levels,
-        known: HashSet::new(),
+        visited: Visited::default(),
         found: Vec::new(),
     };
     if root != UNDEFINED {
@@ -126,9 +123,6 @@ impl Walk<'_> {
     fn visit(&mut self, address: u64, depth: usize, records: u64) -> Result<(), Damage> {
         let (bytes, node_bytes) = (self.bytes, self.node_bytes);
         let damaged = |problem: &str| bytes.damage(address, node_bytes, problem);
-        if !self.known.insert(address) {
-            return Err(damaged("a node of the chunk B-tree is its own descendant"));
-        }
         let below = depth.checked_sub(1).map(|depth| self.levels[depth]);
         let pointer = below.map_or(0, |below| {
             ADDRESS_BYTES + (below.count_bytes + below.total_bytes) as u64
@@ -140,6 +134,7 @@ impl Walk<'_> {
                 "a node of the chunk B-tree claims too many records",
             ));
         }
+        self.visited.enter(bytes, address, length)?;
         let signature = if below.is_some() { b"BTIN" } else { b"BTLF" };
         let (_, body) = bytes.block(address, length, signature)?;
         let mut cursor = Cursor(&body);

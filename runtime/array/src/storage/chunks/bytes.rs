@@ -1,5 +1,6 @@
 //! Blocks of an HDF5 file: bounded reads, little-endian numbers, checksums.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use super::super::damage::Damage;
@@ -108,6 +109,33 @@ impl Bytes<'_> {
             _ => return None,
         };
         Some(sizes == [8, 8])
+    }
+}
+
+/// The blocks of one structure that were read so far.
+#[derive(Debug, Default)]
+pub(in super::super) struct Visited {
+    addresses: HashSet<u64>,
+    bytes: u64,
+}
+
+impl Visited {
+    /// Notes a block. One that comes again is damage and could go on for ever; so are blocks
+    /// that overlap so much that they have more bytes than the file.
+    pub(in super::super) fn enter(
+        &mut self,
+        bytes: Bytes<'_>,
+        address: u64,
+        length: u64,
+    ) -> Result<(), Damage> {
+        self.bytes = self.bytes.saturating_add(length);
+        if !self.addresses.insert(address) {
+            return Err(bytes.damage(address, length, "a block is its own descendant"));
+        }
+        if self.bytes > bytes.file_bytes {
+            return Err(bytes.damage(address, length, "more blocks lead here than there can be"));
+        }
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@
 //! secondary blocks, which hold addresses of further data blocks. Data blocks double in length
 //! every other level; the long ones come in pages.
 
-use super::bytes::{Bytes, Cursor, UNDEFINED, has_bit};
+use super::bytes::{Bytes, Cursor, UNDEFINED, Visited, has_bit};
 use super::elements::{Elements, Entry};
 use super::{ChunkedArray, Numbering};
 use crate::library::StoredChunk;
@@ -66,6 +66,7 @@ pub(super) fn chunks(
         bytes,
         shape,
         elements: Elements::new(shape.entry, &numbering, array),
+        visited: Visited::default(),
     };
     walk.index_block()?;
     Ok(Some(walk.elements.found))
@@ -160,6 +161,7 @@ struct Walk<'a> {
     bytes: Bytes<'a>,
     shape: Shape,
     elements: Elements<'a>,
+    visited: Visited,
 }
 
 impl Walk<'_> {
@@ -225,6 +227,7 @@ impl Walk<'_> {
             .blocks
             .saturating_mul(bits_bytes + ADDRESS_BYTES)
             .saturating_add(BLOCK_PREFIX_BYTES + shape.offset_bytes() + CHECKSUM_BYTES);
+        self.visited.enter(self.bytes, address, length)?;
         let (_, body) = self.bytes.block(address, length, b"EASB")?;
         let body = body.get(8 + shape.offset_bytes() as usize..);
         let bits_length = (level.blocks * bits_bytes) as usize;
@@ -260,6 +263,7 @@ impl Walk<'_> {
         let prefix = BLOCK_PREFIX_BYTES + shape.offset_bytes();
         if !shape.is_paged(level) {
             let length = prefix + level.entries * shape.entry_bytes() + CHECKSUM_BYTES;
+            self.visited.enter(self.bytes, address, length)?;
             let (_, body) = self.bytes.block(address, length, b"EADB")?;
             let skipped = 8 + shape.offset_bytes() as usize;
             self.elements
@@ -267,6 +271,7 @@ impl Walk<'_> {
             return Ok(());
         }
         let prefix = prefix + CHECKSUM_BYTES;
+        self.visited.enter(self.bytes, address, prefix)?;
         self.bytes.block(address, prefix, b"EADB")?;
         let page_entries = 1_u64 << shape.page_bits;
         let page_bytes = page_entries * shape.entry_bytes() + CHECKSUM_BYTES;

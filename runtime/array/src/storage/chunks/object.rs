@@ -1,8 +1,11 @@
-//! The layout message of an object header: which index an array's chunks have, and where.
+//! The messages of an object header; above all the layout: which index an array's chunks have,
+//! and where.
 //!
-//! The library has read the same header before, so anything odd is merely unknown here.
+//! Called for the chunks of an array and, before the library sees them, for the objects of
+//! groups. Anything odd is merely unknown here: the library reads the same headers with checks.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 use super::bytes::{Bytes, Cursor};
 
@@ -12,14 +15,42 @@ const HEADER_BLOCKS_MAX: usize = 4096;
 const LAYOUT_MESSAGE: u16 = 0x0008;
 const CONTINUATION_MESSAGE: u16 = 0x0010;
 
-/// The class of chunked layouts.
+/// The flag of a message that is stored elsewhere.
+const SHARED: u8 = 2;
+
+/// The classes of layouts.
+const COMPACT: u64 = 0;
+const CONTIGUOUS: u64 = 1;
 const CHUNKED: u64 = 2;
 
 /// Flags of layout messages of version 4.
 const PLAIN_EDGES: u64 = 1;
 const SINGLE_IS_FILTERED: u64 = 2;
 
-/// What a layout message says.
+/// One message.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Message<'a> {
+    pub(in super::super) kind: u16,
+    flags: u8,
+    pub(in super::super) data: &'a [u8],
+}
+
+/// How an array is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Storage {
+    /// At an address, or in the header itself.
+    OnePiece {
+        address: Option<u64>,
+        size_bytes: u64,
+    },
+    Chunked {
+        layout: Layout,
+        /// In elements; only the oldest index needs it told here.
+        chunk_shape: Option<Vec<usize>>,
+    },
+}
+
+/// What a layout message says of chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     pub(super) index: Index,
@@ -58,11 +89,27 @@ struct Writing {
     is_ordered: bool,
 }
 
-/// The layout that the object header at `header` has, if it is chunked and of a known kind.
-pub(super) fn layout(bytes: Bytes<'_>, header: u64, rank: usize) -> Option<Layout> {
+/// Where an array's bytes lie, as its object header at `header` says; `None` for a way that is
+/// not known here.
+pub(super) fn storage(bytes: Bytes<'_>, header: u64, rank: usize) -> Option<Storage> {
     if !bytes.has_wide_addresses()? {
         return None;
     }
+    let found = visit(bytes, header, |message| match message.kind {
+        LAYOUT_MESSAGE if message.flags & SHARED != 0 => ControlFlow::Break(None),
+        LAYOUT_MESSAGE => ControlFlow::Break(Storage::of(message.data, rank)),
+        _ => ControlFlow::Continue(()),
+    });
+    found?.break_value()?
+}
+
+/// Shows every message of an object header until `visit` breaks; `None` where the header cannot
+/// be followed.
+pub(in super::super) fn visit<B>(
+    bytes: Bytes<'_>,
+    header: u64,
+    mut visit: impl FnMut(Message<'_>) -> ControlFlow<B>,
+) -> Option<ControlFlow<B>> {
     let (first, writing) = first_block(bytes, header)?;
     let mut blocks = vec![first];
     let mut known = HashSet::new();
@@ -73,12 +120,18 @@ pub(super) fn layout(bytes: Bytes<'_>, header: u64, rank: usize) -> Option<Layou
             return None;
         }
         let messages = bytes.read(block.address, block.length).ok()?;
-        if let Some(found) = search(&messages, writing, rank, &mut blocks)? {
-            return Some(found);
+        let mut cursor = Cursor(&messages);
+        while let Some(message) = writing.message(&mut cursor)? {
+            if message.kind == CONTINUATION_MESSAGE {
+                blocks.push(writing.continuation(message.data)?);
+            }
+            if let ControlFlow::Break(found) = visit(message) {
+                return Some(ControlFlow::Break(found));
+            }
         }
         next += 1;
     }
-    None
+    Some(ControlFlow::Continue(()))
 }
 
 fn first_block(bytes: Bytes<'_>, header: u64) -> Option<(Block, Writing)> {
@@ -112,65 +165,77 @@ fn first_block(bytes: Bytes<'_>, header: u64) -> Option<(Block, Writing)> {
     Some((block, writing))
 }
 
-/// Looks for the layout in one block of messages, and adds the blocks that continue it.
-fn search(
-    messages: &[u8],
-    writing: Writing,
-    rank: usize,
-    blocks: &mut Vec<Block>,
-) -> Option<Option<Layout>> {
-    let Writing { is_new, is_ordered } = writing;
-    let smallest = if is_new {
-        4 + if is_ordered { 2 } else { 0 }
-    } else {
-        8
-    };
-    let mut cursor = Cursor(messages);
-    while cursor.0.len() >= smallest {
-        let kind = cursor.number(if is_new { 1 } else { 2 })? as u16;
+impl Writing {
+    /// The next message of a block; the inner `None` at the end of it.
+    fn message<'a>(self, cursor: &mut Cursor<'a>) -> Option<Option<Message<'a>>> {
+        let head_bytes = match (self.is_new, self.is_ordered) {
+            (true, true) => 6,
+            (true, false) => 4,
+            (false, _) => 8,
+        };
+        if cursor.0.len() < head_bytes {
+            return Some(None);
+        }
+        let kind_bytes = if self.is_new { 1 } else { 2 };
+        let kind = cursor.number(kind_bytes)? as u16;
         let size = cursor.number(2)? as usize;
-        let flags = cursor.number(1)?;
-        cursor.take(smallest - if is_new { 4 } else { 5 })?;
+        let flags = cursor.number(1)? as u8;
+        cursor.take(head_bytes - kind_bytes - 3)?;
         let data = cursor.take(size)?;
-        match kind {
-            // Bit 1: the message is elsewhere.
-            LAYOUT_MESSAGE if flags & 2 != 0 => return None,
-            LAYOUT_MESSAGE => return Some(Some(message(data, rank)?)),
-            CONTINUATION_MESSAGE => {
-                let mut data = Cursor(data);
-                let (address, length) = (data.number(8)?, data.number(8)?);
-                // The newer kind has a signature before and a checksum after its messages.
-                let (address, length) = match is_new {
-                    true => (address.checked_add(4)?, length.checked_sub(8)?),
-                    false => (address, length),
+        Some(Some(Message { kind, flags, data }))
+    }
+
+    /// The block that a message names.
+    fn continuation(self, data: &[u8]) -> Option<Block> {
+        let mut data = Cursor(data);
+        let (address, length) = (data.number(8)?, data.number(8)?);
+        // The newer kind has a signature before and a checksum after its messages.
+        let (address, length) = match self.is_new {
+            true => (address.checked_add(4)?, length.checked_sub(8)?),
+            false => (address, length),
+        };
+        Some(Block { address, length })
+    }
+}
+
+impl Storage {
+    /// From a layout message.
+    fn of(data: &[u8], rank: usize) -> Option<Self> {
+        let mut data = Cursor(data);
+        let (version, class) = (data.number(1)?, data.number(1)?);
+        match (version, class) {
+            (3 | 4, COMPACT) => Some(Self::OnePiece {
+                address: None,
+                size_bytes: data.number(2)?,
+            }),
+            (3 | 4, CONTIGUOUS) => Some(Self::OnePiece {
+                address: Some(data.number(8)?),
+                size_bytes: data.number(8)?,
+            }),
+            (3, CHUNKED) => {
+                let dimensions = data.number(1)?;
+                (dimensions == rank as u64 + 1).then_some(())?;
+                let layout = Layout {
+                    index: Index::BTree1,
+                    address: data.number(8)?,
+                    has_plain_edges: false,
                 };
-                blocks.push(Block { address, length });
+                let lens = (0..rank).map(|_| data.number(4)?.try_into().ok());
+                Some(Self::Chunked {
+                    layout,
+                    chunk_shape: lens.collect(),
+                })
             }
-            _ => {}
+            (4, CHUNKED) => Some(Self::Chunked {
+                layout: chunked_4(data, rank)?,
+                chunk_shape: None,
+            }),
+            _ => None,
         }
-    }
-    Some(None)
-}
-
-fn message(data: &[u8], rank: usize) -> Option<Layout> {
-    let mut data = Cursor(data);
-    let (version, class) = (data.number(1)?, data.number(1)?);
-    match (version, class) {
-        (3, CHUNKED) => {
-            let dimensions = data.number(1)?;
-            (dimensions == rank as u64 + 1).then_some(())?;
-            Some(Layout {
-                index: Index::BTree1,
-                address: data.number(8)?,
-                has_plain_edges: false,
-            })
-        }
-        (4, CHUNKED) => message_4(data, rank),
-        _ => None,
     }
 }
 
-fn message_4(mut data: Cursor<'_>, rank: usize) -> Option<Layout> {
+fn chunked_4(mut data: Cursor<'_>, rank: usize) -> Option<Layout> {
     let (flags, dimensions) = (data.number(1)?, data.number(1)?);
     (dimensions == rank as u64 + 1).then_some(())?;
     let length_bytes = data.number(1)? as usize;
