@@ -82,10 +82,25 @@ fn every_kind_of_file_has_the_values_that_it_has_on_disk() {
         variables += compare(&server, folder.path(), name);
     }
     assert!(variables >= 5 + 5 + 5 + 4 + 4 + 4, "{variables}");
+    a_failure_behind_the_library_is_told(&server);
     a_store_that_cannot_be_listed_is_refused(&server);
     a_region_costs_its_chunks_and_the_metadata(&server);
     few_requests_read_a_whole_variable(&server);
     a_cut_object_is_damaged(&server, folder.path());
+}
+
+/// The variable has a filter that only the library knows, and it reads through the driver.
+fn a_failure_behind_the_library_is_told(server: &Server) {
+    let source = Source::open(&server.url("latest.h5")).unwrap();
+    let packed = index(&source, "packed");
+    let whole = source.dataset().whole(packed);
+    let mut out = vec![0.0; whole.iter().map(ExactSizeIterator::len).product()];
+    server.always(Some(Fault::Status(500)));
+    let error = source.read_f64(packed, &whole, &mut out).unwrap_err();
+    server.always(None);
+    assert!(matches!(error, StorageError::Hdf5 { .. }), "{error:?}");
+    assert!(error.to_string().contains("failed 4 times"), "{error}");
+    source.read_f64(packed, &whole, &mut out).unwrap();
 }
 
 fn a_store_that_cannot_be_listed_is_refused(server: &Server) {

@@ -41,9 +41,8 @@ thread_local! {
     static FAILURE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Keeps an input open to the driver.
-#[derive(Debug)]
-pub(super) struct Registered(u64);
+/// Lets the driver open an input by its name.
+struct Registered(u64);
 
 impl Drop for Registered {
     fn drop(&mut self) {
@@ -55,11 +54,12 @@ impl Drop for Registered {
 }
 
 /// Opens an input of so many bytes.
-pub(super) fn open(bytes: Arc<dyn ReadAt>, size_bytes: u64) -> Outcome<(Handle, Registered)> {
+pub(super) fn open(bytes: Arc<dyn ReadAt>, size_bytes: u64) -> Outcome<Handle> {
     let operation = "open the file";
     let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
     let input = Arc::new(Input { bytes, size_bytes });
-    let registered = Registered(number);
+    // An open file keeps its input: the name is needed only to open it.
+    let _registered = Registered(number);
     INPUTS
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -78,7 +78,7 @@ pub(super) fn open(bytes: Arc<dyn ReadAt>, size_bytes: u64) -> Outcome<(Handle, 
         status(set, operation)?;
         // SAFETY: `name` is a C string that outlives the call, and the list is open.
         let id = unsafe { H5Fopen(name.as_ptr(), H5F_ACC_RDONLY, list.0) };
-        Ok((Handle::of(id, operation)?, registered))
+        Handle::of(id, operation)
     })
 }
 
@@ -338,7 +338,10 @@ unsafe extern "C" fn read_file(
             std::slice::from_raw_parts_mut(buffer.cast::<u8>(), size)
         };
         match input.bytes.read_exact_at(&mut buffer[..there], address) {
-            Ok(()) => Some(0),
+            Ok(()) => {
+                FAILURE.take();
+                Some(0)
+            }
             Err(error) => {
                 FAILURE.set(Some(error.to_string()));
                 None

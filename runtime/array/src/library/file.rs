@@ -26,8 +26,6 @@ const OBJECT_COUNT_MAX: u64 = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct H5File {
     handle: Handle,
-    // After the handle: it is read until that closes.
-    _registered: Option<driver::Registered>,
 }
 
 /// What stands under a name of the root group.
@@ -52,17 +50,14 @@ impl H5File {
             let id = unsafe { H5Fopen(name.as_ptr(), H5F_ACC_RDONLY, H5P_DEFAULT) };
             Ok(Self {
                 handle: Handle::of(id, operation)?,
-                _registered: None,
             })
         })
     }
 
     /// Opens an input that is no file of this machine, of so many bytes.
     pub(crate) fn open_input(input: Arc<dyn ReadAt>, size_bytes: u64) -> Outcome<Self> {
-        let (handle, registered) = driver::open(input, size_bytes)?;
         Ok(Self {
-            handle,
-            _registered: Some(registered),
+            handle: driver::open(input, size_bytes)?,
         })
     }
 
