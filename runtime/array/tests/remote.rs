@@ -170,7 +170,40 @@ fn a_cut_object_is_damaged(server: &Server, folder: &Path) {
     }
 }
 
-/// A NetCDF-3 file of 1,000 numbers and more, none of them 0.
+/// A failure that is taken for an answer would be a wrong result.
+#[test]
+fn any_request_that_fails_is_an_error() {
+    let Some(folder) = files() else { return };
+    let server = Server::of_folder(folder.path());
+    let attempt = |name: &str, variable: &str| {
+        let source = Source::open(&server.url(name))?;
+        let mut out = vec![0.0; 10 * 70 * 90];
+        source.read_f32(index(&source, variable), &[5..15, 30..100, 0..90], &mut out)?;
+        Ok::<_, StorageError>((format!("{:?}", source.dataset()), out))
+    };
+    for (name, variable, forever) in [
+        ("latest.h5", "v1", false),
+        ("latest.h5", "v1", true),
+        ("chunked.nc", "tas", true),
+        ("classic.nc", "tas", false),
+        ("v3.zarr", "tas", false),
+    ] {
+        let expected = attempt(name, variable).unwrap();
+        let mut count = 0;
+        loop {
+            server.fail_after(count, Fault::Status(403), forever);
+            let outcome = attempt(name, variable);
+            match (outcome, server.has_failed()) {
+                (Err(_), true) => count += 1,
+                (Ok(found), false) => break assert!(found == expected, "{name}"),
+                (outcome, _) => panic!("{name}, request {count}: {:?}", outcome.err()),
+            }
+        }
+        assert!(count >= 2, "{name}: {count} requests");
+    }
+}
+
+/// A NetCDF-3 file of 50,000 numbers from 1 on.
 fn small() -> Vec<u8> {
     let mut bytes = b"CDF\x01".to_vec();
     let [x, v] = [*b"x\0\0\0", *b"v\0\0\0"].map(u32::from_be_bytes);

@@ -9,7 +9,7 @@
 //!
 //! Source: `H5FDpublic.h` of HDF5 1.10 and `H5FDdevelop.h` of HDF5 1.14 and 2.0.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,6 +39,8 @@ static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
 thread_local! {
     /// Why the last read of this thread failed.
     static FAILURE: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// How many reads of this thread failed.
+    static FAILURE_COUNT: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Lets the driver open an input by its name.
@@ -85,6 +87,11 @@ pub(super) fn open(bytes: Arc<dyn ReadAt>, size_bytes: u64) -> Outcome<Handle> {
 /// Why the last read of this thread failed, once.
 pub(super) fn take_failure() -> Option<String> {
     FAILURE.take()
+}
+
+/// How many reads of this thread failed: what changes it was no answer of the file.
+pub(super) fn failure_count() -> u64 {
+    FAILURE_COUNT.get()
 }
 
 /// What the names of inputs begin with.
@@ -344,6 +351,7 @@ unsafe extern "C" fn read_file(
             }
             Err(error) => {
                 FAILURE.set(Some(error.to_string()));
+                FAILURE_COUNT.set(FAILURE_COUNT.get() + 1);
                 None
             }
         }

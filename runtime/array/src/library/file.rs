@@ -135,10 +135,13 @@ impl H5File {
         let operation = format!("open `{name}`");
         let c_name = c_name(name)?;
         locked(|| {
+            let failures = driver::failure_count();
             // SAFETY: the file is open and `c_name` outlives the call.
             let id = unsafe { H5Oopen(self.handle.0, c_name.as_ptr(), H5P_DEFAULT) };
             let object = match Handle::of(id, &operation) {
                 Ok(object) => object,
+                // What could not be read may be there.
+                Err(failure) if driver::failure_count() != failures => return Err(failure),
                 // A dangling soft or external link is not an error of this file; an object that
                 // is there and does not open is.
                 Err(failure) => {
