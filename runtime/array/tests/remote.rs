@@ -82,10 +82,25 @@ fn every_kind_of_file_has_the_values_that_it_has_on_disk() {
         variables += compare(&server, folder.path(), name);
     }
     assert!(variables >= 5 + 5 + 5 + 4 + 4 + 4, "{variables}");
+    a_failure_behind_the_library_is_told(&server);
     a_store_that_cannot_be_listed_is_refused(&server);
     a_region_costs_its_chunks_and_the_metadata(&server);
     few_requests_read_a_whole_variable(&server);
     a_cut_object_is_damaged(&server, folder.path());
+}
+
+/// The variable has a filter that only the library knows, and it reads through the driver.
+fn a_failure_behind_the_library_is_told(server: &Server) {
+    let source = Source::open(&server.url("latest.h5")).unwrap();
+    let packed = index(&source, "packed");
+    let whole = source.dataset().whole(packed);
+    let mut out = vec![0.0; whole.iter().map(ExactSizeIterator::len).product()];
+    server.always(Some(Fault::Status(500)));
+    let error = source.read_f64(packed, &whole, &mut out).unwrap_err();
+    server.always(None);
+    assert!(matches!(error, StorageError::Hdf5 { .. }), "{error:?}");
+    assert!(error.to_string().contains("failed 4 times"), "{error}");
+    source.read_f64(packed, &whole, &mut out).unwrap();
 }
 
 fn a_store_that_cannot_be_listed_is_refused(server: &Server) {
@@ -155,7 +170,40 @@ fn a_cut_object_is_damaged(server: &Server, folder: &Path) {
     }
 }
 
-/// A NetCDF-3 file of 1,000 numbers and more, none of them 0.
+/// A failure that is taken for an answer would be a wrong result.
+#[test]
+fn any_request_that_fails_is_an_error() {
+    let Some(folder) = files() else { return };
+    let server = Server::of_folder(folder.path());
+    let attempt = |name: &str, variable: &str| {
+        let source = Source::open(&server.url(name))?;
+        let mut out = vec![0.0; 10 * 70 * 90];
+        source.read_f32(index(&source, variable), &[5..15, 30..100, 0..90], &mut out)?;
+        Ok::<_, StorageError>((format!("{:?}", source.dataset()), out))
+    };
+    for (name, variable, forever) in [
+        ("latest.h5", "v1", false),
+        ("latest.h5", "v1", true),
+        ("chunked.nc", "tas", true),
+        ("classic.nc", "tas", false),
+        ("v3.zarr", "tas", false),
+    ] {
+        let expected = attempt(name, variable).unwrap();
+        let mut count = 0;
+        loop {
+            server.fail_after(count, Fault::Status(403), forever);
+            let outcome = attempt(name, variable);
+            match (outcome, server.has_failed()) {
+                (Err(_), true) => count += 1,
+                (Ok(found), false) => break assert!(found == expected, "{name}"),
+                (outcome, _) => panic!("{name}, request {count}: {:?}", outcome.err()),
+            }
+        }
+        assert!(count >= 2, "{name}: {count} requests");
+    }
+}
+
+/// A NetCDF-3 file of 50,000 numbers from 1 on.
 fn small() -> Vec<u8> {
     let mut bytes = b"CDF\x01".to_vec();
     let [x, v] = [*b"x\0\0\0", *b"v\0\0\0"].map(u32::from_be_bytes);

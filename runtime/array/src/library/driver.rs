@@ -9,7 +9,7 @@
 //!
 //! Source: `H5FDpublic.h` of HDF5 1.10 and `H5FDdevelop.h` of HDF5 1.14 and 2.0.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,11 +39,12 @@ static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
 thread_local! {
     /// Why the last read of this thread failed.
     static FAILURE: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// How many reads of this thread failed.
+    static FAILURE_COUNT: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Keeps an input open to the driver.
-#[derive(Debug)]
-pub(super) struct Registered(u64);
+/// Lets the driver open an input by its name.
+struct Registered(u64);
 
 impl Drop for Registered {
     fn drop(&mut self) {
@@ -55,11 +56,12 @@ impl Drop for Registered {
 }
 
 /// Opens an input of so many bytes.
-pub(super) fn open(bytes: Arc<dyn ReadAt>, size_bytes: u64) -> Outcome<(Handle, Registered)> {
+pub(super) fn open(bytes: Arc<dyn ReadAt>, size_bytes: u64) -> Outcome<Handle> {
     let operation = "open the file";
     let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
     let input = Arc::new(Input { bytes, size_bytes });
-    let registered = Registered(number);
+    // An open file keeps its input: the name is needed only to open it.
+    let _registered = Registered(number);
     INPUTS
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -78,13 +80,18 @@ pub(super) fn open(bytes: Arc<dyn ReadAt>, size_bytes: u64) -> Outcome<(Handle, 
         status(set, operation)?;
         // SAFETY: `name` is a C string that outlives the call, and the list is open.
         let id = unsafe { H5Fopen(name.as_ptr(), H5F_ACC_RDONLY, list.0) };
-        Ok((Handle::of(id, operation)?, registered))
+        Handle::of(id, operation)
     })
 }
 
 /// Why the last read of this thread failed, once.
 pub(super) fn take_failure() -> Option<String> {
     FAILURE.take()
+}
+
+/// How many reads of this thread failed: what changes it was no answer of the file.
+pub(super) fn failure_count() -> u64 {
+    FAILURE_COUNT.get()
 }
 
 /// What the names of inputs begin with.
@@ -338,9 +345,13 @@ unsafe extern "C" fn read_file(
             std::slice::from_raw_parts_mut(buffer.cast::<u8>(), size)
         };
         match input.bytes.read_exact_at(&mut buffer[..there], address) {
-            Ok(()) => Some(0),
+            Ok(()) => {
+                FAILURE.take();
+                Some(0)
+            }
             Err(error) => {
                 FAILURE.set(Some(error.to_string()));
+                FAILURE_COUNT.set(FAILURE_COUNT.get() + 1);
                 None
             }
         }

@@ -26,8 +26,6 @@ const OBJECT_COUNT_MAX: u64 = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct H5File {
     handle: Handle,
-    // After the handle: it is read until that closes.
-    _registered: Option<driver::Registered>,
 }
 
 /// What stands under a name of the root group.
@@ -52,17 +50,14 @@ impl H5File {
             let id = unsafe { H5Fopen(name.as_ptr(), H5F_ACC_RDONLY, H5P_DEFAULT) };
             Ok(Self {
                 handle: Handle::of(id, operation)?,
-                _registered: None,
             })
         })
     }
 
     /// Opens an input that is no file of this machine, of so many bytes.
     pub(crate) fn open_input(input: Arc<dyn ReadAt>, size_bytes: u64) -> Outcome<Self> {
-        let (handle, registered) = driver::open(input, size_bytes)?;
         Ok(Self {
-            handle,
-            _registered: Some(registered),
+            handle: driver::open(input, size_bytes)?,
         })
     }
 
@@ -140,10 +135,13 @@ impl H5File {
         let operation = format!("open `{name}`");
         let c_name = c_name(name)?;
         locked(|| {
+            let failures = driver::failure_count();
             // SAFETY: the file is open and `c_name` outlives the call.
             let id = unsafe { H5Oopen(self.handle.0, c_name.as_ptr(), H5P_DEFAULT) };
             let object = match Handle::of(id, &operation) {
                 Ok(object) => object,
+                // What could not be read may be there.
+                Err(failure) if driver::failure_count() != failures => return Err(failure),
                 // A dangling soft or external link is not an error of this file; an object that
                 // is there and does not open is.
                 Err(failure) => {

@@ -37,7 +37,8 @@ struct State {
     /// Each with its tag.
     objects: HashMap<String, (Vec<u8>, String)>,
     log: Vec<Asked>,
-    faults: VecDeque<Fault>,
+    /// Of the next requests; `None` for one that is answered well.
+    faults: VecDeque<Option<Fault>>,
     /// Taken when `faults` is empty.
     always: Option<Fault>,
     ignores_ranges: bool,
@@ -95,7 +96,23 @@ impl Server {
 
     /// What happens to the next requests.
     pub(crate) fn fail(&self, faults: &[Fault]) {
+        let faults = faults.iter().copied().map(Some);
         self.state.lock().unwrap().faults.extend(faults);
+    }
+
+    /// What happens to the request after so many, and perhaps to all later ones.
+    pub(crate) fn fail_after(&self, count: usize, fault: Fault, forever: bool) {
+        let mut state = self.state.lock().unwrap();
+        state.faults = std::iter::repeat_n(None, count).collect();
+        state.faults.push_back(Some(fault));
+        state.always = Some(fault).filter(|_| forever);
+    }
+
+    /// Whether all faults happened; what is left of them is forgotten.
+    pub(crate) fn has_failed(&self) -> bool {
+        let mut state = self.state.lock().unwrap();
+        state.always = None;
+        std::mem::take(&mut state.faults).is_empty()
     }
 
     /// What happens to all requests from now on.
@@ -161,7 +178,7 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) -> Option<()> {
         let request = read_request(&mut reader)?;
         let mut state = state.lock().unwrap();
         let always = state.always;
-        let fault = state.faults.pop_front().or(always);
+        let fault = state.faults.pop_front().unwrap_or(always);
         let object = state.objects.get(&request.path);
         let ranges = !state.ignores_ranges;
         let answer = answer(&request, object, fault, ranges);
