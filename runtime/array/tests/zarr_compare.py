@@ -42,10 +42,18 @@ def attributes(owner, left, right):
         assert same(value, right[name]), f"{owner}: {name} is {value!r} and {right[name]!r}"
 
 
+def row(letters):
+    """UTF-8, or Latin-1 as older files have it."""
+    try:
+        return letters.decode()
+    except UnicodeDecodeError:
+        return letters.decode("latin-1")
+
+
 def text(values):
     """Rows of characters are bytes in NetCDF and texts in Zarr."""
     if values.dtype.kind == "S":
-        return np.char.decode(values, "utf-8").astype(object)
+        return np.vectorize(row, otypes=[object])(values)
     return values.astype(object)
 
 

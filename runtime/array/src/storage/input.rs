@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::decode::Extent;
 use super::remote::Object;
@@ -47,6 +47,41 @@ impl Input {
             Self::Local(_) => None,
             Self::Remote(object) => Some(object),
         }
+    }
+}
+
+/// Bytes of an input, with what went wrong: for readers that go on without what they could not
+/// read.
+pub(super) struct Watched<'a> {
+    input: &'a Input,
+    failure: Mutex<Option<io::Error>>,
+}
+
+impl<'a> Watched<'a> {
+    pub(super) fn new(input: &'a Input) -> Self {
+        Self {
+            input,
+            failure: Mutex::default(),
+        }
+    }
+
+    /// The last failure, if there was one.
+    pub(super) fn finish(self) -> io::Result<()> {
+        let failure = self.failure.into_inner();
+        match failure.unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ReadAt for Watched<'_> {
+    fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
+        self.input.read_exact_at(buffer, position).map_err(|error| {
+            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            *failure = Some(error);
+            io::ErrorKind::Other.into()
+        })
     }
 }
 

@@ -19,7 +19,7 @@ use super::decode::{DecodeError, Pipeline, Scratch};
 use super::groups;
 use super::heap::GlobalHeap;
 use super::index::ChunkIndex;
-use super::input::{Ahead, Input};
+use super::input::{Ahead, Input, Watched};
 use super::region::{Place, cell_count, for_each_index, for_each_run, touched_chunks};
 use super::runs::{Run, RunReader};
 use super::sniff::Candidate;
@@ -68,7 +68,14 @@ impl Netcdf4 {
             base: candidate.start,
             file_bytes: candidate.size_bytes,
         };
-        groups::check(bytes).map_err(|damage| damaged(path, &damage))?;
+        let watched = Watched::new(&candidate.input);
+        let checked = groups::check(Bytes {
+            file: &watched,
+            ..bytes
+        });
+        let read = watched.finish();
+        read.map_err(|source| StorageError::io(path, "read", source))?;
+        checked.map_err(|damage| damaged(path, &damage))?;
         let library = match &candidate.input {
             Input::Local(_) => H5File::open(path),
             Input::Remote(object) => {
