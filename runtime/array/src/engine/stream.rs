@@ -1,5 +1,7 @@
 //! Results whose blocks can be computed one by one: pulled and encoded in waves, written in order.
 
+use std::sync::{Mutex, PoisonError};
+
 use rayon::prelude::*;
 
 use super::{Job, Progress, Run, Writers, agree, units};
@@ -27,6 +29,9 @@ impl Run<'_> {
         let mut width = (per_wave as u64).to_le_bytes().to_vec();
         self.comm.broadcast(0, &mut width)?;
         let width = width.as_slice().try_into().map_or(1, u64::from_le_bytes) as usize;
+        // Blocks take turns in a few buffers: new memory for each costs as much as reading it.
+        let buffers: Mutex<Vec<Vec<T>>> = Mutex::default();
+        let lock = || buffers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut read_bytes = 0;
         for (number, wave) in blocks.chunks(width * ranks).enumerate() {
             let own = wave.iter().skip(rank * width).take(width);
@@ -37,9 +42,13 @@ impl Run<'_> {
             let writer = &mut writers[job.writer];
             let computed = self.pool.install(|| {
                 let pull = |region: &Region| {
-                    let mut values = vec![T::default(); region::cells(region)];
+                    let mut values = lock().pop().unwrap_or_default();
+                    values.clear();
+                    values.resize(region::cells(region), T::default());
                     expr.fill(region, &mut values)?;
-                    Ok(writer.cut(job.variable, region, &values)?)
+                    let pieces = writer.cut(job.variable, region, &values)?;
+                    lock().push(values);
+                    Ok(pieces)
                 };
                 own.collect::<Vec<_>>()
                     .into_par_iter()

@@ -24,11 +24,17 @@ pub(super) enum Stream {
     Zstd(u8),
 }
 
-/// The compressors of a thread, which are kept from chunk to chunk, with their level.
+/// Buffers above this size are not kept between chunks.
+const KEPT_BYTES_MAX: usize = 16 << 20;
+
+/// What a thread keeps from chunk to chunk: compressors with their level, and buffers, because
+/// new memory costs more than the copy out of them.
 #[derive(Default)]
 struct Tools {
     deflate: Option<(u8, Compressor)>,
     zstd: Option<(u8, zstd::bulk::Compressor<'static>)>,
+    shuffled: Vec<u8>,
+    out: Vec<u8>,
 }
 
 thread_local! {
@@ -43,32 +49,19 @@ impl Codec {
 
     /// The bytes as they are stored.
     pub(super) fn encode(self, bytes: Vec<u8>, element_bytes: usize) -> Vec<u8> {
-        let bytes = match self.shuffle {
-            true => shuffled(&bytes, element_bytes),
-            false => bytes,
-        };
-        TOOLS.with_borrow_mut(|tools| match self.compressor {
-            Stream::Plain => bytes,
-            Stream::Zlib(level) => {
-                let tool = tools.deflate(level);
-                let mut out = vec![0; tool.zlib_compress_bound(bytes.len())];
-                let length = tool.zlib_compress(&bytes, &mut out);
-                out.truncate(length.expect("the buffer has the size that is always enough"));
-                out
-            }
-            Stream::Gzip(level) => {
-                let tool = tools.deflate(level);
-                let mut out = vec![0; tool.gzip_compress_bound(bytes.len())];
-                let length = tool.gzip_compress(&bytes, &mut out);
-                out.truncate(length.expect("the buffer has the size that is always enough"));
-                out
-            }
-            Stream::Zstd(level) => {
-                let mut out = vec![0; zstd::zstd_safe::compress_bound(bytes.len())];
-                let length = tools.zstd(level).compress_to_buffer(&bytes, &mut out);
-                out.truncate(length.expect("the buffer has the size that is always enough"));
-                out
-            }
+        if self == Self::PLAIN {
+            return bytes;
+        }
+        TOOLS.with_borrow_mut(|tools| {
+            let mut shuffled = std::mem::take(&mut tools.shuffled);
+            let source = match self.shuffle {
+                true => shuffle(&bytes, element_bytes, &mut shuffled),
+                false => bytes.as_slice(),
+            };
+            let stored = tools.compress(self.compressor, source);
+            tools.shuffled = shuffled;
+            tools.trim();
+            stored
         })
     }
 
@@ -102,6 +95,42 @@ impl Codec {
 }
 
 impl Tools {
+    fn compress(&mut self, stream: Stream, bytes: &[u8]) -> Vec<u8> {
+        let mut out = std::mem::take(&mut self.out);
+        let mut room = |bound: usize| out.resize(bound.max(out.len()), 0);
+        const ENOUGH: &str = "the buffer has the size that is always enough";
+        let length = match stream {
+            Stream::Plain => return bytes.to_vec(),
+            Stream::Zlib(level) => {
+                let tool = self.deflate(level);
+                room(tool.zlib_compress_bound(bytes.len()));
+                tool.zlib_compress(bytes, &mut out).expect(ENOUGH)
+            }
+            Stream::Gzip(level) => {
+                let tool = self.deflate(level);
+                room(tool.gzip_compress_bound(bytes.len()));
+                tool.gzip_compress(bytes, &mut out).expect(ENOUGH)
+            }
+            Stream::Zstd(level) => {
+                room(zstd::zstd_safe::compress_bound(bytes.len()));
+                let tool = self.zstd(level);
+                tool.compress_to_buffer(bytes, out.as_mut_slice())
+                    .expect(ENOUGH)
+            }
+        };
+        let stored = out[..length].to_vec();
+        self.out = out;
+        stored
+    }
+
+    fn trim(&mut self) {
+        for buffer in [&mut self.shuffled, &mut self.out] {
+            if buffer.len() > KEPT_BYTES_MAX {
+                *buffer = Vec::new();
+            }
+        }
+    }
+
     fn deflate(&mut self, level: u8) -> &mut Compressor {
         if self.deflate.as_ref().is_none_or(|(kept, _)| *kept != level) {
             self.deflate = None;
@@ -125,9 +154,10 @@ impl Tools {
     }
 }
 
-fn shuffled(bytes: &[u8], element_bytes: usize) -> Vec<u8> {
+/// Sorts bytes by their place in their element.
+fn shuffle<'a>(bytes: &[u8], element_bytes: usize, out: &'a mut Vec<u8>) -> &'a [u8] {
     let count = bytes.len() / element_bytes;
-    let mut out = vec![0; bytes.len()];
+    out.resize(bytes.len(), 0);
     for (plane, out) in out
         .chunks_exact_mut(count.max(1))
         .take(element_bytes)
