@@ -28,6 +28,8 @@ use super::stored::{Part, Plan, Stored, Target};
 use super::structure::{self, Broken, Structure};
 use crate::library::{Element, Failure, H5File, Layout, fixed_text};
 
+mod problem;
+
 /// Bytes that are read at once through the library.
 const READ_BYTES: usize = 4 << 20;
 
@@ -62,7 +64,8 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 impl Netcdf4 {
     /// Reads the structure.
     pub(super) fn open(path: &Path, candidate: Candidate) -> Result<Opened, StorageError> {
-        let failed = |failure: Failure| opening_failed(path, candidate.size_bytes, failure);
+        let failed =
+            |failure: Failure| problem::opening_failed(path, candidate.size_bytes, failure);
         let bytes = Bytes {
             file: &candidate.input,
             base: candidate.start,
@@ -75,7 +78,7 @@ impl Netcdf4 {
         });
         let read = watched.finish();
         read.map_err(|source| StorageError::io(path, "read", source))?;
-        checked.map_err(|damage| damaged(path, &damage))?;
+        checked.map_err(|damage| problem::damaged(path, &damage))?;
         let library = match &candidate.input {
             Input::Local(_) => H5File::open(path),
             Input::Remote(object) => {
@@ -91,7 +94,7 @@ impl Netcdf4 {
             notes,
         } = structure.map_err(|broken| match broken {
             Broken::Library(failure) => failed(failure),
-            Broken::Damaged(damage) => damaged(path, &damage),
+            Broken::Damaged(damage) => problem::damaged(path, &damage),
         })?;
         let variables = arrays
             .into_iter()
@@ -445,7 +448,7 @@ impl Netcdf4 {
                 return StorageError::io(&path, "read", source);
             }
             DecodeError::Unknown(codec) => {
-                let found = filter_refusal(&codec, &stored.name, "is not read here");
+                let found = problem::filter_refusal(&codec, &stored.name, "is not read here");
                 return StorageError::NotReadable { path, found };
             }
             DecodeError::Memory(size_bytes) => {
@@ -464,7 +467,7 @@ impl Netcdf4 {
     }
 
     fn damaged(&self, damage: Damage) -> StorageError {
-        damaged(&self.path, &damage)
+        problem::damaged(&self.path, &damage)
     }
 
     /// The file's structure, for our own readers.
@@ -478,26 +481,16 @@ impl Netcdf4 {
 
     /// Names the filter that the library most likely does not have.
     fn slow_read_failed(&self, stored: &Stored, failure: Failure) -> StorageError {
-        let foreign = match &stored.array.layout {
-            Layout::Chunked { filters, .. } => filters
-                .iter()
-                .find(|filter| filter.id >= FOREIGN_FILTER_MIN),
+        let found = match &stored.array.layout {
+            Layout::Chunked { filters, .. } => {
+                problem::foreign_filter(filters, &stored.name, &failure)
+            }
             _ => None,
         };
-        let Some(filter) = foreign else {
-            return self.library_failed(failure);
-        };
-        let id = filter.id;
-        let name = FOREIGN_FILTERS.iter().find(|(known, _)| *known == id);
-        let name = name.map_or("an unknown filter", |(_, name)| name);
-        let problem = format!("the HDF5 library has no plugin for ({})", failure.detail);
-        StorageError::NotReadable {
-            path: self.path.clone(),
-            found: filter_refusal(
-                &format!("{name} (HDF5 filter {id})"),
-                &stored.name,
-                &problem,
-            ),
+        let path = self.path.clone();
+        match found {
+            Some(found) => StorageError::NotReadable { path, found },
+            None => self.library_failed(failure),
         }
     }
 
@@ -511,63 +504,5 @@ impl Netcdf4 {
     }
 }
 
-/// Filters from this number on are not part of the HDF5 library.
-const FOREIGN_FILTER_MIN: i32 = 256;
-
-/// The better known ones of those that are not read here.
-const FOREIGN_FILTERS: [(i32, &str); 10] = [
-    (307, "bzip2"),
-    (32_001, "blosc with snappy inside"),
-    (32_008, "an unknown kind of bitshuffle"),
-    (32_013, "zfp"),
-    (32_017, "sz"),
-    (32_022, "bitgroom"),
-    (32_023, "granular bitround"),
-    (32_024, "sz3"),
-    (32_026, "blosc2"),
-    (32_028, "sperr"),
-];
-
-/// What to do about a filter that nothing here undoes.
-fn filter_refusal(filter: &str, variable: &str, problem: &str) -> String {
-    format!(
-        "compressed with {filter} in variable `{variable}`, which {problem}: set \
-         HDF5_PLUGIN_PATH to a folder with its plugin, or rewrite the variable with deflate or \
-         zstd"
-    )
-}
-
 /// A decoded chunk above this size is not kept between calls.
 const KEPT_CHUNK_BYTES_MAX: usize = 64 << 20;
-
-fn damaged(path: &Path, damage: &Damage) -> StorageError {
-    StorageError::Damaged {
-        path: path.to_owned(),
-        problem: damage.to_string(),
-    }
-}
-
-/// The library's words for a file that ends too early, and all else.
-fn opening_failed(path: &Path, size_bytes: u64, failure: Failure) -> StorageError {
-    let path = path.to_owned();
-    if failure.detail.contains("truncated file") {
-        let problem = format!(
-            "it is cut short, with {size_bytes} bytes ({})",
-            failure.detail
-        );
-        return StorageError::Damaged { path, problem };
-    }
-    if failure.detail.contains("bad version number") {
-        let found = format!(
-            "written in a newer file format than this HDF5 library reads ({}: {}), which is not \
-             read: rewrite it with `h5repack` of that newer library and its option `--high=V110`",
-            failure.operation, failure.detail
-        );
-        return StorageError::NotReadable { path, found };
-    }
-    StorageError::Hdf5 {
-        path,
-        operation: failure.operation,
-        detail: failure.detail,
-    }
-}
