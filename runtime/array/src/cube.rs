@@ -4,9 +4,10 @@
 //! Coordinates, bounds and texts are in memory from the start, because operators decide by
 //! them; data is an [`Expr`] that the engine pulls.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::dataset::{Axis, DType, Dataset, Dimension, Variable};
+use crate::dataset::{Axis, DType, Dataset, Dimension, Variable, split_path};
 use crate::error::CubeError;
 use crate::plan::expr::{Expr, SourceVariable};
 use crate::plan::picks::Picks;
@@ -44,6 +45,18 @@ pub(crate) struct TimeCoordinate {
     /// The variable of the bounds (or climatology bounds) and their values.
     pub(crate) bounds: Option<(usize, Vec<[f64; 2]>)>,
     pub(crate) is_climatology: bool,
+}
+
+/// The groups in which a variable lies, itself or in a group there; that of the file always.
+fn groups_with_variables(dataset: &Dataset) -> HashSet<String> {
+    let mut found = HashSet::from([String::new()]);
+    for variable in &dataset.variables {
+        let mut group = split_path(&variable.name).0;
+        while found.insert(group.to_owned()) {
+            group = split_path(group).0;
+        }
+    }
+    found
 }
 
 impl Cube {
@@ -199,8 +212,10 @@ impl Cube {
         self.dataset.dimensions[dim].len = picks.len();
     }
 
-    /// Keeps the variables for which `keep` holds, and the dimensions that they use.
+    /// Keeps the variables for which `keep` holds, the dimensions that they use, and the groups
+    /// that they do not leave empty.
     pub(crate) fn retain(&mut self, keep: impl Fn(usize) -> bool) {
+        let before = groups_with_variables(&self.dataset);
         let old = std::mem::take(&mut self.dataset.variables);
         let contents = std::mem::take(&mut self.contents);
         let kept = old
@@ -210,6 +225,15 @@ impl Cube {
             .filter(|(index, _)| keep(*index));
         (self.dataset.variables, self.contents) = kept.map(|(_, pair)| pair).unzip();
         self.drop_unused_dimensions();
+        let now = groups_with_variables(&self.dataset);
+        let attributes = std::mem::take(&mut self.dataset.attributes);
+        let stays = |path: &str| {
+            let group = split_path(path).0;
+            now.contains(group) || !before.contains(group)
+        };
+        let kept = attributes.iter().filter(|(path, _)| stays(path));
+        let kept = kept.map(|(path, value)| (path.to_owned(), value.clone()));
+        self.dataset.attributes = kept.collect();
     }
 
     fn drop_unused_dimensions(&mut self) {

@@ -20,14 +20,14 @@ pub struct Dataset {
     pub dimensions: Vec<Dimension>,
     /// In the order of the file; the writer keeps it.
     pub variables: Vec<Variable>,
-    /// The global attributes.
+    /// The global attributes; those of groups by their paths (`ocean/title`).
     pub attributes: Attributes,
 }
 
 /// A named axis of some length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dimension {
-    /// Unique in its file.
+    /// Unique in its file; a path if it lies in a group.
     pub name: String,
     /// How many steps it has now.
     pub len: usize,
@@ -38,7 +38,7 @@ pub struct Dimension {
 /// A named array.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variable {
-    /// Unique in its file.
+    /// Unique in its file; a path (`ocean/thetao`) if it lies in a group.
     pub name: String,
     /// How elements are stored, before any unpacking.
     pub dtype: DType,
@@ -97,7 +97,39 @@ impl DType {
     }
 }
 
+/// The group in which something lies and its name there: of `ocean/deep/thetao`, `ocean/deep`
+/// and `thetao`. The group of the file itself has no name.
+#[must_use]
+pub fn split_path(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+/// The path of what has a name in a group.
+#[must_use]
+pub fn in_group(group: &str, name: &str) -> String {
+    match group {
+        "" => name.to_owned(),
+        group => format!("{group}/{name}"),
+    }
+}
+
 impl Dataset {
+    /// The variable that a name means in a group: there, or in the nearest group around it.
+    #[must_use]
+    pub fn variable_seen_from(&self, group: &str, name: &str) -> Option<usize> {
+        if let Some(path) = name.strip_prefix('/') {
+            return self.variable_index(path);
+        }
+        let mut group = group;
+        loop {
+            let found = self.variable_index(&in_group(group, name));
+            if found.is_some() || group.is_empty() {
+                return found;
+            }
+            group = split_path(group).0;
+        }
+    }
+
     /// The variable called `name`.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&Variable> {

@@ -37,7 +37,7 @@ pub(crate) struct Failure {
 pub(crate) type Outcome<T> = Result<T, Failure>;
 
 impl Failure {
-    fn new(operation: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(operation: impl Into<String>, detail: impl Into<String>) -> Self {
         Self {
             operation: operation.into(),
             detail: detail.into(),

@@ -1,6 +1,6 @@
 //! What variables mean by the CF conventions: axes, coordinates, bounds, grids.
 
-use super::{Dataset, Variable};
+use super::{Dataset, Variable, split_path};
 
 /// The four axes that operators treat specially.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -187,9 +187,10 @@ impl Dataset {
             .attributes
             .get_text(attribute)
             .unwrap_or_default();
+        let (group, _) = split_path(&self.variables[variable].name);
         text.split_whitespace()
             .filter(|word| !word.ends_with(':'))
-            .filter_map(|word| self.variable_index(word))
+            .filter_map(|word| self.variable_seen_from(group, word))
             .collect()
     }
 }

@@ -8,13 +8,14 @@ use std::path::Path;
 use hdf5_sys::h5::{herr_t, hsize_t};
 use hdf5_sys::h5d::{H5Dcreate2, H5Dread_chunk, H5Dwrite, H5Dwrite_chunk};
 use hdf5_sys::h5f::{H5F_ACC_TRUNC, H5F_libver_t, H5F_scope_t, H5Fcreate, H5Fflush};
+use hdf5_sys::h5g::H5Gcreate2;
 use hdf5_sys::h5i::hid_t;
 use hdf5_sys::h5o::H5Oopen;
 use hdf5_sys::h5p::{
-    H5P_CLS_DATASET_CREATE, H5P_CLS_FILE_ACCESS, H5P_CLS_FILE_CREATE, H5P_CRT_ORDER_INDEXED,
-    H5P_CRT_ORDER_TRACKED, H5P_DEFAULT, H5Pcreate, H5Pset_attr_creation_order, H5Pset_chunk,
-    H5Pset_deflate, H5Pset_fill_value, H5Pset_filter, H5Pset_libver_bounds,
-    H5Pset_link_creation_order, H5Pset_obj_track_times, H5Pset_shuffle,
+    H5P_CLS_DATASET_CREATE, H5P_CLS_FILE_ACCESS, H5P_CLS_FILE_CREATE, H5P_CLS_GROUP_CREATE,
+    H5P_CRT_ORDER_INDEXED, H5P_CRT_ORDER_TRACKED, H5P_DEFAULT, H5Pcreate,
+    H5Pset_attr_creation_order, H5Pset_chunk, H5Pset_deflate, H5Pset_fill_value, H5Pset_filter,
+    H5Pset_libver_bounds, H5Pset_link_creation_order, H5Pset_obj_track_times, H5Pset_shuffle,
 };
 use hdf5_sys::h5s::{H5S_ALL, H5S_UNLIMITED, H5S_class_t, H5Screate, H5Screate_simple};
 use hdf5_sys::h5t::{
@@ -124,7 +125,7 @@ impl NewFile {
         })
     }
 
-    /// Makes an array in the root group.
+    /// Makes an array; the group of its path is there.
     pub(crate) fn array(&self, plan: &ArrayPlan<'_>) -> Outcome<NewArray> {
         let operation = format!("create `{}`", plan.name);
         let name = c_name(plan.name)?;
@@ -151,12 +152,40 @@ impl NewFile {
         })
     }
 
-    /// Writes an attribute of the root group.
-    pub(crate) fn write_attribute(&self, name: &str, value: &AttrValue) -> Outcome<()> {
+    /// Makes a group; the one around it is there.
+    pub(crate) fn group(&self, path: &str) -> Outcome<()> {
+        let operation = format!("create the group `{path}`");
+        let name = c_name(path)?;
+        // SAFETY: the property list is open until the group is made; the name outlives the call.
+        locked(|| unsafe {
+            let plist = Handle::of(H5Pcreate(*H5P_CLS_GROUP_CREATE), &operation)?;
+            status(H5Pset_link_creation_order(plist.0, IN_ORDER), &operation)?;
+            status(H5Pset_attr_creation_order(plist.0, IN_ORDER), &operation)?;
+            status(H5Pset_obj_track_times(plist.0, 0), &operation)?;
+            let id = H5Gcreate2(
+                self.handle.0,
+                name.as_ptr(),
+                H5P_DEFAULT,
+                plist.0,
+                H5P_DEFAULT,
+            );
+            Handle::of(id, &operation).map(drop)
+        })
+    }
+
+    /// Writes an attribute of a group; `/` is the file's own.
+    pub(crate) fn write_attribute(
+        &self,
+        group: &str,
+        name: &str,
+        value: &AttrValue,
+    ) -> Outcome<()> {
+        let operation = format!("open the group `{group}`");
+        let group = c_name(group)?;
         locked(|| {
-            // SAFETY: the file is open; `/` always exists.
-            let id = unsafe { H5Oopen(self.handle.0, c"/".as_ptr(), H5P_DEFAULT) };
-            attribute::write(&Handle::of(id, "open the root group")?, name, value)
+            // SAFETY: the file is open and the name outlives the call.
+            let id = unsafe { H5Oopen(self.handle.0, group.as_ptr(), H5P_DEFAULT) };
+            attribute::write(&Handle::of(id, &operation)?, name, value)
         })
     }
 

@@ -1,5 +1,6 @@
-//! Files opened for reading, and the objects in their root group.
+//! Files opened for reading, and the objects in their groups.
 
+use std::ffi::CStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ pub(crate) struct H5File {
     handle: Handle,
 }
 
-/// What stands under a name of the root group.
+/// What stands under a name of a group.
 #[derive(Debug)]
 pub(crate) enum Member {
     /// An array.
@@ -75,62 +76,42 @@ impl H5File {
         })
     }
 
-    /// The names in the root group: in the order of creation where the file keeps it.
-    pub(crate) fn names(&self) -> Outcome<Vec<String>> {
-        let operation = "list the root group";
+    /// The names in a group, which is named by its path: in the order of creation where the file
+    /// keeps it.
+    pub(crate) fn names(&self, group: &str) -> Outcome<Vec<String>> {
+        let operation = format!("list the group `{group}`");
+        let c_group = c_name(group)?;
         locked(|| {
+            let object = self.open_object(&c_group, &operation)?;
             let mut info = std::mem::MaybeUninit::<H5G_info_t>::zeroed();
-            // SAFETY: the file is open and its root group is looked at; a plain C struct of
-            // numbers may be all zero.
+            // SAFETY: the group is open; a plain C struct of numbers may be all zero.
             let info = unsafe {
-                status(H5Gget_info(self.handle.0, info.as_mut_ptr()), operation)?;
+                status(H5Gget_info(object.0, info.as_mut_ptr()), &operation)?;
                 info.assume_init()
             };
             if info.nlinks > OBJECT_COUNT_MAX {
-                return Err(Failure::new(
-                    operation,
-                    format!("it claims {} objects", info.nlinks),
-                ));
+                let problem = format!("it claims {} objects", info.nlinks);
+                return Err(Failure::new(&operation, problem));
             }
-            (0..info.nlinks).map(|index| self.name(index)).collect()
+            let name = |index| name_of(&object, index, &operation);
+            (0..info.nlinks).map(name).collect()
         })
     }
 
-    fn name(&self, index: u64) -> Outcome<String> {
-        let by_creation = self.name_in(H5_index_t::H5_INDEX_CRT_ORDER, index);
-        by_creation.or_else(|_| self.name_in(H5_index_t::H5_INDEX_NAME, index))
+    /// Called under the lock.
+    fn open_object(&self, path: &CStr, operation: &str) -> Outcome<Handle> {
+        // SAFETY: the file is open and the path outlives the call.
+        let id = unsafe { H5Oopen(self.handle.0, path.as_ptr(), H5P_DEFAULT) };
+        Handle::of(id, operation)
     }
 
-    fn name_in(&self, order: H5_index_t, index: u64) -> Outcome<String> {
-        let operation = "read a name of the root group";
-        let ask = |buffer: *mut libc::c_char, size: usize| {
-            // SAFETY: the file is open, `.` is its root group, and `buffer` holds `size` bytes
-            // (null with size 0 asks for the length).
-            let length = unsafe {
-                H5Lget_name_by_idx(
-                    self.handle.0,
-                    c".".as_ptr(),
-                    order,
-                    H5_iter_order_t::H5_ITER_INC,
-                    index,
-                    buffer,
-                    size,
-                    H5P_DEFAULT,
-                )
-            };
-            usize::try_from(length).map_err(|_| Failure::of_last_call(operation))
-        };
-        let length = ask(std::ptr::null_mut(), 0)?;
-        if length > NAME_BYTES_MAX {
-            return Err(Failure::new(operation, "it is too long"));
-        }
-        let mut bytes = vec![0_u8; length + 1];
-        ask(bytes.as_mut_ptr().cast(), length + 1)?;
-        bytes.truncate(length);
-        Ok(text_of(&bytes))
+    /// The address of a group's header.
+    pub(crate) fn address_of(&self, group: &str) -> Outcome<u64> {
+        let name = c_name(group)?;
+        locked(|| attribute::address_of(&self.handle, &name))
     }
 
-    /// Opens one member of the root group.
+    /// Opens a member of a group by its path.
     pub(crate) fn member(&self, name: &str) -> Outcome<Member> {
         let operation = format!("open `{name}`");
         let c_name = c_name(name)?;
@@ -164,13 +145,44 @@ impl H5File {
         })
     }
 
-    /// The attributes of the root group.
-    pub(crate) fn attributes(&self) -> Outcome<Vec<RawAttribute>> {
-        let operation = "open the root group";
-        locked(|| {
-            // SAFETY: the file is open; `/` always exists.
-            let id = unsafe { H5Oopen(self.handle.0, c"/".as_ptr(), H5P_DEFAULT) };
-            attribute::read_all(&Handle::of(id, operation)?)
-        })
+    /// The attributes of a group.
+    pub(crate) fn attributes(&self, group: &str) -> Outcome<Vec<RawAttribute>> {
+        let operation = format!("open the group `{group}`");
+        let name = c_name(group)?;
+        locked(|| attribute::read_all(&self.open_object(&name, &operation)?))
     }
+}
+
+/// The name of a member of an open group. Called under the lock.
+fn name_of(group: &Handle, index: u64, operation: &str) -> Outcome<String> {
+    let by_creation = name_in(group, H5_index_t::H5_INDEX_CRT_ORDER, index, operation);
+    by_creation.or_else(|_| name_in(group, H5_index_t::H5_INDEX_NAME, index, operation))
+}
+
+fn name_in(group: &Handle, order: H5_index_t, index: u64, operation: &str) -> Outcome<String> {
+    let ask = |buffer: *mut libc::c_char, size: usize| {
+        // SAFETY: the group is open, `.` is the group itself, and `buffer` holds `size` bytes
+        // (null with size 0 asks for the length).
+        let length = unsafe {
+            H5Lget_name_by_idx(
+                group.0,
+                c".".as_ptr(),
+                order,
+                H5_iter_order_t::H5_ITER_INC,
+                index,
+                buffer,
+                size,
+                H5P_DEFAULT,
+            )
+        };
+        usize::try_from(length).map_err(|_| Failure::of_last_call(operation))
+    };
+    let length = ask(std::ptr::null_mut(), 0)?;
+    if length > NAME_BYTES_MAX {
+        return Err(Failure::new(operation, "a name is too long"));
+    }
+    let mut bytes = vec![0_u8; length + 1];
+    ask(bytes.as_mut_ptr().cast(), length + 1)?;
+    bytes.truncate(length);
+    Ok(text_of(&bytes))
 }

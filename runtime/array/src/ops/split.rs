@@ -95,7 +95,10 @@ fn by_name(cube: &Cube) -> Outcome {
     let file = |variable: usize| {
         let mut part = cube.clone();
         select::keep(&mut part, &[variable]);
-        (cube.dataset.variables[variable].name.clone(), part)
+        (
+            cube.dataset.variables[variable].name.replace("/", "_"),
+            part,
+        )
     };
     Outcome::Named(
         cube.dataset

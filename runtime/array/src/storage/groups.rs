@@ -38,21 +38,34 @@ pub(super) fn check(bytes: Bytes<'_>) -> Result<(), Damage> {
     if bytes.has_wide_addresses() != Some(true) {
         return Ok(());
     }
+    match root(bytes) {
+        Some(root) => tables(bytes, root.header, root.cached),
+        // The library will say what is wrong.
+        None => Ok(()),
+    }
+}
+
+/// Checks the group whose header lies at an address, as [`check`] does the root.
+///
+/// # Errors
+/// The damaged bytes.
+pub(super) fn check_at(bytes: Bytes<'_>, header: u64) -> Result<(), Damage> {
+    match bytes.has_wide_addresses() {
+        Some(true) => tables(bytes, header, None),
+        _ => Ok(()),
+    }
+}
+
+fn tables(bytes: Bytes<'_>, header: u64, cached: Option<SymbolTable>) -> Result<(), Damage> {
     let mut check = Check {
         bytes,
         nodes: Visited::default(),
         heaps: Visited::default(),
     };
-    match root(bytes) {
-        Some(Root { header, cached }) => {
-            for table in cached.into_iter().chain(check.table_of(header)?) {
-                check.table(table)?;
-            }
-            Ok(())
-        }
-        // The library will say what is wrong.
-        None => Ok(()),
+    for table in cached.into_iter().chain(check.table_of(header)?) {
+        check.table(table)?;
     }
+    Ok(())
 }
 
 /// The addresses of a group's B-tree and heap.

@@ -46,6 +46,11 @@ impl<'a> GlobalHeap<'a> {
         }
     }
 
+    /// The file's bytes.
+    pub(super) fn bytes(&self) -> Bytes<'a> {
+        self.bytes
+    }
+
     /// The texts that references lead to; empty where a reference leads nowhere.
     pub(super) fn texts(&mut self, references: &[HeapReference]) -> Result<Vec<String>, Damage> {
         let texts = references.iter().map(|reference| {

@@ -87,7 +87,7 @@ impl Netcdf4 {
         };
         let library = library.map_err(failed)?;
         let user_block_bytes = library.user_block_bytes().map_err(failed)?;
-        let structure = structure::read(&library, &mut GlobalHeap::new(bytes));
+        let structure = structure::read(&library, bytes);
         let Structure {
             dataset,
             arrays,

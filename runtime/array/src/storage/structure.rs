@@ -1,14 +1,21 @@
 //! From the objects of an HDF5 file to dimensions and variables, by the rules of NetCDF-4.
 //!
+//! What lies in a group is named by its path (`ocean/thetao`): dimensions, variables, and the
+//! group's attributes among those of the file.
+//!
 //! Dimensions are arrays that are dimension scales; variables name theirs by references in
 //! `DIMENSION_LIST`. Files that were not made by NetCDF have none: their dimensions get the
 //! names that NetCDF gives (`phony_dim_0`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use super::chunks::Bytes;
 use super::damage::Damage;
+use super::groups;
 use super::heap::GlobalHeap;
-use crate::dataset::{AttrValue, Attributes, DType, Dataset, Dimension, Variable};
+use crate::dataset::{
+    AttrValue, Attributes, DType, Dataset, Dimension, Variable, in_group, split_path,
+};
 use crate::library::{Array, Element, Failure, H5File, Member, RawAttribute, RawValue, texts};
 
 /// Attributes that only hold the file together.
@@ -76,15 +83,43 @@ struct Found {
     coordinate_ids: Vec<i64>,
 }
 
-/// Reads the structure of the root group.
-pub(super) fn read(file: &H5File, heap: &mut GlobalHeap<'_>) -> Result<Structure, Broken> {
+/// Groups within groups beyond this are a damaged file.
+const GROUP_DEPTH_MAX: usize = 32;
+
+/// More groups than this in one file are a damaged file.
+const GROUP_COUNT_MAX: usize = 1 << 16;
+
+/// Reads the structure of the file.
+pub(super) fn read(file: &H5File, bytes: Bytes<'_>) -> Result<Structure, Broken> {
+    let heap = &mut GlobalHeap::new(bytes);
     let mut notes = Vec::new();
+    let mut attributes = Attributes::default();
     let mut found = Vec::new();
-    for name in file.names()? {
-        match file.member(&name)? {
-            Member::Array(array) => found.push(Found::of(*array, heap)?),
-            Member::Group => notes.push(format!("group `{name}` and what it holds are ignored")),
-            Member::Other => {}
+    let mut known = HashSet::new();
+    // Those still to be looked at, the next one last.
+    let mut groups = vec![String::new()];
+    while let Some(group) = groups.pop() {
+        // A hard link may lead back to a group that holds it.
+        if !known.insert(file.address_of(&absolute(&group))?) {
+            notes.push(format!(
+                "group `{group}` is another one again and is ignored"
+            ));
+            continue;
+        }
+        if known.len() > GROUP_COUNT_MAX || group.split('/').count() > GROUP_DEPTH_MAX {
+            let problem = format!("it has too many groups, or too deep ones: `{group}`");
+            return Err(Failure::new("list the groups", problem).into());
+        }
+        let mut inner = members(file, &group, heap, &mut found)?;
+        inner.reverse();
+        groups.extend(inner);
+        let owner = match group.as_str() {
+            "" => "the file".to_owned(),
+            group => format!("group `{group}`"),
+        };
+        let own = followed(file.attributes(&absolute(&group))?, heap)?;
+        for (name, value) in visible(&own, false, &owner, &mut notes).iter() {
+            attributes.set(&in_group(&group, name), value.clone());
         }
     }
     let mut dimensions = Dimensions::of(&found);
@@ -94,29 +129,24 @@ pub(super) fn read(file: &H5File, heap: &mut GlobalHeap<'_>) -> Result<Structure
         if !item.has_variable {
             continue;
         }
-        let name = item
-            .array
-            .name
-            .strip_prefix(NOT_A_COORDINATE)
-            .unwrap_or(&item.array.name);
+        let (group, last) = split_path(&item.array.name);
+        let name = in_group(group, last.strip_prefix(NOT_A_COORDINATE).unwrap_or(last));
         let Some(dtype) = dtype(item.array.element) else {
             if let Element::Other(what) = item.array.element {
                 notes.push(format!("variable `{name}` is {what} and is ignored"));
             }
             continue;
         };
-        let attributes = visible(&item.attributes, item.is_scale, name, &mut notes);
+        let attributes = visible(&item.attributes, item.is_scale, &name, &mut notes);
         let dims = dimensions.of_variable(&item, heap)?;
         variables.push(Variable {
-            name: name.to_owned(),
+            name,
             dtype,
             dims,
             attributes,
         });
         arrays.push(item.array);
     }
-    let attributes = followed(file.attributes()?, heap)?;
-    let attributes = visible(&attributes, false, "the file", &mut notes);
     let dataset = Dataset {
         dimensions: dimensions.list,
         variables,
@@ -127,6 +157,34 @@ pub(super) fn read(file: &H5File, heap: &mut GlobalHeap<'_>) -> Result<Structure
         arrays,
         notes,
     })
+}
+
+/// Collects the arrays of a group and gives the paths of the groups in it.
+fn members(
+    file: &H5File,
+    group: &str,
+    heap: &mut GlobalHeap<'_>,
+    found: &mut Vec<Found>,
+) -> Result<Vec<String>, Broken> {
+    let mut groups = Vec::new();
+    for name in file.names(&absolute(group))? {
+        let path = in_group(group, &name);
+        match file.member(&path)? {
+            Member::Array(array) => found.push(Found::of(*array, heap)?),
+            Member::Group => {
+                // As the root was, before the library follows what it holds.
+                groups::check_at(heap.bytes(), file.address_of(&path)?)?;
+                groups.push(path);
+            }
+            Member::Other => {}
+        }
+    }
+    Ok(groups)
+}
+
+/// The path of a group from the root of the file.
+fn absolute(group: &str) -> String {
+    format!("/{group}")
 }
 
 fn dtype(element: Element) -> Option<DType> {

@@ -4,19 +4,30 @@ use std::collections::HashSet;
 
 use super::options::Format;
 use super::zarr::MARKERS;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Variable};
 
 /// Says what a file of the format could not hold.
 pub(super) fn check(dataset: &Dataset, format: Format) -> Result<(), String> {
     let mut names = HashSet::new();
-    for dimension in &dataset.dimensions {
-        check_name(&dimension.name, format)?;
+    for (index, dimension) in dataset.dimensions.iter().enumerate() {
+        let uses = |variable: &Variable| variable.dims.contains(&index);
+        // Zarr knows no dimension but those of arrays.
+        if format == Format::NetCdf4 || dataset.variables.iter().any(uses) {
+            check_name(&dimension.name, format)?;
+        }
         if !names.insert(&dimension.name) {
             return Err(format!("two dimensions are called `{}`", dimension.name));
         }
         if dimension.len == 0 && !dimension.unlimited {
             return Err(format!("dimension `{}` has no length", dimension.name));
         }
+    }
+    for (path, _) in dataset
+        .attributes
+        .iter()
+        .filter(|(path, _)| path.contains('/'))
+    {
+        check_name(path, format)?;
     }
     let mut names = HashSet::new();
     for variable in &dataset.variables {
@@ -38,17 +49,23 @@ pub(super) fn check(dataset: &Dataset, format: Format) -> Result<(), String> {
     Ok(())
 }
 
-fn check_name(name: &str, format: Format) -> Result<(), String> {
-    let is_wrong = match format {
-        Format::NetCdf4 => false,
-        Format::Zarr3 => MARKERS.contains(&name) || name.starts_with("__") || name.contains('\\'),
+/// A name, or the path of what lies in a group.
+fn check_name(path: &str, format: Format) -> Result<(), String> {
+    let (kind, is_wrong): (_, fn(&str) -> bool) = match format {
+        Format::NetCdf4 => ("NetCDF file", |_| false),
+        Format::Zarr3 => ("Zarr store", |name| {
+            MARKERS.contains(&name) || name.starts_with("__") || name.contains('\\')
+        }),
     };
-    if is_wrong || matches!(name, "" | "." | "..") || name.contains(['/', '\0']) {
-        let kind = match format {
-            Format::NetCdf4 => "NetCDF file",
-            Format::Zarr3 => "Zarr store",
-        };
-        return Err(format!("`{name}` cannot be a name in a {kind}"));
+    if format == Format::Zarr3 && path.contains('/') {
+        return Err(format!(
+            "`{path}` lies in a group, which Zarr stores are not written with: select other \
+             variables, or write a NetCDF-4 file"
+        ));
     }
-    Ok(())
+    let is_name = |name: &str| !matches!(name, "" | "." | "..") && !name.contains('\0');
+    match path.split('/').all(|name| is_name(name) && !is_wrong(name)) {
+        true => Ok(()),
+        false => Err(format!("`{path}` cannot be a name in a {kind}")),
+    }
 }

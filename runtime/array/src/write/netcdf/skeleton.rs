@@ -1,11 +1,12 @@
 //! The structure of a new file: dimension scales, variables, attributes and the references that
 //! tie them together, by the rules of NetCDF-4.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 
 use super::super::codec::{Codec, Stream};
 use super::super::layout::Layout;
-use crate::dataset::{AttrValue, DType, Dataset, Variable};
+use crate::dataset::{AttrValue, DType, Dataset, Variable, in_group, split_path};
 use crate::library::{ArrayPlan, Failure, Kind, NewArray, NewFile, NewFilter, ScaleUse};
 use crate::storage::structure::NOT_A_COORDINATE;
 
@@ -15,9 +16,13 @@ pub(super) fn make(
     dataset: &Dataset,
     layouts: &[Layout],
 ) -> Result<Vec<NewArray>, Failure> {
-    file.write_attribute("_NCProperties", &properties())?;
-    for (name, value) in dataset.attributes.iter() {
-        file.write_attribute(name, value)?;
+    file.write_attribute("/", "_NCProperties", &properties())?;
+    for group in groups(dataset) {
+        file.group(group)?;
+    }
+    for (path, value) in dataset.attributes.iter() {
+        let (group, name) = split_path(path);
+        file.write_attribute(&format!("/{group}"), name, value)?;
     }
     let mut bare = Vec::new();
     for dimension in 0..dataset.dimensions.len() {
@@ -31,6 +36,25 @@ pub(super) fn make(
         .collect::<Result<Vec<_>, _>>()?;
     tie(file, dataset, &bare, &arrays)?;
     Ok(arrays)
+}
+
+/// The groups in which something lies, those around before those in them.
+fn groups(dataset: &Dataset) -> BTreeSet<&str> {
+    let dimensions = dataset.dimensions.iter().map(|dimension| &dimension.name);
+    let variables = dataset.variables.iter().map(|variable| &variable.name);
+    let attributes = dataset.attributes.iter().map(|(path, _)| path);
+    let mut found = BTreeSet::new();
+    for path in dimensions
+        .chain(variables)
+        .map(String::as_str)
+        .chain(attributes)
+    {
+        let mut group = split_path(path).0;
+        while !group.is_empty() && found.insert(group) {
+            group = split_path(group).0;
+        }
+    }
+    found
 }
 
 /// What wrote the file, in the form that `ncdump -hs` knows.
@@ -62,7 +86,8 @@ fn array_name(dataset: &Dataset, variable: usize) -> String {
     let name = &dataset.variables[variable].name;
     let is_taken = dataset.dimension_index(name).is_some() && scale_of(dataset, variable).is_none();
     if is_taken {
-        format!("{NOT_A_COORDINATE}{name}")
+        let (group, name) = split_path(name);
+        in_group(group, &format!("{NOT_A_COORDINATE}{name}"))
     } else {
         name.clone()
     }
@@ -116,7 +141,7 @@ fn make_variable(
         fill: (!variable.dtype.is_text()).then_some(layout.fill.as_slice()),
     })?;
     if let Some(dimension) = scale_of(dataset, index) {
-        make_scale(&array, dimension, &variable.name)?;
+        make_scale(&array, dimension, split_path(&variable.name).1)?;
         if variable.dims.len() > 1 {
             let ids = variable.dims.iter().map(|&dim| dim as i32).collect();
             array.write_attribute("_Netcdf4Coordinates", &AttrValue::I32(ids))?;
