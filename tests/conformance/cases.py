@@ -91,7 +91,9 @@ def statistics(add):
         add(f"vert{statistic}", case(f"-vert{statistic} F", traits=["levels"]))
         add(f"ens{statistic}", case(f"-ens{statistic} F -addc,1 F -mulc,1.5 F", traits=["generated"]))
     for statistic in HIGH:
-        add(f"ens{statistic}", case(f"-ens{statistic} F -addc,1 F -mulc,1.5 F", traits=["generated"]))
+        # As above; a skewness that small is 0 too.
+        beside = {"kurt": "-addc,3 ", "skew": "-addc,1 "}.get(statistic, "")
+        add(f"ens{statistic}", case(f"{beside}-ens{statistic} F -addc,1 F -mulc,1.5 F", traits=["generated"]))
     members = "F -addc,1 F -mulc,1.5 F"
     methods = ["", "--percentile rtype8 ", "--percentile nist "]
     add("enspctl", *[case(f"{method}-enspctl,40 {members}", traits=["generated"]) for method in methods])
