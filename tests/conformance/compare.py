@@ -24,16 +24,23 @@ class Difference:
         self.notes |= other.notes
 
 
-def files(ours, theirs):
-    """Compares two NetCDF files."""
+def files(ours, theirs, left_out=None):
+    """Compares two NetCDF files, but for the cells of each field that are left out."""
     found = Difference()
     with netCDF4.Dataset(ours) as left, netCDF4.Dataset(theirs) as right:
         pairs = variables(left, right, found)
         for mine, other in pairs:
-            found.join(arrays(mine[:], other[:]))
+            found.join(arrays(*(without(v[:], left_out) for v in (mine, other))))
             metadata(mine, other, found)
         time_axis(left, right, found)
     return found
+
+
+def without(values, left_out):
+    """The values with some cells of each field missing."""
+    if left_out is None or values.shape[-2:] != left_out.shape:
+        return values
+    return np.ma.masked_where(np.broadcast_to(left_out, values.shape), values)
 
 
 def variables(left, right, found):

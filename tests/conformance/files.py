@@ -199,19 +199,32 @@ def real(limit, seed):
         path = cmip6[index]
         variable, table = path.name.split("_")[:2]
         steps = {"day": "daily", "Amon": "monthly"}.get(table, "other steps")
-        files.append(File(path.name, path, variable, frozenset({"real", "cmip6", steps, "levels"})))
+        traits = {"real", "cmip6", steps, "levels", *told_by(path, variable)}
+        files.append(File(path.name, path, variable, frozenset(traits)))
     folder = package("iris_sample_data") / "sample_data"
     for name, variable, traits in [
         ("A1B_north_america.nc", "air_temperature", {"one level"}),
         ("E1_north_america.nc", "air_temperature", {"one level"}),
         ("ostia_monthly.nc", "surface_temperature", {"one level", "monthly"}),
         ("rotated_pole.nc", "air_pressure_at_sea_level", {"one level", "curvilinear"}),
-        ("orca2_votemper.nc", "votemper", {"curvilinear"}),
+        # Not orca2_votemper.nc: cdo takes its first dimension for the time.
     ]:
         path = folder / name
         if path.exists():
-            files.append(File(name, path, variable, frozenset({"real", "iris", *traits})))
+            traits = {"real", "iris", *traits, *told_by(path, variable)}
+            files.append(File(name, path, variable, frozenset(traits)))
     return files
+
+
+def told_by(path, variable):
+    """Traits that are in the file itself."""
+    with netCDF4.Dataset(path) as data:
+        if not {"_FillValue", "missing_value"} & set(data[variable].ncattrs()):
+            yield "unmarked"
+        if "time" not in data.dimensions:
+            yield "timeless"
+        elif getattr(data["time"], "calendar", "") == "julian":
+            yield "julian"
 
 
 def package(name):

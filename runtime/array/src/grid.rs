@@ -265,7 +265,11 @@ impl Grid {
                 let corners = corners.as_ref()?;
                 let lats = corners.lats.chunks(corners.count);
                 let cells = corners.lons.chunks(corners.count).zip(lats);
-                Some(cells.map(|(lons, lats)| Outline::new(lons, lats)).collect())
+                Some(
+                    cells
+                        .map(|(lons, lats)| Outline::of_corners(lons, lats))
+                        .collect(),
+                )
             }
         }
     }

@@ -443,11 +443,15 @@ fn what_netcdf_cannot_hold_is_refused() {
     let path = folder.path().join("a.nc");
     let mut twice = climate();
     twice.variables.push(twice.variables[0].clone());
-    let mut slash = climate();
-    slash.variables[0].name = "a/b".to_owned();
+    let named = |name: &str| {
+        let mut dataset = climate();
+        dataset.variables[0].name = name.to_owned();
+        dataset
+    };
+    let names = ["a//b", "/a", "a/", "../a", "a/./b", "", "count/a"].map(named);
     let mut dims = climate();
     dims.variables[0].dims = vec![17];
-    for dataset in [twice, slash, dims] {
+    for dataset in [twice, dims].into_iter().chain(names) {
         let result = Writer::create(&path, &dataset, &WriteOptions::default());
         assert!(matches!(result, Err(WriteError::Structure { .. })));
     }

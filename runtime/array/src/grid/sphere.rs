@@ -38,7 +38,20 @@ pub(crate) struct Outline {
 }
 
 impl Outline {
-    /// From corners in degrees, in either direction; repeated ones count once.
+    /// From corners in degrees, in either direction; repeated ones count once. Sides are great
+    /// circles unless the cell lies between meridians and parallels, as those of NEMO's grids
+    /// do outside of the north: a triangle's side is none, even between equal latitudes.
+    pub(crate) fn of_corners(lons: &[f64], lats: &[f64]) -> Self {
+        let mut outline = Self::new(lons, lats);
+        if !is_rectangle(lons, lats) {
+            let corners = outline.corners.iter_mut();
+            corners.for_each(|(_, is_parallel)| *is_parallel = false);
+        }
+        outline
+    }
+
+    /// From corners in degrees, in either direction; repeated ones count once. Sides between
+    /// equal latitudes are parallels.
     pub(crate) fn new(lons: &[f64], lats: &[f64]) -> Self {
         let count = lons.len().min(lats.len());
         let mut corners: Vec<(Point, f64)> = Vec::with_capacity(count);
@@ -142,6 +155,19 @@ impl Edge {
     }
 }
 
+/// Whether each side of a cell runs along a meridian or a parallel, or ends at a pole.
+fn is_rectangle(lons: &[f64], lats: &[f64]) -> bool {
+    let count = lons.len().min(lats.len());
+    (0..count).all(|i| {
+        let next = (i + 1) % count;
+        let turn = (lons[next] - lons[i]).rem_euclid(360.0);
+        let is_meridian = turn.min(360.0 - turn) <= PARALLEL_TOLERANCE_DEGREES;
+        let is_parallel = (lats[next] - lats[i]).abs() <= PARALLEL_TOLERANCE_DEGREES;
+        let at_pole = lats[i].abs().max(lats[next].abs()) >= 90.0;
+        is_meridian || is_parallel || at_pole
+    })
+}
+
 /// The unit vector of a longitude and a latitude in degrees.
 pub(crate) fn point(longitude: f64, latitude: f64) -> Point {
     let (sin_lon, cos_lon) = longitude.to_radians().sin_cos();
@@ -208,6 +234,31 @@ mod tests {
         let corners = [point(0.0, 0.0), point(90.0, 0.0), point(0.0, 90.0)];
         let area = polygon(&corners);
         assert!((area - std::f64::consts::FRAC_PI_2).abs() < 1e-14, "{area}");
+    }
+
+    #[test]
+    fn only_rectangles_have_parallels() {
+        let parallels = |lons: &[f64], lats: &[f64]| {
+            let outline = Outline::of_corners(lons, lats);
+            outline
+                .edges()
+                .filter(|edge| edge.parallel.is_some())
+                .count()
+        };
+        assert_eq!(
+            parallels(&[0.0, 10.0, 10.0, 0.0], &[20.0, 20.0, 30.0, 30.0]),
+            2
+        );
+        assert_eq!(
+            parallels(&[355.0, 5.0, 365.0, -5.0], &[20.0, 20.0, 30.0, 30.0]),
+            2
+        );
+        assert_eq!(parallels(&[0.0, 10.0, 5.0], &[80.0, 80.0, 90.0]), 1);
+        assert_eq!(parallels(&[0.0, 10.0, 5.0], &[20.0, 20.0, 30.0]), 0);
+        assert_eq!(
+            parallels(&[0.0, 10.0, 9.0, 1.0], &[20.0, 20.0, 30.0, 30.0]),
+            0
+        );
     }
 
     #[test]

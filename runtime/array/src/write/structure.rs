@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::options::Format;
 use super::zarr::MARKERS;
-use crate::dataset::{Dataset, Variable};
+use crate::dataset::{Dataset, Variable, split_path};
 
 /// Says what a file of the format could not hold.
 pub(super) fn check(dataset: &Dataset, format: Format) -> Result<(), String> {
