@@ -25,6 +25,9 @@ use bytes::UNDEFINED;
 pub(super) use bytes::{Bytes, Cursor, Visited};
 use object::{Index, Storage};
 
+/// Of the shortest object header.
+const OBJECT_HEADER_BYTES: u64 = 16;
+
 /// What is known of a chunked array before its index is read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ChunkedArray<'a> {
@@ -138,8 +141,16 @@ pub(super) fn check(bytes: Bytes<'_>, array: WholeArray<'_>) -> Result<(), Damag
         }
         Some(Storage::Chunked {
             layout,
-            chunk_shape: Some(chunk_shape),
-        }) if layout.index == Index::BTree1 && !chunk_shape.contains(&0) => {
+            chunk: Some(chunk),
+        }) if layout.index == Index::BTree1 && !chunk.shape.contains(&0) => {
+            if chunk.element_bytes != array.element_bytes {
+                let problem = format!(
+                    "its elements have {} bytes, those of its chunks {}",
+                    array.element_bytes, chunk.element_bytes
+                );
+                return Err(bytes.damage(array.header, OBJECT_HEADER_BYTES, problem));
+            }
+            let chunk_shape = chunk.shape;
             let chunked = ChunkedArray {
                 header: array.header,
                 chunk_shape: &chunk_shape,
@@ -183,12 +194,10 @@ pub(super) fn implausible(
     claimed_bytes: u64,
     stored_bytes: u64,
 ) -> Damage {
-    /// Of the shortest object header with a shape.
-    const HEADER_BYTES: u64 = 16;
     let problem = format!(
         "it has {claimed_bytes} bytes by its shape, but only {stored_bytes} bytes are stored"
     );
-    bytes.damage(header, HEADER_BYTES, problem)
+    bytes.damage(header, OBJECT_HEADER_BYTES, problem)
 }
 
 /// Whether a chunk sticks out of the array.

@@ -117,9 +117,9 @@ struct Check<'a> {
 
 impl Check<'_> {
     /// The symbol table of an object, if it is a group of the oldest format; the heap that names
-    /// external files is checked at once.
+    /// external files and the blocks that continue the header are checked at once.
     fn table_of(&mut self, header: u64) -> Result<Option<SymbolTable>, Damage> {
-        let mut heaps = Vec::new();
+        let (mut heaps, mut continuations) = (Vec::new(), Vec::new());
         let found = object::visit(self.bytes, header, |message| {
             let mut data = Cursor(message.data);
             match message.kind {
@@ -131,10 +131,17 @@ impl Check<'_> {
                     data.take(8);
                     heaps.extend(data.number(8));
                 }
+                object::CONTINUATION_MESSAGE => {
+                    continuations.extend(data.number(8).zip(data.number(8)));
+                }
                 _ => {}
             }
             ControlFlow::Continue(())
         });
+        // The library reads where they lead before it looks.
+        for (address, length) in continuations {
+            self.bytes.read(address, length)?;
+        }
         for heap in heaps {
             self.heap(heap)?;
         }

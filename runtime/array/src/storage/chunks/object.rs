@@ -13,7 +13,7 @@ use super::bytes::{Bytes, Cursor};
 const HEADER_BLOCKS_MAX: usize = 4096;
 
 const LAYOUT_MESSAGE: u16 = 0x0008;
-const CONTINUATION_MESSAGE: u16 = 0x0010;
+pub(in super::super) const CONTINUATION_MESSAGE: u16 = 0x0010;
 
 /// The flag of a message that is stored elsewhere.
 const SHARED: u8 = 2;
@@ -45,9 +45,17 @@ pub(super) enum Storage {
     },
     Chunked {
         layout: Layout,
-        /// In elements; only the oldest index needs it told here.
-        chunk_shape: Option<Vec<usize>>,
+        /// Only the oldest index needs it told here.
+        chunk: Option<ChunkOfOldest>,
     },
+}
+
+/// What the layout of the oldest index says of a chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ChunkOfOldest {
+    /// In elements.
+    pub(super) shape: Vec<usize>,
+    pub(super) element_bytes: u64,
 }
 
 /// What a layout message says of chunks.
@@ -221,14 +229,18 @@ impl Storage {
                     has_plain_edges: false,
                 };
                 let lens = (0..rank).map(|_| data.number(4)?.try_into().ok());
+                let chunk = ChunkOfOldest {
+                    shape: lens.collect::<Option<_>>()?,
+                    element_bytes: data.number(4)?,
+                };
                 Some(Self::Chunked {
                     layout,
-                    chunk_shape: lens.collect(),
+                    chunk: Some(chunk),
                 })
             }
             (4, CHUNKED) => Some(Self::Chunked {
                 layout: chunked_4(data, rank)?,
-                chunk_shape: None,
+                chunk: None,
             }),
             _ => None,
         }
