@@ -22,13 +22,6 @@ pub(super) fn check(dataset: &Dataset, format: Format) -> Result<(), String> {
             return Err(format!("dimension `{}` has no length", dimension.name));
         }
     }
-    for (path, _) in dataset
-        .attributes
-        .iter()
-        .filter(|(path, _)| path.contains('/'))
-    {
-        check_name(path, format)?;
-    }
     let mut names = HashSet::new();
     for variable in &dataset.variables {
         check_name(&variable.name, format)?;
@@ -45,6 +38,21 @@ pub(super) fn check(dataset: &Dataset, format: Format) -> Result<(), String> {
                 variable.name
             ));
         }
+    }
+    for variable in &dataset.variables {
+        let mut group = split_path(&variable.name).0;
+        while !group.is_empty() {
+            if dataset.variable_index(group).is_some() || dataset.dimension_index(group).is_some() {
+                return Err(format!(
+                    "`{group}` is a group, and the name of something else"
+                ));
+            }
+            group = split_path(group).0;
+        }
+    }
+    let attributes = dataset.attributes.iter().map(|(path, _)| path);
+    for path in attributes.filter(|path| path.contains('/')) {
+        check_name(path, format)?;
     }
     Ok(())
 }
