@@ -101,30 +101,42 @@ fn right_dates(
     if !right.is_climatology && !spans_years.contains(&true) {
         return right.dates(operator);
     }
-    let half = half_step(left, right).map_err(wrong)?;
+    let steps = steps_of(left, right).map_err(wrong)?;
+    let middle = |&[from, _]: &[f64; 2]| {
+        let place = steps.partition_point(|&(start, _)| start < from - LAST_DIGITS);
+        let same = steps.get(place);
+        let same = same.filter(|&&(start, _)| start <= from + LAST_DIGITS);
+        let half = same.or(steps.first()).map_or(0.0, |&(_, half)| half);
+        from + half
+    };
     let axis = TimeAxis {
-        values: bounds.iter().map(|&[from, _]| from + half).collect(),
+        values: bounds.iter().map(middle).collect(),
         ..right.axis.clone()
     };
     axis.dates().map_err(wrong)
 }
 
-/// Half of the first step of `left`, in the units of `right`.
-fn half_step(
+/// Values of time that differ by less are the same.
+const LAST_DIGITS: f64 = 1e-6;
+
+/// The start of each step of `left` and half of its length, in the units of `right`, by their
+/// starts: months are not of one length.
+fn steps_of(
     left: &TimeCoordinate,
     right: &TimeCoordinate,
-) -> Result<f64, crate::time_axis::TimeError> {
-    let Some([from, to]) = left
-        .bounds
-        .as_ref()
-        .filter(|_| !left.is_climatology)
-        .and_then(|(_, bounds)| bounds.first().copied())
-    else {
-        return Ok(0.0);
+) -> Result<Vec<(f64, f64)>, crate::time_axis::TimeError> {
+    let Some((_, bounds)) = left.bounds.as_ref().filter(|_| !left.is_climatology) else {
+        return Ok(Vec::new());
     };
     let in_right = |value: f64| {
         let date = left.axis.units.date(value, left.axis.calendar)?;
         right.axis.units.value(&date, left.axis.calendar)
     };
-    Ok((in_right(to)? - in_right(from)?) / 2.0)
+    let step = |&[from, to]: &[f64; 2]| {
+        let start = in_right(from)?;
+        Ok((start, (in_right(to)? - start) / 2.0))
+    };
+    let mut steps = bounds.iter().map(step).collect::<Result<Vec<_>, _>>()?;
+    steps.sort_by(|a, b| a.0.total_cmp(&b.0));
+    Ok(steps)
 }
