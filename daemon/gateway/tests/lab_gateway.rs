@@ -8,6 +8,7 @@
 
 mod harness;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -136,8 +137,13 @@ fn every_event_has_exactly_one_job_whatever_is_killed() {
     sender.join().unwrap();
     let limit = Duration::from_secs(120 + count as u64 / 5);
     let gateway = gateway.lock().unwrap();
+    let asked = Cell::new(Instant::now());
     let jobs = gateway.wait_jobs(limit, |jobs| {
         operate(&lab);
+        if asked.get().elapsed() > ASK_EVERY {
+            ask_nodes(&lab);
+            asked.set(Instant::now());
+        }
         jobs.iter()
             .all(|job| FINAL.contains(&job["state"].as_str().unwrap()))
     });
@@ -146,6 +152,17 @@ fn every_event_has_exactly_one_job_whatever_is_killed() {
         "{count} events, {gateway_kills} kills of the gateway, {controller_kills} of slurmctld, {mizard_kills} of mizard, {:.0} s",
         started.elapsed().as_secs_f64()
     );
+}
+
+/// How often [`ask_nodes`] is done while jobs do not end.
+const ASK_EVERY: Duration = Duration::from_secs(20);
+
+/// Has slurmctld ask its nodes what runs there. A job whose end was told while slurmctld was dead
+/// runs for ever in its eyes until it asks, which it does by itself only after many minutes.
+fn ask_nodes(lab: &Lab) {
+    let mut reconfigure = lab.command("scontrol");
+    reconfigure.arg("reconfigure");
+    let _ = lab.run_output(reconfigure);
 }
 
 /// Does what an operator does after slurmctld lost its state: it meets its own jobs again
