@@ -8,6 +8,7 @@ mod chunks;
 mod error;
 mod help;
 mod memory;
+mod options;
 mod parse;
 mod pipeline;
 

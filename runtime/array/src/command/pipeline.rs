@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::parse::{apply, options};
+use super::options::options;
+use super::parse::apply;
 use super::{Command, CommandError, Node};
 
 /// Why a pipeline cannot be run; exit code 2.
