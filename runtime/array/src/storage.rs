@@ -255,7 +255,7 @@ impl Source {
                 region: format!("{region:?} in a buffer of {}", out.len()),
             });
         }
-        T::read(self.backend.as_ref(), variable, region, out)
+        self.backend.read(variable, region, T::buffer(out))
     }
 
     fn wrong_kind(&self, variable: usize, expected: &'static str) -> StorageError {

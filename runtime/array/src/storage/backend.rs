@@ -22,20 +22,12 @@ pub(super) trait Backend: Debug + Send + Sync {
     fn is_f32(&self, variable: usize) -> bool;
 
     /// Reads a region of a numeric variable, which lies within its dimensions; `out` has its
-    /// cells.
-    fn read_f64(
+    /// cells, and rounds if it is of single precision.
+    fn read(
         &self,
         variable: usize,
         region: &[Range<usize>],
-        out: &mut [f64],
-    ) -> Result<(), StorageError>;
-
-    /// As `read_f64`, rounded to single precision.
-    fn read_f32(
-        &self,
-        variable: usize,
-        region: &[Range<usize>],
-        out: &mut [f32],
+        out: Buffer<'_>,
     ) -> Result<(), StorageError>;
 
     /// Fails when a variable has far more bytes by its shape than the file can stand for: what
@@ -58,35 +50,26 @@ pub(super) struct Opened {
     pub(super) notes: Vec<String>,
 }
 
+/// Where the cells of a region go.
+pub(super) enum Buffer<'a> {
+    Single(&'a mut [f32]),
+    Double(&'a mut [f64]),
+}
+
 /// The precisions that a backend reads in, so that callers can be written once for both.
 pub(super) trait Precision: Output {
-    /// [`Backend::read_f64`] or [`Backend::read_f32`].
-    fn read(
-        backend: &dyn Backend,
-        variable: usize,
-        region: &[Range<usize>],
-        out: &mut [Self],
-    ) -> Result<(), StorageError>;
+    /// Cells as a backend takes them.
+    fn buffer(out: &mut [Self]) -> Buffer<'_>;
 }
 
 impl Precision for f64 {
-    fn read(
-        backend: &dyn Backend,
-        variable: usize,
-        region: &[Range<usize>],
-        out: &mut [Self],
-    ) -> Result<(), StorageError> {
-        backend.read_f64(variable, region, out)
+    fn buffer(out: &mut [Self]) -> Buffer<'_> {
+        Buffer::Double(out)
     }
 }
 
 impl Precision for f32 {
-    fn read(
-        backend: &dyn Backend,
-        variable: usize,
-        region: &[Range<usize>],
-        out: &mut [Self],
-    ) -> Result<(), StorageError> {
-        backend.read_f32(variable, region, out)
+    fn buffer(out: &mut [Self]) -> Buffer<'_> {
+        Buffer::Single(out)
     }
 }

@@ -3,9 +3,14 @@
 //! Values are compared with `_FillValue`, `missing_value` and the valid range as they are
 //! stored, before `scale_factor` and `add_offset` (CF 2.5.1 and 8.1).
 
+mod number;
+mod spot;
+
 use std::marker::PhantomData;
 
-use super::runs::Sink;
+pub(super) use self::number::Output;
+use self::number::{Exact, Stored};
+pub(super) use self::spot::Numbers;
 use crate::dataset::{AttrValue, Attributes, DType};
 use crate::simd::{self, Kernel};
 
@@ -46,166 +51,6 @@ enum Scaling {
     F32 { factor: f32, offset: f32 },
     F64 { factor: f64, offset: f64 },
 }
-
-/// A number type of files.
-pub(super) trait Stored: Copy + PartialOrd + Default {
-    /// NetCDF's fill value of the type; none for single bytes, where it is a common value.
-    const DEFAULT_FILL: Option<Self>;
-    const SIZE_BYTES: usize;
-    fn from_bytes(bytes: &[u8], big_endian: bool) -> Self;
-    fn from_exact(exact: Exact) -> Option<Self>;
-    fn to_f64(self) -> f64;
-    fn to_f32(self) -> f32;
-}
-
-/// A number type of results.
-pub(super) trait Output: bytemuck::Pod + PartialOrd {
-    const MISSING: Self;
-    #[doc(hidden)]
-    fn rules(rules: &Rules) -> Option<&Missing<Self>>;
-    #[doc(hidden)]
-    fn swapped(self) -> Self;
-    #[doc(hidden)]
-    fn from_f64(value: f64) -> Self;
-    fn from_f32(value: f32) -> Self;
-    fn is_single() -> bool;
-}
-
-impl Output for f32 {
-    const MISSING: Self = Self::NAN;
-    fn rules(rules: &Rules) -> Option<&Missing<Self>> {
-        match rules {
-            Rules::F32(missing) => Some(missing),
-            _ => None,
-        }
-    }
-    #[inline(always)]
-    fn swapped(self) -> Self {
-        Self::from_bits(self.to_bits().swap_bytes())
-    }
-    #[inline(always)]
-    fn from_f64(value: f64) -> Self {
-        value as Self
-    }
-    #[inline(always)]
-    fn from_f32(value: f32) -> Self {
-        value
-    }
-    fn is_single() -> bool {
-        true
-    }
-}
-
-impl Output for f64 {
-    const MISSING: Self = Self::NAN;
-    fn rules(rules: &Rules) -> Option<&Missing<Self>> {
-        match rules {
-            Rules::F64(missing) => Some(missing),
-            _ => None,
-        }
-    }
-    #[inline(always)]
-    fn swapped(self) -> Self {
-        Self::from_bits(self.to_bits().swap_bytes())
-    }
-    #[inline(always)]
-    fn from_f64(value: f64) -> Self {
-        value
-    }
-    #[inline(always)]
-    fn from_f32(value: f32) -> Self {
-        value.into()
-    }
-    fn is_single() -> bool {
-        false
-    }
-}
-
-/// A number of an attribute without loss.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Exact {
-    Integer(i128),
-    Float(f64),
-}
-
-macro_rules! stored_integer {
-    ($type:ty, $fill:expr) => {
-        impl Stored for $type {
-            const DEFAULT_FILL: Option<Self> = $fill;
-            const SIZE_BYTES: usize = size_of::<Self>();
-            #[inline(always)]
-            fn from_bytes(bytes: &[u8], big_endian: bool) -> Self {
-                let mut array = [0; size_of::<Self>()];
-                array.copy_from_slice(bytes);
-                if big_endian {
-                    Self::from_be_bytes(array)
-                } else {
-                    Self::from_le_bytes(array)
-                }
-            }
-            fn from_exact(exact: Exact) -> Option<Self> {
-                match exact {
-                    Exact::Integer(value) => Self::try_from(value).ok(),
-                    Exact::Float(value) if value.fract() == 0.0 && value.abs() < 1e30 => {
-                        Self::try_from(value as i128).ok()
-                    }
-                    Exact::Float(_) => None,
-                }
-            }
-            #[inline(always)]
-            fn to_f64(self) -> f64 {
-                self as f64
-            }
-            #[inline(always)]
-            fn to_f32(self) -> f32 {
-                self as f32
-            }
-        }
-    };
-}
-stored_integer!(i8, None);
-stored_integer!(u8, None);
-stored_integer!(i16, Some(-32_767));
-stored_integer!(u16, Some(65_535));
-stored_integer!(i32, Some(-2_147_483_647));
-stored_integer!(u32, Some(4_294_967_295));
-stored_integer!(i64, Some(-9_223_372_036_854_775_806));
-stored_integer!(u64, Some(18_446_744_073_709_551_614));
-
-macro_rules! stored_float {
-    ($type:ty, $fill:expr) => {
-        impl Stored for $type {
-            const DEFAULT_FILL: Option<Self> = Some($fill);
-            const SIZE_BYTES: usize = size_of::<Self>();
-            #[inline(always)]
-            fn from_bytes(bytes: &[u8], big_endian: bool) -> Self {
-                let mut array = [0; size_of::<Self>()];
-                array.copy_from_slice(bytes);
-                if big_endian {
-                    Self::from_be_bytes(array)
-                } else {
-                    Self::from_le_bytes(array)
-                }
-            }
-            fn from_exact(exact: Exact) -> Option<Self> {
-                Some(match exact {
-                    Exact::Integer(value) => value as Self,
-                    Exact::Float(value) => value as Self,
-                })
-            }
-            #[inline(always)]
-            fn to_f64(self) -> f64 {
-                self.into()
-            }
-            #[inline(always)]
-            fn to_f32(self) -> f32 {
-                self as f32
-            }
-        }
-    };
-}
-stored_float!(f32, 9.969_21e36);
-stored_float!(f64, 9.969_209_968_386_869e36);
 
 macro_rules! with_rules {
     ($rules:expr, $missing:ident => $body:expr) => {
@@ -262,16 +107,6 @@ impl Conversion {
             Scaling::F32 { .. } => true,
             Scaling::F64 { .. } => false,
         }
-    }
-
-    /// The same on the spot, for bytes that were read straight into results; `None` where stored
-    /// numbers are of another type than `T`, or packed.
-    pub(super) fn on_the_spot<T: Output>(&self) -> Option<OnTheSpot<'_, T>> {
-        let rules = T::rules(&self.rules)?;
-        (self.scaling == Scaling::None).then_some(OnTheSpot {
-            rules,
-            is_foreign: self.big_endian != cfg!(target_endian = "big"),
-        })
     }
 
     /// Converts elements; `bytes` has exactly those of `out`.
@@ -385,7 +220,7 @@ impl<N: Stored> Missing<N> {
         out: &mut [T],
         is_missing: impl Fn(N) -> bool,
     ) {
-        match (how.scaling, T::is_single()) {
+        match (how.scaling, T::IS_SINGLE) {
             (Scaling::None, true) => {
                 each(how, bytes, out, is_missing, |value| {
                     T::from_f32(value.to_f32())
@@ -453,100 +288,6 @@ impl<N: Stored, T: Output, M: Fn(N) -> bool, U: Fn(N) -> T> Kernel for Each<'_, 
         } else {
             pairs.for_each(|(out, element)| *out = convert(N::from_bytes(element, false)));
         }
-    }
-}
-
-/// Results that take the stored bytes of their cells run by run.
-pub(super) struct Numbers<'a, T> {
-    conversion: &'a Conversion,
-    on_the_spot: Option<OnTheSpot<'a, T>>,
-    out: &'a mut [T],
-}
-
-impl<'a, T: Output> Numbers<'a, T> {
-    pub(super) fn new(conversion: &'a Conversion, out: &'a mut [T]) -> Self {
-        Self {
-            conversion,
-            on_the_spot: conversion.on_the_spot(),
-            out,
-        }
-    }
-}
-
-impl<T: Output> Sink for Numbers<'_, T> {
-    fn take(&mut self, bytes: &[u8], first: usize, length: usize) {
-        let out = &mut self.out[first..first + length];
-        self.conversion.run(bytes, out);
-    }
-
-    fn place(&mut self, first: usize, length: usize) -> Option<&mut [u8]> {
-        self.on_the_spot?;
-        Some(bytemuck::cast_slice_mut(
-            &mut self.out[first..first + length],
-        ))
-    }
-
-    fn landed(&mut self, first: usize, length: usize) {
-        if let Some(on_the_spot) = &self.on_the_spot {
-            on_the_spot.run(&mut self.out[first..first + length]);
-        }
-    }
-}
-
-/// What makes numbers of stored bytes that lie where the numbers shall.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct OnTheSpot<'a, T> {
-    rules: &'a Missing<T>,
-    is_foreign: bool,
-}
-
-impl<T: Output> OnTheSpot<'_, T> {
-    /// Converts elements.
-    pub(super) fn run(&self, values: &mut [T]) {
-        let rules = self.rules;
-        if self.is_foreign {
-            values.iter_mut().for_each(|value| *value = value.swapped());
-        }
-        match (rules.equal_to.as_slice(), rules.below, rules.above) {
-            ([], None, None) => {}
-            (&[only], None, None) => simd::run(Cleaning {
-                values,
-                is_missing: |value| value == only,
-            }),
-            _ => simd::run(Cleaning {
-                values,
-                is_missing: |value| rules.is_missing(value),
-            }),
-        }
-    }
-}
-
-/// Puts NaN in place of missing values.
-struct Cleaning<'a, T, M> {
-    values: &'a mut [T],
-    is_missing: M,
-}
-
-/// Cells that are looked at together, and written only if one is missing.
-const CLEANED_CELLS: usize = 32;
-
-impl<T: Output, M: Fn(T) -> bool> Kernel for Cleaning<'_, T, M> {
-    #[inline(always)]
-    fn run(self) {
-        let is_missing = self.is_missing;
-        let clean = |value: T| {
-            if is_missing(value) { T::MISSING } else { value }
-        };
-        let (blocks, rest) = self.values.as_chunks_mut::<CLEANED_CELLS>();
-        for block in blocks {
-            let found = block
-                .iter()
-                .fold(false, |found, &value| found | is_missing(value));
-            if found {
-                block.iter_mut().for_each(|value| *value = clean(*value));
-            }
-        }
-        rest.iter_mut().for_each(|value| *value = clean(*value));
     }
 }
 
@@ -630,44 +371,6 @@ mod tests {
         conversion.run(&bytes, &mut out);
         assert!(out[0].is_nan() && out[1] == 2.5 && out[2].is_nan());
         assert!(conversion.is_f32());
-    }
-
-    #[test]
-    fn on_the_spot_is_as_through_a_buffer() {
-        let fill = ("_FillValue", AttrValue::F32(vec![1e20]));
-        let low = ("valid_min", AttrValue::F32(vec![3.0]));
-        let stored: Vec<f32> = (0..1000)
-            .map(|i| if i % 7 == 0 { 1e20 } else { i as f32 })
-            .collect();
-        for of_range in [false, true] {
-            let pairs = if of_range {
-                vec![fill.clone(), low.clone()]
-            } else {
-                vec![fill.clone()]
-            };
-            for big_endian in [false, true] {
-                let conversion = Conversion::new(DType::F32, &attributes(&pairs), big_endian);
-                let to_bytes = |value: &f32| match big_endian {
-                    true => value.to_be_bytes(),
-                    false => value.to_le_bytes(),
-                };
-                let bytes: Vec<u8> = stored.iter().flat_map(to_bytes).collect();
-                let mut through = vec![0.0_f32; stored.len()];
-                conversion.run(&bytes, &mut through);
-                let mut spot = vec![0.0_f32; stored.len()];
-                let mut numbers = Numbers::new(&conversion, &mut spot);
-                numbers
-                    .place(0, stored.len())
-                    .unwrap()
-                    .copy_from_slice(&bytes);
-                numbers.landed(0, stored.len());
-                assert!(through[0].is_nan() && through[1].is_nan() == of_range);
-                let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-                assert_eq!(bits(&spot), bits(&through));
-                let doubles = &mut [0.0_f64];
-                assert!(Numbers::new(&conversion, doubles).place(0, 1).is_none());
-            }
-        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::StorageError;
-use super::backend::{Backend, Opened};
+use super::backend::{Backend, Buffer, Opened};
 use super::convert::{Conversion, Numbers, Output};
 use super::damage::Damage;
 use super::input::{Input, ReadAt as _};
@@ -92,7 +92,7 @@ impl Netcdf3 {
     }
 
     /// Reads a region that lies within the variable's dimensions.
-    fn read<T: Output>(
+    fn read_into<T: Output>(
         &self,
         variable: usize,
         region: &[Range<usize>],
@@ -215,22 +215,16 @@ impl Backend for Netcdf3 {
         self.variables[variable].conversion.is_f32()
     }
 
-    fn read_f64(
+    fn read(
         &self,
         variable: usize,
         region: &[Range<usize>],
-        out: &mut [f64],
+        out: Buffer<'_>,
     ) -> Result<(), StorageError> {
-        self.read(variable, region, out)
-    }
-
-    fn read_f32(
-        &self,
-        variable: usize,
-        region: &[Range<usize>],
-        out: &mut [f32],
-    ) -> Result<(), StorageError> {
-        self.read(variable, region, out)
+        match out {
+            Buffer::Single(out) => self.read_into(variable, region, out),
+            Buffer::Double(out) => self.read_into(variable, region, out),
+        }
     }
 
     /// The header was compared with the file.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::StorageError;
-use super::backend::{Backend, Opened};
+use super::backend::{Backend, Buffer, Opened};
 use super::chunks::{self, Bytes, ChunkedArray, WholeArray};
 use super::convert::{Numbers, Output};
 use super::damage::Damage;
@@ -186,22 +186,16 @@ impl Backend for Netcdf4 {
         Ok(bytes.chunks(width).map(fixed_text).collect())
     }
 
-    fn read_f64(
+    fn read(
         &self,
         variable: usize,
         region: &[Range<usize>],
-        out: &mut [f64],
+        out: Buffer<'_>,
     ) -> Result<(), StorageError> {
-        self.read(variable, region, out)
-    }
-
-    fn read_f32(
-        &self,
-        variable: usize,
-        region: &[Range<usize>],
-        out: &mut [f32],
-    ) -> Result<(), StorageError> {
-        self.read(variable, region, out)
+        match out {
+            Buffer::Single(out) => self.read_into(variable, region, out),
+            Buffer::Double(out) => self.read_into(variable, region, out),
+        }
     }
 
     fn check_unchanged(&self) -> Result<(), StorageError> {
@@ -211,7 +205,7 @@ impl Backend for Netcdf4 {
 
 impl Netcdf4 {
     /// Reads a region that lies within the variable's dimensions.
-    fn read<T: Output>(
+    fn read_into<T: Output>(
         &self,
         variable: usize,
         region: &[Range<usize>],

@@ -24,7 +24,7 @@ mod v3;
 mod variable;
 
 use super::StorageError;
-use super::backend::Backend;
+use super::backend::{Backend, Buffer};
 use super::convert::Output;
 use super::region::{cell_count, for_each_index, touched_chunks};
 use super::remote::Prefix;
@@ -92,22 +92,16 @@ impl Backend for Zarr {
         self.variables[variable].conversion.is_f32()
     }
 
-    fn read_f64(
+    fn read(
         &self,
         variable: usize,
         region: &[Range<usize>],
-        out: &mut [f64],
+        out: Buffer<'_>,
     ) -> Result<(), StorageError> {
-        self.read(variable, region, out)
-    }
-
-    fn read_f32(
-        &self,
-        variable: usize,
-        region: &[Range<usize>],
-        out: &mut [f32],
-    ) -> Result<(), StorageError> {
-        self.read(variable, region, out)
+        match out {
+            Buffer::Single(out) => self.read_into(variable, region, out),
+            Buffer::Double(out) => self.read_into(variable, region, out),
+        }
     }
 
     /// What was written of a store is known only by asking for each chunk.
@@ -127,7 +121,7 @@ impl Backend for Zarr {
 
 impl Zarr {
     /// Reads a region that lies within the variable's dimensions.
-    fn read<T: Output>(
+    fn read_into<T: Output>(
         &self,
         variable: usize,
         region: &[Range<usize>],
