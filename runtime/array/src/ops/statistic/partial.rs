@@ -227,39 +227,43 @@ impl Partial {
         }
     }
 
+    /// Joins the counts of a cell. Gives the weights in the result of the distance between the
+    /// two means and of its square; `None` where `right` has no value.
+    fn join(&mut self, cell: usize, right: &Self) -> Option<(f64, f64)> {
+        let (n_left, n_right) = (self.counts[cell], right.counts[cell]);
+        if n_right == 0 {
+            return None;
+        }
+        self.counts[cell] = n_left + n_right;
+        let (w_left, w_right) = (f64::from(n_left), f64::from(n_right));
+        let total = w_left + w_right;
+        Some((w_right / total, w_left * w_right / total))
+    }
+
     /// As [`merge_moments`](Self::merge_moments), for two variables.
     fn merge_lines(&mut self, right: &Self) {
         for cell in 0..self.first.len() {
-            let (n_left, n_right) = (self.counts[cell], right.counts[cell]);
-            if n_right == 0 {
+            let Some((of_right, share)) = self.join(cell, right) else {
                 continue;
-            }
-            let (w_left, w_right) = (f64::from(n_left), f64::from(n_right));
-            let total = w_left + w_right;
-            let share = w_left * w_right / total;
+            };
             let of_x = right.first[cell] - self.first[cell];
             let of_t = right.third[cell] - self.third[cell];
-            self.first[cell] += of_x * (w_right / total);
-            self.third[cell] += of_t * (w_right / total);
+            self.first[cell] += of_x * of_right;
+            self.third[cell] += of_t * of_right;
             self.second[cell] += right.second[cell] + of_t * of_x * share;
             self.fourth[cell] += right.fourth[cell] + of_t * of_t * share;
-            self.counts[cell] = n_left + n_right;
         }
     }
 
     /// Source: pairwise update of Chan, Golub and LeVeque (1979).
     fn merge_moments(&mut self, right: &Self) {
         for cell in 0..self.first.len() {
-            let (n_left, n_right) = (self.counts[cell], right.counts[cell]);
-            if n_right == 0 {
+            let Some((of_right, share)) = self.join(cell, right) else {
                 continue;
-            }
-            let (w_left, w_right) = (f64::from(n_left), f64::from(n_right));
-            let total = w_left + w_right;
+            };
             let delta = right.first[cell] - self.first[cell];
-            self.first[cell] += delta * (w_right / total);
-            self.second[cell] += right.second[cell] + delta * delta * (w_left * w_right / total);
-            self.counts[cell] = n_left + n_right;
+            self.first[cell] += delta * of_right;
+            self.second[cell] += right.second[cell] + delta * delta * share;
         }
     }
 }

@@ -41,6 +41,14 @@ pub(super) enum Element {
 }
 
 impl Element {
+    /// The type of numbers; `None` for texts.
+    pub(super) fn number(self) -> Option<DType> {
+        match self {
+            Self::Number(dtype) => Some(dtype),
+            _ => None,
+        }
+    }
+
     pub(super) fn dtype(self) -> DType {
         match self {
             Self::Number(dtype) => dtype,

@@ -46,10 +46,7 @@ pub(super) fn array(
         }
     };
     let owner = format!("variable `{name}`");
-    let number = match element {
-        Element::Number(dtype) => Some(dtype),
-        _ => None,
-    };
+    let number = element.number();
     let mut found = json::attributes(attributes, number, &owner, notes);
     let dimension_names = match found.remove(DIMENSIONS) {
         Some(AttrValue::TextList(names)) => names.into_iter().map(Some).collect(),

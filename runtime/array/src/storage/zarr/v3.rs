@@ -49,10 +49,7 @@ pub(super) fn array(
         None => vec![None; shape.len()],
     };
     let owner = format!("variable `{name}`");
-    let number = match element {
-        Element::Number(dtype) => Some(dtype),
-        _ => None,
-    };
+    let number = element.number();
     let attributes = json::attributes(array.get("attributes"), number, &owner, notes);
     let fill = fill::of(element, codecs.big_endian, &array["fill_value"])?;
     Ok(ArrayMeta {
