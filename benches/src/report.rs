@@ -180,6 +180,14 @@ impl Report {
         }
         text
     }
+
+    /// Tells figures from the first of them on as they are, on standard error: a run that takes
+    /// long may be cut off before it [`finish`](Self::finish)es.
+    pub fn tell(&self, first: usize) {
+        for figure in self.figures.iter().skip(first) {
+            eprintln!("{}", row(figure, 0));
+        }
+    }
 }
 
 fn row(figure: &Figure, width: usize) -> String {

@@ -11,6 +11,7 @@ mod cases;
 mod data;
 mod programs;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
@@ -66,6 +67,8 @@ struct Runs {
     xarray: Vec<Cost>,
     plain_loop: Vec<Cost>,
     mean: Vec<Cost>,
+    /// Processor seconds of the C loop's stages, once.
+    stages: BTreeMap<String, f64>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -106,11 +109,15 @@ fn main() -> anyhow::Result<()> {
         }
         eprintln!("{name}");
         let runs = measure(&case, &programs, &data, arguments.rounds).context(name.clone())?;
+        let first = report.figures.len();
         add_figures(&mut report, &name, &case, &runs, &data);
+        report.tell(first);
     }
     if chosen(RANKS) {
         eprintln!("{RANKS}");
+        let first = report.figures.len();
         add_ranks(&mut report, &programs, &data, arguments.rounds)?;
+        report.tell(first);
     }
     if arguments.cases.is_empty() {
         let mut command = [programs.xarray("import", Path::new(""), THREADS)];
@@ -142,6 +149,10 @@ fn measure(case: &Case, programs: &Programs, data: &Data, rounds: usize) -> anyh
         check_equal(&programs.output("mizar.nc"), &programs.output("cdo.nc"))?;
     }
     let mut runs = Runs::default();
+    if case.in_loop {
+        let told = programs.plain_loop(case, &input, data).output()?;
+        runs.stages = serde_json::from_slice(&told.stdout).context("the C loop")?;
+    }
     for round in 0..rounds {
         if case.in_cdo {
             runs.cdo.push(run(programs.cdo(case, &input))?);
@@ -237,6 +248,10 @@ fn add_figures(report: &mut Report, name: &str, case: &Case, runs: &Runs, data: 
             let name = format!("{name}: {program}: {what}");
             report.add(Figure::new(name, of(costs, field), unit));
         }
+    }
+    for (stage, seconds) in &runs.stages {
+        let name = format!("{name}: C loop: {stage}");
+        report.add(Figure::new(name, *seconds, "s"));
     }
 }
 
