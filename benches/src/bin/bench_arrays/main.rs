@@ -26,8 +26,9 @@ use programs::Programs;
 /// Threads of `mizar` and dask where wall time counts.
 const THREADS: usize = 2;
 
-/// How far results may differ from CDO's, relative.
-const TOLERANCE: &str = "1e-5";
+/// How far results may lie apart, in kelvins: single precision keeps 3e-5 of values around 280,
+/// and anomalies of them cannot be told by their own size.
+const TOLERANCE_K: &str = "1e-3";
 
 /// Memory beside the accumulators.
 const MEMORY_MB: f64 = 150.0;
@@ -309,7 +310,7 @@ fn add_ranks(
 
 /// A fast wrong answer is no answer.
 fn check_equal(ours: &Path, theirs: &Path) -> anyhow::Result<()> {
-    let limit = format!("-diffn,rellim={TOLERANCE}");
+    let limit = format!("-diffn,abslim={TOLERANCE_K}");
     let mut command = Command::new("cdo");
     let output = command
         .args(["-s", &limit])
