@@ -249,6 +249,7 @@ impl Facts {
             cwd: self.cwd.clone(),
             variables: RECORDED.into_iter().filter_map(recorded).collect(),
             sample_ms,
+            comm: false,
             stepd_pid: std::process::id().cast_signed(),
             tasks: Vec::new(),
         }

@@ -149,6 +149,7 @@ fn registration(tasks: &[Running]) -> StepRegistration {
         cwd: "/".into(),
         variables: Vec::new(),
         sample_ms: None,
+        comm: false,
         stepd_pid: 1,
         tasks: tasks.iter().enumerate().map(task).collect(),
     }

@@ -180,6 +180,7 @@ impl Engine {
             io: "/proc/<pid>/io of the process tree".to_owned(),
             energy: self.energy.method(),
             network: NETWORK_METHOD.to_owned(),
+            communication: String::new(),
         };
         let preamble = Preamble {
             job: job.info.clone(),

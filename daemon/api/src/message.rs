@@ -83,6 +83,9 @@ pub struct StepRegistration {
     pub variables: Vec<(String, String)>,
     /// Milliseconds between samples asked with `--mizar=sample=`, if any.
     pub sample_ms: Option<u32>,
+    /// Was `--mizar=comm` asked for?
+    #[serde(default)]
+    pub comm: bool,
     /// The pid of slurmstepd, which the tasks descend from.
     pub stepd_pid: i32,
     /// The tasks on this node.
@@ -210,6 +213,62 @@ pub struct LiveJob {
     pub memory_limit_bytes: Option<u64>,
     /// Its running steps.
     pub steps: Vec<LiveStep>,
+    /// Its GPUs here.
+    #[serde(default)]
+    pub gpus: Vec<LiveGpu>,
+    /// What is said of ranks that hang, if any do.
+    #[serde(default)]
+    pub hang: Option<String>,
+}
+
+/// A GPU of a job, as last read; `None` where the vendor's library does not tell.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LiveGpu {
+    /// Its number in the job's record on this node.
+    pub gpu: u32,
+    /// Its model.
+    pub name: String,
+    /// What the vendor calls unique.
+    pub uuid: String,
+    /// Share of time in which kernels ran.
+    pub busy: Option<f64>,
+    /// Memory in use.
+    pub memory_used_bytes: Option<u64>,
+    /// Memory that programs can use.
+    pub memory_total_bytes: Option<u64>,
+    /// Power.
+    pub power_watts: Option<f64>,
+    /// Of the chip.
+    pub temperature_c: Option<f64>,
+    /// Does a recording stand for the hardware?
+    #[serde(default)]
+    pub replayed: bool,
+}
+
+/// How a rank spent the last interval: shares of its time, `hidden` within `compute`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LiveSplit {
+    /// Computing.
+    pub compute: f64,
+    /// Communicating while nothing was computed.
+    pub exposed: f64,
+    /// Communicating while something was computed.
+    pub hidden: f64,
+    /// Waiting for files.
+    pub io: f64,
+    /// None of these.
+    pub idle: f64,
+}
+
+/// The call that a rank is in.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LiveCall {
+    /// Its name (`MPI_Allreduce`).
+    pub name: String,
+    /// Its place in the rank's order of collectives.
+    pub sequence: u64,
+    /// Since when, Unix nanoseconds.
+    pub since_ns: i64,
 }
 
 /// A running step on this node.
@@ -240,6 +299,15 @@ pub struct LiveTask {
     pub io_bytes_per_s: Option<f64>,
     /// Threads.
     pub threads: u32,
+    /// The GPUs that its processes use ([`LiveGpu::gpu`]).
+    #[serde(default)]
+    pub gpus: Vec<u32>,
+    /// How it spent the last interval, with `--mizar=comm`.
+    #[serde(default)]
+    pub split: Option<LiveSplit>,
+    /// The call that it is in, if it is in one for longer than an instant.
+    #[serde(default)]
+    pub call: Option<LiveCall>,
 }
 
 #[cfg(test)]
@@ -282,6 +350,7 @@ mod tests {
                 cwd: PathBuf::from("/"),
                 variables: vec![("SLURM_JOB_NAME".to_owned(), name)],
                 sample_ms,
+                comm: step % 2 == 0,
                 stepd_pid: 1,
                 tasks: pids.into_iter().enumerate().map(task).collect(),
             };

@@ -58,6 +58,11 @@ fn write(record: &JobRecord, record_dir: &Path) -> (PathBuf, Vec<SegmentWriter>)
             step_samples: node.step_samples.clone(),
             node_samples: node.node_samples.clone(),
             own_cost: node.own_cost.clone(),
+            gpu_samples: node.gpu_samples.clone(),
+            gpu_process_samples: node.gpu_process_samples.clone(),
+            call_samples: node.call_samples.clone(),
+            split_samples: node.split_samples.clone(),
+            mark_samples: node.mark_samples.clone(),
         };
         writer.append(&rows).unwrap();
         open.push(writer);
@@ -74,6 +79,10 @@ fn write(record: &JobRecord, record_dir: &Path) -> (PathBuf, Vec<SegmentWriter>)
 fn events(record: &JobRecord, node: &NodeRecord) -> Vec<Event> {
     let mut events: Vec<Event> = node.steps.iter().cloned().map(Event::Step).collect();
     events.extend(node.tasks.iter().cloned().map(Event::Task));
+    events.extend(node.gpus.iter().cloned().map(Event::Gpu));
+    events.extend(node.gpu_events.iter().cloned().map(Event::GpuEvent));
+    events.extend(node.names.iter().cloned().map(Event::Name));
+    events.extend(node.hangs.iter().cloned().map(Event::Hang));
     events.extend(node.files.iter().cloned().map(Event::File));
     events.extend(node.script.iter().cloned().map(Event::Script));
     events.extend(record.job.end_ns.map(|time_ns| Event::End { time_ns }));

@@ -3,9 +3,10 @@
 //! Layout, for plain h5py: the root has attributes `schema`, `mizar`, `job_id`, `job` (JSON),
 //! `user`, `nodes`, `start_ns`, `end_ns` (-1 if a node did not finish) and `complete` (is every
 //! node of the job in it?); each `/nodes/<node>` has the tables `task_samples`, `step_samples`,
-//! `node_samples`, `own_cost`
-//! (compressed compounds) and `events` (JSON lines, one string each), and attributes
-//! `cpu_method`, `memory_method`, `io_method`, `energy_method`, `network_method`.
+//! `node_samples`, `own_cost`, `gpu_samples`, `gpu_process_samples`, `call_samples`,
+//! `split_samples`, `mark_samples` (compressed compounds) and `events` (JSON lines, one string each), and attributes
+//! `cpu_method`, `memory_method`, `io_method`, `energy_method`, `network_method`,
+//! `communication_method`.
 //!
 //! Called once no node is writing, by whichever finished last, as the job's owner: what lies
 //! in the owner's folder is read with the owner's rights only. Rows go over in blocks, so
@@ -25,7 +26,10 @@ use nix::libc;
 use crate::RecordError;
 use crate::events::read_events;
 use crate::folder::{self, MERGED, Segment};
-use crate::model::{Event, JobInfo, Methods, NodeSample, OwnCost, SCHEMA, StepSample, TaskSample};
+use crate::model::{
+    CallSample, Event, GpuProcessSample, GpuSample, JobInfo, MarkSample, Methods, NodeSample,
+    OwnCost, SCHEMA, SplitSample, StepSample, TaskSample,
+};
 use crate::reader::open_segment;
 use crate::table::{Row, Table, visit_rows};
 use crate::writer::write_text;
@@ -156,6 +160,11 @@ fn write_node(
     copy_table::<StepSample>(group, path, segments)?;
     copy_table::<NodeSample>(group, path, segments)?;
     copy_table::<OwnCost>(group, path, segments)?;
+    copy_table::<GpuSample>(group, path, segments)?;
+    copy_table::<GpuProcessSample>(group, path, segments)?;
+    copy_table::<CallSample>(group, path, segments)?;
+    copy_table::<SplitSample>(group, path, segments)?;
+    copy_table::<MarkSample>(group, path, segments)?;
     write_events(group, events).map_err(failed())?;
     let methods = events.iter().rev().find_map(|event| match event {
         Event::Begin { methods, .. } => Some(methods.clone()),
@@ -197,7 +206,8 @@ fn write_methods(group: &Group, methods: &Methods) -> hdf5::Result<()> {
     write_text(group, "memory_method", &methods.memory)?;
     write_text(group, "io_method", &methods.io)?;
     write_text(group, "energy_method", &methods.energy)?;
-    write_text(group, "network_method", &methods.network)
+    write_text(group, "network_method", &methods.network)?;
+    write_text(group, "communication_method", &methods.communication)
 }
 
 fn write_job(file: &File, events: &[Event]) -> hdf5::Result<JobInfo> {

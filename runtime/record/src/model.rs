@@ -4,10 +4,18 @@
 //! since the process or node began; a quantity that could not be read is NaN (floats) or
 //! [`UNKNOWN`] (integers), never 0.
 
+mod communication;
+mod gpu;
+
 use std::path::PathBuf;
 
 use mizar_core::ids::{Rank, StepId};
 use serde::{Deserialize, Serialize};
+
+pub use communication::{
+    CallSample, Hang, MARK_BEGIN, MARK_END, MARK_FIGURE, MarkSample, Name, SplitSample, Waiting,
+};
+pub use gpu::{GpuEvent, GpuInfo, GpuProcessSample, GpuSample, limits};
 
 /// The integer that means "could not be read".
 pub const UNKNOWN: u64 = u64::MAX;
@@ -86,6 +94,24 @@ pub struct NodeRecord {
     pub node_samples: Vec<NodeSample>,
     /// `/own_cost`.
     pub own_cost: Vec<OwnCost>,
+    /// GPUs of the job here, by number.
+    pub gpus: Vec<GpuInfo>,
+    /// `/gpu_samples`.
+    pub gpu_samples: Vec<GpuSample>,
+    /// `/gpu_process_samples`.
+    pub gpu_process_samples: Vec<GpuProcessSample>,
+    /// What befell the GPUs.
+    pub gpu_events: Vec<GpuEvent>,
+    /// `/call_samples`.
+    pub call_samples: Vec<CallSample>,
+    /// `/split_samples`.
+    pub split_samples: Vec<SplitSample>,
+    /// `/mark_samples`.
+    pub mark_samples: Vec<MarkSample>,
+    /// What the numbers of calls and marks stand for.
+    pub names: Vec<Name>,
+    /// Hangs that were judged.
+    pub hangs: Vec<Hang>,
     /// Files used and made.
     pub files: Vec<FileRecord>,
     /// The batch script, if this node ran it.
@@ -118,6 +144,9 @@ pub struct Methods {
     pub energy: String,
     /// Network of the node: always node traffic, never the job's alone.
     pub network: String,
+    /// The split of time and the calls, if any step asked for it.
+    #[serde(default)]
+    pub communication: String,
 }
 
 /// A step on a node.
@@ -323,6 +352,14 @@ pub enum Event {
     File(FileRecord),
     /// The batch script.
     Script(FileRecord),
+    /// A GPU of the job was seen.
+    Gpu(GpuInfo),
+    /// Something befell a GPU.
+    GpuEvent(GpuEvent),
+    /// A number gets its name.
+    Name(Name),
+    /// Ranks hang.
+    Hang(Hang),
     /// Nothing was sampled between these times.
     Gap {
         /// From.

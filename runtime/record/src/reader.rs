@@ -146,7 +146,12 @@ fn read_tables(group: &Group, path: &Path, record: &mut NodeRecord) -> Result<()
     let missing = read_table(group, path, &mut record.task_samples)?
         + read_table(group, path, &mut record.step_samples)?
         + read_table(group, path, &mut record.node_samples)?
-        + read_table(group, path, &mut record.own_cost)?;
+        + read_table(group, path, &mut record.own_cost)?
+        + read_table(group, path, &mut record.gpu_samples)?
+        + read_table(group, path, &mut record.gpu_process_samples)?
+        + read_table(group, path, &mut record.call_samples)?
+        + read_table(group, path, &mut record.split_samples)?
+        + read_table(group, path, &mut record.mark_samples)?;
     if missing > 0 {
         let last_ns = record
             .node_samples
@@ -302,6 +307,10 @@ fn fold_thing(event: &Event, record: &mut NodeRecord) {
             (known.step, known.rank, known.generated, &known.path)
                 == (file.step, file.rank, file.generated, &file.path)
         }),
+        Event::Gpu(gpu) => replace(&mut record.gpus, gpu, |known| known.gpu == gpu.gpu),
+        Event::GpuEvent(event) => record.gpu_events.push(event.clone()),
+        Event::Name(name) => replace(&mut record.names, name, |known| known.id == name.id),
+        Event::Hang(hang) => record.hangs.push(hang.clone()),
         Event::Begin { .. } | Event::End { .. } | Event::Gap { .. } | Event::Script(_) => {}
     }
 }

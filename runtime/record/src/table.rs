@@ -7,7 +7,10 @@ use std::path::Path;
 use hdf5::{Dataset, Group, H5Type};
 
 use crate::RecordError;
-use crate::model::{NodeSample, OwnCost, StepSample, TaskSample};
+use crate::model::{
+    CallSample, GpuProcessSample, GpuSample, MarkSample, NodeSample, OwnCost, SplitSample,
+    StepSample, TaskSample,
+};
 
 /// Rows a chunk holds: some 70 KB of task samples.
 const CHUNK_ROWS: usize = 1024;
@@ -29,6 +32,8 @@ const DEFLATE_LEVEL: u8 = 4;
 pub(crate) trait Row: H5Type + Copy {
     /// The dataset.
     const TABLE: &'static str;
+    /// Has every record had it, from the first release on?
+    const ALWAYS: bool = true;
 }
 
 impl Row for TaskSample {
@@ -42,6 +47,26 @@ impl Row for NodeSample {
 }
 impl Row for OwnCost {
     const TABLE: &'static str = "own_cost";
+}
+impl Row for GpuSample {
+    const TABLE: &'static str = "gpu_samples";
+    const ALWAYS: bool = false;
+}
+impl Row for GpuProcessSample {
+    const TABLE: &'static str = "gpu_process_samples";
+    const ALWAYS: bool = false;
+}
+impl Row for CallSample {
+    const TABLE: &'static str = "call_samples";
+    const ALWAYS: bool = false;
+}
+impl Row for SplitSample {
+    const TABLE: &'static str = "split_samples";
+    const ALWAYS: bool = false;
+}
+impl Row for MarkSample {
+    const TABLE: &'static str = "mark_samples";
+    const ALWAYS: bool = false;
 }
 
 /// An open table that grows.
@@ -103,6 +128,9 @@ pub(crate) fn visit_rows<R: Row>(
     path: &Path,
     visit: &mut dyn FnMut(&[R]) -> Result<(), RecordError>,
 ) -> Result<usize, RecordError> {
+    if !R::ALWAYS && !group.link_exists(R::TABLE) {
+        return Ok(0);
+    }
     let dataset = group
         .dataset(R::TABLE)
         .map_err(RecordError::hdf5("open a table of", path))?;

@@ -14,7 +14,10 @@ use nix::sys::statvfs::statvfs;
 use crate::RecordError;
 use crate::events::EventLog;
 use crate::folder::{self, Segment};
-use crate::model::{Event, NodeSample, OwnCost, SCHEMA, StepSample, TaskSample};
+use crate::model::{
+    CallSample, Event, GpuProcessSample, GpuSample, MarkSample, NodeSample, OwnCost, SCHEMA,
+    SplitSample, StepSample, TaskSample,
+};
 use crate::table::Table;
 
 /// Space that must remain beyond what is appended: HDF5 does not survive a failed write of
@@ -38,6 +41,16 @@ pub struct Rows {
     pub node_samples: Vec<NodeSample>,
     /// For `/own_cost`.
     pub own_cost: Vec<OwnCost>,
+    /// For `/gpu_samples`.
+    pub gpu_samples: Vec<GpuSample>,
+    /// For `/gpu_process_samples`.
+    pub gpu_process_samples: Vec<GpuProcessSample>,
+    /// For `/call_samples`.
+    pub call_samples: Vec<CallSample>,
+    /// For `/split_samples`.
+    pub split_samples: Vec<SplitSample>,
+    /// For `/mark_samples`.
+    pub mark_samples: Vec<MarkSample>,
 }
 
 impl Rows {
@@ -48,6 +61,11 @@ impl Rows {
             + self.step_samples.len()
             + self.node_samples.len()
             + self.own_cost.len()
+            + self.gpu_samples.len()
+            + self.gpu_process_samples.len()
+            + self.call_samples.len()
+            + self.split_samples.len()
+            + self.mark_samples.len()
     }
 
     /// Forgets all rows, keeps the memory.
@@ -56,13 +74,23 @@ impl Rows {
         self.step_samples.clear();
         self.node_samples.clear();
         self.own_cost.clear();
+        self.gpu_samples.clear();
+        self.gpu_process_samples.clear();
+        self.call_samples.clear();
+        self.split_samples.clear();
+        self.mark_samples.clear();
     }
 
     fn size_bytes(&self) -> u64 {
         (size_of_val(&self.task_samples[..])
             + size_of_val(&self.step_samples[..])
             + size_of_val(&self.node_samples[..])
-            + size_of_val(&self.own_cost[..])) as u64
+            + size_of_val(&self.own_cost[..])
+            + size_of_val(&self.gpu_samples[..])
+            + size_of_val(&self.gpu_process_samples[..])
+            + size_of_val(&self.call_samples[..])
+            + size_of_val(&self.split_samples[..])
+            + size_of_val(&self.mark_samples[..])) as u64
     }
 }
 
@@ -84,6 +112,11 @@ struct Tables {
     step_samples: Table,
     node_samples: Table,
     own_cost: Table,
+    gpu_samples: Table,
+    gpu_process_samples: Table,
+    call_samples: Table,
+    split_samples: Table,
+    mark_samples: Table,
 }
 
 impl SegmentWriter {
@@ -211,7 +244,13 @@ impl Tables {
         self.task_samples.append_flushed(&rows.task_samples)?;
         self.step_samples.append_flushed(&rows.step_samples)?;
         self.node_samples.append_flushed(&rows.node_samples)?;
-        self.own_cost.append_flushed(&rows.own_cost)
+        self.own_cost.append_flushed(&rows.own_cost)?;
+        self.gpu_samples.append_flushed(&rows.gpu_samples)?;
+        self.gpu_process_samples
+            .append_flushed(&rows.gpu_process_samples)?;
+        self.call_samples.append_flushed(&rows.call_samples)?;
+        self.split_samples.append_flushed(&rows.split_samples)?;
+        self.mark_samples.append_flushed(&rows.mark_samples)
     }
 }
 
@@ -231,6 +270,11 @@ fn create_tables(segment: &Segment) -> Result<(File, Tables), RecordError> {
             step_samples: Table::create_live::<StepSample>(&file)?,
             node_samples: Table::create_live::<NodeSample>(&file)?,
             own_cost: Table::create_live::<OwnCost>(&file)?,
+            gpu_samples: Table::create_live::<GpuSample>(&file)?,
+            gpu_process_samples: Table::create_live::<GpuProcessSample>(&file)?,
+            call_samples: Table::create_live::<CallSample>(&file)?,
+            split_samples: Table::create_live::<SplitSample>(&file)?,
+            mark_samples: Table::create_live::<MarkSample>(&file)?,
         };
         file.start_swmr()?;
         Ok((file, tables))

@@ -30,6 +30,7 @@ fn begin(node: &str, restart_count: u32) -> Event {
         memory_limit_bytes: None,
         sample_ms: Some(1000),
         methods: Methods {
+            communication: "PMPI".to_owned(),
             cpu: "process tree".to_owned(),
             ..Methods::default()
         },
@@ -71,6 +72,51 @@ fn rows(from: u64, count: u64) -> Rows {
             time_ns,
             cpu_ns: index,
             rss_bytes: 9,
+        });
+        rows.gpu_samples.push(GpuSample {
+            time_ns,
+            energy_uj: index,
+            ..GpuSample::unknown(0)
+        });
+        rows.gpu_process_samples.push(GpuProcessSample {
+            time_ns,
+            interval_ns: 1,
+            memory_bytes: index,
+            step: 0,
+            rank: 0,
+            gpu: 0,
+            busy: 0.5,
+        });
+        rows.call_samples.push(CallSample {
+            time_ns,
+            interval_ns: 1,
+            calls: index,
+            bytes: 8 * index,
+            spent_ns: 3,
+            step: 0,
+            rank: 0,
+            call: 1,
+            reserved: 0,
+        });
+        rows.split_samples.push(SplitSample {
+            time_ns,
+            interval_ns: 1,
+            compute_ns: index,
+            exposed_ns: 1,
+            hidden_ns: 0,
+            io_ns: 0,
+            idle_ns: 0,
+            lost: 0,
+            step: 0,
+            rank: 0,
+        });
+        rows.mark_samples.push(MarkSample {
+            time_ns,
+            value: 0.25,
+            step: 0,
+            rank: 0,
+            name: 2,
+            kind: MARK_FIGURE,
         });
     }
     rows
@@ -289,6 +335,36 @@ fn a_requeued_job_shows_its_last_run_only() {
 }
 
 #[test]
+fn a_record_of_the_first_release_has_no_gpus_and_no_calls() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = SegmentWriter::create(folder.path(), "n1", &begin("n1", 0)).unwrap();
+    writer.append(&rows(0, 7)).unwrap();
+    writer
+        .append_events(&[Event::End { time_ns: 4_000 }])
+        .unwrap();
+    writer.close().unwrap();
+    assert!(matches!(merge(folder.path()).unwrap(), Merged::Written(_)));
+    let merged = folder.path().join(MERGED);
+    let full = reader::read_merged(&merged).unwrap();
+    assert_eq!(full.nodes[0].gpu_samples.len(), 7);
+    assert_eq!(full.nodes[0].mark_samples[6].value, 0.25);
+    let file = hdf5::File::open_rw(&merged).unwrap();
+    for table in [
+        "gpu_samples",
+        "gpu_process_samples",
+        "call_samples",
+        "split_samples",
+        "mark_samples",
+    ] {
+        file.unlink(&format!("nodes/n1/{table}")).unwrap();
+    }
+    file.close().unwrap();
+    let old = reader::read_merged(&merged).unwrap();
+    assert_eq!(old.nodes[0].node_samples.len(), 7);
+    assert!(old.nodes[0].gpu_samples.is_empty() && old.nodes[0].gaps.is_empty());
+}
+
+#[test]
 fn a_newer_layout_and_an_empty_folder_are_named() {
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(
@@ -320,9 +396,11 @@ fn a_newer_layout_and_an_empty_folder_are_named() {
 
 #[test]
 fn a_full_disk_is_a_typed_error_and_what_was_written_stays_readable() {
-    let Some(disk) = SmallDisk::mount(2 << 20) else {
+    let Some(disk) = SmallDisk::mount(4 << 20) else {
         return;
     };
+    let reserve = disk.path.join("reserve");
+    std::fs::write(&reserve, vec![1_u8; 128 << 10]).unwrap();
     let mut writer = SegmentWriter::create(&disk.path, "n1", &begin("n1", 0)).unwrap();
     let mut written = 0;
     let error = loop {
@@ -335,7 +413,7 @@ fn a_full_disk_is_a_typed_error_and_what_was_written_stays_readable() {
     assert!(written > 1000, "{written}");
     // Even with nothing left at all, for HDF5 to run into.
     let filler = disk.path.join("filler");
-    let _ = std::fs::write(&filler, vec![1_u8; 4 << 20]);
+    let _ = std::fs::write(&filler, vec![1_u8; 8 << 20]);
     assert!(writer.append(&rows(written, 1)).unwrap_err().is_disk_full());
     let event = Event::Gap {
         from_ns: 0,
@@ -349,6 +427,7 @@ fn a_full_disk_is_a_typed_error_and_what_was_written_stays_readable() {
     );
     // Room again: the same segment goes on.
     std::fs::remove_file(&filler).unwrap();
+    std::fs::remove_file(&reserve).unwrap();
     writer.append(&rows(written, 1)).unwrap();
     writer.close().unwrap();
     assert_eq!(
@@ -440,7 +519,7 @@ fn run_into_the_limit(folder: &Path) {
         signal(Signal::SIGXFSZ, SigHandler::SigIgn).unwrap();
     }
     let mut writer = SegmentWriter::create(folder, "n1", &begin("n1", 0)).unwrap();
-    let limit = 256 << 10;
+    let limit = 512 << 10;
     setrlimit(Resource::RLIMIT_FSIZE, limit, limit).unwrap();
     let mut written = 0;
     let error = loop {

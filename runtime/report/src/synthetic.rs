@@ -115,6 +115,7 @@ fn node(shape: &Shape, index: u32, end_ns: i64) -> NodeRecord {
         sample_ms: Some(1000),
         mizar: mizar_core::VERSION.to_owned(),
         methods: Methods {
+            communication: String::new(),
             cpu: "utime + stime of /proc, children included".to_owned(),
             memory: "resident memory of the processes, summed".to_owned(),
             io: "/proc/<pid>/io".to_owned(),
@@ -138,7 +139,6 @@ fn node(shape: &Shape, index: u32, end_ns: i64) -> NodeRecord {
         task_samples: ranks
             .flat_map(|rank| task_samples(shape, rank, gap))
             .collect(),
-        step_samples: Vec::new(),
         node_samples: node_samples(shape, gap),
         own_cost: own_cost(shape),
         files: files(index),
@@ -159,6 +159,7 @@ fn node(shape: &Shape, index: u32, end_ns: i64) -> NodeRecord {
             })
             .into_iter()
             .collect(),
+        ..NodeRecord::default()
     }
 }
 

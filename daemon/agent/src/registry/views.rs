@@ -29,6 +29,9 @@ impl Job {
             memory_bytes: task.live.memory_bytes,
             io_bytes_per_s: task.live.io_bytes_per_s,
             threads: task.live.threads,
+            gpus: Vec::new(),
+            split: None,
+            call: None,
         };
         let steps = self.steps.iter().filter(|step| step.info.end_ns.is_none());
         LiveJob {
@@ -47,6 +50,8 @@ impl Job {
                     tasks: step.tasks.iter().map(task).collect(),
                 })
                 .collect(),
+            gpus: Vec::new(),
+            hang: None,
         }
     }
 }

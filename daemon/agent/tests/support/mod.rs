@@ -92,6 +92,7 @@ pub(crate) fn registration(job: JobId, step: StepId, tasks: &[&Task]) -> StepReg
         cwd: "/tmp".into(),
         variables: vec![("SLURM_JOB_NAME".to_owned(), "test".to_owned())],
         sample_ms: None,
+        comm: false,
         stepd_pid: 1,
         tasks: tasks.iter().enumerate().map(task).collect(),
     }
