@@ -16,10 +16,10 @@ const MAX_MULTIPLES: usize = 12;
 /// Up to this many ranks get a bar with their name; more become a strip of bars.
 const MAX_NAMED_BARS: usize = 24;
 /// A larger report is not put into the page a second time as JSON.
-const MAX_EMBEDDED_BYTES: usize = 1 << 20;
+pub(crate) const MAX_EMBEDDED_BYTES: usize = 1 << 20;
 
 const PAGE: &str = include_str!("page.html");
-const STYLE: &str = include_str!("page.css");
+pub(crate) const STYLE: &str = include_str!("page.css");
 
 /// The page could not be made: a fault of the template, not of the report.
 #[derive(Debug, thiserror::Error)]
@@ -349,7 +349,7 @@ fn bars(report: &Report) -> Vec<Bars> {
 }
 
 /// JSON as a link that a browser saves without asking anybody.
-fn data_uri(json: &str) -> String {
+pub(crate) fn data_uri(json: &str) -> String {
     format!("data:application/json;base64,{}", base64(json.as_bytes()))
 }
 

@@ -22,6 +22,7 @@ pub mod nice;
 mod nodes;
 mod ranks;
 pub mod raster;
+pub mod scaling;
 pub mod schema;
 pub mod series;
 pub mod synthetic;

@@ -50,12 +50,12 @@ pub fn table(header: &[&str], numbers_from: usize) -> Table {
     table
 }
 
-fn put(out: &mut String, line: &str) {
+pub(crate) fn put(out: &mut String, line: &str) {
     out.push_str(line.trim_end());
     out.push('\n');
 }
 
-fn put_table(out: &mut String, title: &str, table: &Table) {
+pub(crate) fn put_table(out: &mut String, title: &str, table: &Table) {
     put(out, "");
     put(out, title);
     for line in table.lines() {
