@@ -139,9 +139,10 @@ fn baseline(groups: &[Group<'_>], options: &Options, notes: &mut Vec<String>) ->
     let without: Vec<&str> = names.into_iter().filter(|name| !has(name, ranks)).collect();
     if !without.is_empty() {
         notes.push(format!(
-            "{} not measured at the baseline of {ranks} ranks: no speedup or efficiency is told \
-             of it; run it there, or choose another with --baseline",
-            listed(&without)
+            "{} not measured at the baseline of {}: no speedup or efficiency is told of it; run \
+             it there, or choose another with --baseline",
+            listed(&without),
+            text::ranks(ranks)
         ));
     }
     Some(ranks)

@@ -28,7 +28,7 @@ pub struct Drawing {
     /// Its file's name, without `.svg`.
     pub name: &'static str,
     /// What it shows.
-    pub title: &'static str,
+    pub title: String,
     /// The drawing, without its style.
     pub svg: String,
 }
@@ -305,7 +305,7 @@ fn computation(report: &Scaling) -> Option<Drawing> {
     })?;
     drawing(
         "computation_vs_other_plot",
-        "Computation against everything else",
+        &with_order(report, "Computation against everything else"),
         svg,
     )
 }
@@ -327,13 +327,28 @@ fn communication(report: &Scaling) -> Option<Drawing> {
     })?;
     drawing(
         "computation_vs_communication_plot",
-        "Computation against communication",
+        &with_order(report, "Computation against communication"),
         svg,
     )
 }
 
-fn drawing(name: &'static str, title: &'static str, svg: String) -> Option<Drawing> {
-    Some(Drawing { name, title, svg })
+/// Bars of parts have the parts' colours: which is whose, their order tells.
+fn with_order(report: &Scaling, title: &str) -> String {
+    match &names(report)[..] {
+        [] | [_] => title.to_owned(),
+        several => format!(
+            "{title}; bars of a size from the left: {}",
+            several.join(", ")
+        ),
+    }
+}
+
+fn drawing(name: &'static str, title: &str, svg: String) -> Option<Drawing> {
+    Some(Drawing {
+        name,
+        title: title.to_owned(),
+        svg,
+    })
 }
 
 /// The plots as one line each, for people who want to know what was written.

@@ -14,6 +14,9 @@ pub const MIN_AMDAHL_SIZES: usize = 3;
 /// Different rank counts that the universal scalability law needs.
 pub const MIN_USL_SIZES: usize = 4;
 
+/// A part of the time that is smaller than this share of it is rounding.
+const NEGLIGIBLE: f64 = 1e-12;
+
 /// A measured time: ranks and seconds.
 pub type Observation = (f64, f64);
 
@@ -140,13 +143,20 @@ pub fn fit(law: Law, weak: bool, observations: &[Observation]) -> Option<Fit> {
     let free = curve(law, weak, observations, (0..terms).collect())?;
     let mut held = free.clone();
     // A negative share of anything is noise, or caches that fit better on more ranks: the law
-    // has no place for it. The most negative is held at zero first.
+    // has no place for it. The most negative is held at zero first. What rounding leaves of a
+    // share that is not there would give the USL a peak at billions of ranks.
+    let largest = observations.iter().map(|o| o.0).fold(1.0, f64::max);
+    let slowest = observations.iter().map(|o| o.1).fold(0.0, f64::max);
+    let most = basis(law, weak, largest);
     while held.used.len() > 1 {
         let most_negative = held
             .used
             .iter()
             .zip(&held.solution.coefficients)
-            .filter(|(term, value)| (law == Law::Amdahl || **term > 0) && **value < 0.0)
+            .filter(|(term, value)| {
+                let negligible = (**value * most[**term]).abs() < NEGLIGIBLE * slowest;
+                (law == Law::Amdahl || **term > 0) && (**value < 0.0 || negligible)
+            })
             .min_by(|a, b| a.1.total_cmp(b.1))
             .map(|(term, _)| *term);
         let Some(term) = most_negative else { break };

@@ -12,6 +12,7 @@ use super::fit::{Fit, Law};
 use super::points::ratio;
 use super::run::Run;
 use super::schema::{Basis, Estimate, Next, Point};
+use super::text::ranks as ranks_word;
 use crate::format;
 
 /// No law is believed beyond this multiple of the largest size measured.
@@ -188,14 +189,14 @@ fn efficient(
         };
         next.text.push(if only_baseline {
             format!(
-                "No size above the baseline of {} ranks surely keeps an efficiency of {}.",
-                size.ranks,
+                "No size above the baseline of {} surely keeps an efficiency of {}.",
+                ranks_word(size.ranks),
                 format::share(Some(target))
             )
         } else {
             format!(
-                "Use {} ranks: the most that surely keep an efficiency of {}; there it is {}, {how}.",
-                size.ranks,
+                "Use {}: the most that surely keep an efficiency of {}; there it is {}, {how}.",
+                ranks_word(size.ranks),
                 format::share(Some(target)),
                 words(efficiency)
             )
@@ -262,7 +263,8 @@ fn least_energy(next: &mut Next, points: &[&Point]) {
         (_, false) => format!(", not told apart from {} ranks", near.join(", ")),
     };
     next.text.push(format!(
-        "Least {what} energy at {ranks} ranks: {} {of}{told_apart}.",
+        "Least {what} energy at {}: {} {of}{told_apart}.",
+        ranks_word(ranks),
         format::energy(Some(wh.value * 3600.0))
     ));
 }
@@ -287,8 +289,8 @@ fn in_time(next: &mut Next, sizes: &[Size], options: &Options) {
                 "predicted"
             };
             next.text.push(format!(
-                "{} ranks are the fewest that surely end within {within}: {how}, at most {}.",
-                size.ranks,
+                "The fewest that surely end within {within}: {}, {how}, at most {}.",
+                ranks_word(size.ranks),
                 format::duration(work(size.time_s.high.unwrap_or(size.time_s.value)))
             ));
         }

@@ -57,6 +57,7 @@ pub fn render(report: &Scaling) -> Result<String, HtmlError> {
 }
 
 fn add_filters(environment: &mut Environment<'_>) {
+    environment.add_filter("ranks", text::ranks);
     environment.add_filter("share", format::share);
     environment.add_filter("duration", format::duration);
     environment.add_filter("seconds", text::seconds);

@@ -26,6 +26,12 @@ pub fn render(report: &Scaling) -> String {
     out
 }
 
+/// `1 rank`, `4 ranks`.
+#[must_use]
+pub fn ranks(count: u32) -> String {
+    format!("{count} rank{}", if count == 1 { "" } else { "s" })
+}
+
 /// A law's name.
 #[must_use]
 pub fn law(law: Law) -> &'static str {
@@ -100,7 +106,7 @@ fn head(out: &mut String, report: &Scaling) {
     );
     let baseline = report.baseline_ranks.map_or_else(
         || "no run can be compared".to_owned(),
-        |ranks| format!("baseline {ranks} ranks for all strategies"),
+        |count| format!("baseline {} for all strategies", ranks(count)),
     );
     put(
         out,
@@ -126,10 +132,10 @@ fn excluded(out: &mut String, report: &Scaling) {
         put(
             out,
             &printable(&format!(
-                "  {} ({}, {} ranks): {}",
+                "  {} ({}, {}): {}",
                 run.source,
                 run.strategy,
-                run.ranks,
+                ranks(run.ranks),
                 run.reasons.join("; ")
             )),
         );
@@ -236,9 +242,9 @@ fn energy(out: &mut String, report: &Scaling) {
                 // Half a second at either end is how readings fall, not a gap.
                 if found.unobserved_s > 1.0 {
                     methods.push(format!(
-                        "{} at {} ranks: {} of a run {} energy was not observed",
+                        "{} at {}: {} of a run {} energy was not observed",
                         point.strategy,
-                        point.ranks,
+                        ranks(point.ranks),
                         format::duration(found.unobserved_s),
                         what
                     ));
@@ -389,7 +395,12 @@ pub fn law_words(fit: &Fit) -> String {
         })
         .collect();
     if let Some(peak) = fit.peak_ranks {
-        parts.push(format!("peak at {peak:.0} ranks"));
+        // Crosstalk that may be none leaves throughput without a peak.
+        let perhaps = fit
+            .parameter("kappa")
+            .is_some_and(|kappa| kappa.low.is_none_or(|low| low <= 0.0));
+        let or_none = if perhaps { ", or none" } else { "" };
+        parts.push(format!("peak at {peak:.0} ranks{or_none}"));
     }
     parts.push(format!(
         "residuals {:.2} % RMS, {} degree{} of freedom",

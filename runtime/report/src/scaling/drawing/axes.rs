@@ -13,7 +13,7 @@ pub(super) const LEFT: f64 = 44.0;
 pub(super) const RIGHT: f64 = WIDTH - 12.0;
 pub(super) const BOTTOM: f64 = HEIGHT - 36.0;
 /// About how wide a letter is.
-const LETTER: f64 = 5.9;
+const LETTER: f64 = 6.9;
 /// Names longer than this are cut.
 const MAX_LEGEND_LETTERS: usize = 24;
 
@@ -121,7 +121,7 @@ pub(super) fn open(title: &str, y_label: &str, legend: &[(String, String)]) -> (
         } else {
             name.clone()
         };
-        let width = 20.0 + LETTER * name.chars().count() as f64;
+        let width = 26.0 + LETTER * name.chars().count() as f64;
         if x + width > RIGHT && x > 14.0 {
             (x, y) = (14.0, y + 16.0);
         }
