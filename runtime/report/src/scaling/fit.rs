@@ -227,6 +227,9 @@ fn coefficients(curve: &Curve, terms: usize) -> Vec<f64> {
     all
 }
 
+/// A parameter and its gradient over the coefficients.
+type ParameterOf<'f> = dyn Fn(&[f64]) -> (f64, Vec<f64>) + 'f;
+
 /// Parameters from coefficients; their intervals from the free fit by the delta method, cut at
 /// what the law allows.
 fn parameters(law: Law, free: &Curve, held: &Curve) -> Option<Vec<Parameter>> {
@@ -234,7 +237,7 @@ fn parameters(law: Law, free: &Curve, held: &Curve) -> Option<Vec<Parameter>> {
     let (free_values, values) = (coefficients(free, terms), coefficients(held, terms));
     let degrees = free.solution.degrees_of_freedom;
     let t = (degrees > 0).then(|| student_t(degrees as f64));
-    let parameter = |name, of: &dyn Fn(&[f64]) -> (f64, Vec<f64>), range: (f64, f64)| {
+    let parameter = |name, of: &ParameterOf<'_>, range: (f64, f64)| {
         let (free_value, gradient) = of(&free_values);
         let half = t.map(|t| t * free.solution.variance_of(&gradient).sqrt());
         let within = |value: f64| value.clamp(range.0, range.1);

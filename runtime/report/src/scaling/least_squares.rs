@@ -112,14 +112,16 @@ fn subtract(from: &mut [f64], unit: &[f64], factor: f64) {
 fn inverse_of_upper(upper: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let terms = upper.len();
     let mut inverse = vec![vec![0.0; terms]; terms];
-    for column in 0..terms {
-        for row in (0..=column).rev() {
+    // From the last row up, each from those below it.
+    for row in (0..terms).rev() {
+        let below = inverse.split_off(row + 1);
+        for (column, entry) in inverse[row].iter_mut().enumerate().skip(row) {
             let unit = if row == column { 1.0 } else { 0.0 };
-            let known: f64 = (row + 1..=column)
-                .map(|k| upper[row][k] * inverse[k][column])
-                .sum();
-            inverse[row][column] = (unit - known) / upper[row][row];
+            let pairs = upper[row][row + 1..].iter().zip(&below);
+            let known: f64 = pairs.map(|(factor, line)| factor * line[column]).sum();
+            *entry = (unit - known) / upper[row][row];
         }
+        inverse.extend(below);
     }
     inverse
 }

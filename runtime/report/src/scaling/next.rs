@@ -171,10 +171,8 @@ fn efficient(
             .iter()
             .filter_map(|size| Some((size, size.efficiency?)))
     };
-    let sure = known()
-        .filter(|(_, e)| e.low.is_some_and(|low| low >= target))
-        .last();
-    let hoped = known().filter(|(_, e)| e.value >= target).last();
+    let sure = known().rfind(|(_, e)| e.low.is_some_and(|low| low >= target));
+    let hoped = known().rfind(|(_, e)| e.value >= target);
     // The baseline itself is no finding while there is something larger.
     let only_baseline = sure
         .as_ref()

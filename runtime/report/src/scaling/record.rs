@@ -79,7 +79,7 @@ pub fn strategy_of(name: &str) -> String {
             .unwrap_or(digits);
         let numbers: Vec<&str> = digits.split('x').collect();
         let is_number = |n: &&str| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit());
-        numbers.len() <= 2 && numbers.iter().all(|n| is_number(&n))
+        numbers.len() <= 2 && numbers.iter().all(is_number)
     };
     let mut left = crate::format::job_title(name);
     while let Some((head, tail)) = left.rsplit_once(['-', '_'])
