@@ -4,7 +4,7 @@
 //! that it works from a login node with a shared record folder. Left out: finished jobs
 //! (`mizar report`).
 
-mod live;
+pub(crate) mod live;
 mod table;
 
 use std::io::IsTerminal as _;

@@ -147,7 +147,7 @@ fn every_page_that_the_manual_names_exists() {
         .collect();
     assert_eq!(
         named,
-        ["cube", "ps", "report", "plot", "completions", "man"]
+        ["cube", "ps", "top", "report", "plot", "completions", "man"]
     );
     for name in named {
         let page = said(&mizar(&["man", name], folder.path()));
