@@ -78,7 +78,7 @@ fn a_pipe_gets_the_view_once_as_text_or_json() {
         folder.path(),
     ));
     assert!(
-        none.starts_with("No watched job is running.\nRecords in "),
+        none.starts_with("No watched job is running.\n") && none.contains("\nRecords in "),
         "{none}"
     );
     let nowhere = folder.path().join("nowhere");
