@@ -49,7 +49,7 @@ enum Command {
     /// Show a running job live, rank by rank
     Top(top::Args),
     /// Show the report of a job, or how a program scales
-    Report(report::Args),
+    Report(Box<report::Args>),
     /// Draw a variable of a NetCDF file or Zarr store as a map or a line
     Plot(plot::Args),
     /// Print the completions of a shell
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         Command::Cube(args) => cube::run(args),
         Command::Ps(args) => ps::run(args),
         Command::Top(args) => top::run(args),
-        Command::Report(args) => report::run(args),
+        Command::Report(args) => report::run(&args),
         Command::Plot(args) => plot::run(args),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { command } => generate::manual(command.as_deref()),

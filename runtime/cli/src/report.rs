@@ -1,6 +1,8 @@
 //! `mizar report`: finds a job's record and shows it as text, JSON or a page; with `--scaling`,
 //! compares many.
 
+mod export;
+mod mlflow;
 mod scaling;
 
 use std::path::PathBuf;
@@ -18,6 +20,9 @@ Examples:
   mizar report 1234 --html report.html  a page for a browser
   mizar report 1234 --json | jq .cpu    for programs
   mizar report /archive/records/1234    a record kept elsewhere
+  mizar report 1234 --export trace -o trace.json   for ui.perfetto.dev or chrome://tracing
+  mizar report 1234 --export omnistat -o csv/      omnistat's CSV files
+  mizar report 1234 --export mlflow --to http://localhost:5000
   mizar report --scaling 1234 1235 1236 --html scaling.html --csv tables --svg plots
   mizar report --scaling ddp=1234 ddp=1235 zero=1240 zero=1241 --deadline 2h --epochs 90
   mizar report --scaling mllogs/mlflow  the runs of an itwinai store
@@ -46,13 +51,15 @@ pub(crate) struct Args {
     #[command(flatten)]
     records: RecordDir,
     #[command(flatten)]
+    export: export::ExportArgs,
+    #[command(flatten)]
     scaling: scaling::ScalingArgs,
 }
 
 /// Runs `mizar report`.
-pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.scaling.scaling {
-        return scaling::run(&args);
+        return scaling::run(args);
     }
     let [job] = &args.jobs[..] else {
         anyhow::bail!("one job at a time; with --scaling, several are compared");
@@ -60,6 +67,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let folder = record_dir::folder_of(job, &args.records)?;
     let record = mizar_record::reader::read_job(&folder).context("the record cannot be read")?;
     let report = analyse(&record);
+    if let Some(format) = args.export.format {
+        export::run(format, &args.export, &record, &report)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(file) = &args.html {
         let page = html::render(&report)?;
         mizar_core::durable::write(file, page.as_bytes())

@@ -353,7 +353,9 @@ pub(crate) fn data_uri(json: &str) -> String {
     format!("data:application/json;base64,{}", base64(json.as_bytes()))
 }
 
-pub(crate) fn base64(bytes: &[u8]) -> String {
+/// Base64 with the usual alphabet and padding.
+#[must_use]
+pub fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {

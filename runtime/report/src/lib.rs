@@ -15,6 +15,7 @@ pub mod analysis;
 pub mod balance;
 pub mod chart;
 pub mod colour;
+pub mod export;
 pub mod format;
 pub mod html;
 pub mod line;

@@ -14,6 +14,7 @@ pub(crate) fn mizar(arguments: &[&str], folder: &Path) -> Output {
         .args(arguments)
         .env("MIZAR_SOCKET", folder.join("nobody.sock"))
         .env_remove("MIZAR_RECORD_DIR")
+        .env_remove("MLFLOW_TRACKING_URI")
         .output()
         .unwrap()
 }
