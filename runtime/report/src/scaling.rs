@@ -29,6 +29,7 @@ pub mod tables;
 pub mod text;
 pub mod trim;
 mod usage;
+pub mod words;
 
 use std::collections::BTreeSet;
 
@@ -142,7 +143,7 @@ fn baseline(groups: &[Group<'_>], options: &Options, notes: &mut Vec<String>) ->
             "{} not measured at the baseline of {}: no speedup or efficiency is told of it; run \
              it there, or choose another with --baseline",
             listed(&without),
-            text::ranks(ranks)
+            words::ranks(ranks)
         ));
     }
     Some(ranks)

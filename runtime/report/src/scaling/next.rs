@@ -12,7 +12,7 @@ use super::fit::{Fit, Law};
 use super::points::ratio;
 use super::run::Run;
 use super::schema::{Basis, Estimate, Next, Point};
-use super::text::ranks as ranks_word;
+use super::words::ranks as ranks_word;
 use crate::format;
 
 /// No law is believed beyond this multiple of the largest size measured.

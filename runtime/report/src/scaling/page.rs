@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::drawing::{self, drawings};
 use super::schema::{EnergyFigure, Estimate, Scaling};
-use super::text;
+use super::words;
 use crate::format;
 use crate::html::{HtmlError, MAX_EMBEDDED_BYTES, STYLE, data_uri};
 
@@ -37,14 +37,14 @@ pub fn render(report: &Scaling) -> Result<String, HtmlError> {
         .into_iter()
         .map(|plot| context! { name => plot.name, title => plot.title, svg => Value::from_safe_string(plot.svg) })
         .collect();
-    let costs: Vec<String> = report.runs.iter().map(text::own_cost).collect();
+    let costs: Vec<String> = report.runs.iter().map(words::own_cost).collect();
     let page = environment.get_template("page.html")?.render(context! {
         report => Value::from(Serde(report)),
         style => Value::from_safe_string(format!("{STYLE}\n{}\n{OWN_STYLE}", drawing::STYLE)),
         plots => plots,
         laws => Value::from(Serde(laws(report))),
-        times => report.points.iter().map(|p| text::estimate(Some(&p.epoch_time_s), text::seconds)).collect::<Vec<_>>(),
-        speedups => words(report, |p| p.speedup.as_ref(), text::times_word),
+        times => report.points.iter().map(|p| words::estimate(Some(&p.epoch_time_s), words::seconds)).collect::<Vec<_>>(),
+        speedups => words(report, |p| p.speedup.as_ref(), words::times_word),
         efficiencies => words(report, |p| p.efficiency.as_ref(), |share| format::share(Some(share))),
         throughputs => words(report, |p| p.throughput.as_ref(), format::number),
         gpu_energies => energies(report, |p| p.gpu_energy.as_ref()),
@@ -57,10 +57,10 @@ pub fn render(report: &Scaling) -> Result<String, HtmlError> {
 }
 
 fn add_filters(environment: &mut Environment<'_>) {
-    environment.add_filter("ranks", text::ranks);
+    environment.add_filter("ranks", words::ranks);
     environment.add_filter("share", format::share);
     environment.add_filter("duration", format::duration);
-    environment.add_filter("seconds", text::seconds);
+    environment.add_filter("seconds", words::seconds);
     environment.add_filter("number", format::number);
 }
 
@@ -74,7 +74,7 @@ fn words<'r>(
     report
         .points
         .iter()
-        .map(|point| text::estimate(of(point), show))
+        .map(|point| words::estimate(of(point), show))
         .collect()
 }
 
@@ -82,8 +82,8 @@ fn energies<'r>(report: &'r Scaling, of: PointOf<'r, EnergyFigure>) -> Vec<Strin
     let shown = |figure: &EnergyFigure| {
         format!(
             "{} \u{b1} {}",
-            text::watt_hours(figure.total_wh.value),
-            text::watt_hours(figure.bound_wh)
+            words::watt_hours(figure.total_wh.value),
+            words::watt_hours(figure.bound_wh)
         )
     };
     report
@@ -124,8 +124,8 @@ fn laws(report: &Scaling) -> Vec<LawLine> {
                 |r: &super::fit::Residual| format!("{}: {:+.1} %", r.ranks, r.relative * 100.0);
             lines.push(LawLine {
                 strategy: strategy.name.clone(),
-                law: text::law(fit.law),
-                words: text::law_words(fit),
+                law: words::law(fit.law),
+                words: words::law_words(fit),
                 residuals: fit
                     .residuals
                     .iter()

@@ -218,7 +218,7 @@ fn fits(report: &Scaling) -> Table {
             for parameter in &fit.parameters {
                 rows.push(vec![
                     strategy.name.clone(),
-                    super::text::law(fit.law).to_owned(),
+                    super::words::law(fit.law).to_owned(),
                     parameter.name.to_owned(),
                     number(Some(parameter.value)),
                     number(parameter.low),
