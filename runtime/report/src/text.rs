@@ -86,9 +86,15 @@ fn head(out: &mut String, report: &Report) {
     let end = job
         .end_s
         .map_or_else(|| "its last reading".to_owned(), format::instant);
+    let limit = job.time_limit_s.map_or_else(String::new, |limit_s| {
+        format!(" of {}", format::duration(limit_s as f64))
+    });
     put(
         out,
-        &format!("  {start} to {end}: {}", format::duration(job.elapsed_s)),
+        &format!(
+            "  {start} to {end}: {}{limit}",
+            format::duration(job.elapsed_s)
+        ),
     );
 }
 
