@@ -18,6 +18,7 @@ use mizar_node::machine::{self, NETWORK_METHOD};
 use mizar_node::process::ProcessTable;
 use mizar_record::model::{Event, Methods};
 
+use crate::devices::Devices;
 use crate::own_cost;
 use crate::recorder::{self, Preamble, Recorder};
 use crate::registry::{Job, Phase};
@@ -37,6 +38,7 @@ pub(crate) struct Engine {
     queues: Queues,
     processes: ProcessTable,
     energy: EnergyMeter,
+    devices: Devices,
     tracks: BTreeMap<JobId, Track>,
     idle_due_ns: i64,
     last_pass_ns: i64,
@@ -54,6 +56,7 @@ impl Engine {
             queues,
             processes,
             energy,
+            devices: Devices::default(),
             tracks: BTreeMap::new(),
             idle_due_ns: 0,
             last_pass_ns: monotonic_ns() - MIN_PERIOD_NS,
@@ -301,6 +304,11 @@ impl Engine {
             track.sample_steps(stamp, &mut self.buffer);
             track.sample_node(&usage, energy, stamp);
             track.recorder.rows.own_cost.extend(own);
+            if track.devices.is_due(stamp.monotonic_ns) {
+                let roots = self.shared.config.roots();
+                let (stamp, counters) = self.devices.read(&roots, &mut self.buffer);
+                track.devices.sample(&mut track.recorder, stamp, counters);
+            }
             let late = begin_ns - track.due_ns > track.period_ns / 2;
             self.shared.counters.samples.fetch_add(1, Ordering::Relaxed);
             self.shared

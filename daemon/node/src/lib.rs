@@ -1,4 +1,5 @@
-//! Reads the machine that a daemon runs on: process trees, step cgroups, the node, its energy.
+//! Reads the machine that a daemon runs on: process trees, step cgroups, the node, its devices,
+//! its energy.
 //!
 //! Called by `mizard`'s sampler, once an interval. Every reader takes its roots ([`Roots`]),
 //! so that tests give it fixture trees. What cannot be read is a value ([`UNKNOWN`] or NaN)
@@ -9,6 +10,7 @@
 //! (`discover`, `method`, `read`); nothing else here will have to change.
 
 pub mod cgroup;
+pub mod devices;
 pub mod energy;
 pub mod machine;
 pub mod process;

@@ -20,6 +20,7 @@ pub fn render(report: &Report) -> String {
     steps(&mut out, report);
     ranks(&mut out, report);
     nodes(&mut out, report);
+    devices(&mut out, report);
     files(&mut out, report);
     measurement(&mut out, report);
     out
@@ -295,6 +296,45 @@ fn nodes(out: &mut String, report: &Report) {
     if !report.nodes.is_empty() {
         put_table(out, "Nodes", &rows);
         more(out, report.nodes.len());
+    }
+}
+
+fn devices(out: &mut String, report: &Report) {
+    let header = [
+        "node",
+        "device",
+        "",
+        "counted",
+        "while the job ran",
+        "most in one second",
+    ];
+    let mut rows = table(&header, 4);
+    let mut shown = 0;
+    for node in &report.nodes {
+        for device in &node.devices {
+            for count in device.counts.iter().filter(|count| count.is_of_interest()) {
+                shown += 1;
+                if shown > MAX_ROWS {
+                    continue;
+                }
+                rows.add_row([
+                    printable(&node.node),
+                    printable(&device.device),
+                    printable(&device.class),
+                    printable(&count.quantity),
+                    format::counted(count.value, &count.unit),
+                    format::counted_rate(count.max_per_s, &count.unit),
+                ]);
+            }
+        }
+    }
+    if shown > 0 {
+        put_table(
+            out,
+            "Devices (all that the nodes did, other jobs included)",
+            &rows,
+        );
+        more(out, shown);
     }
 }
 
