@@ -5,11 +5,16 @@
 //! message, and long ones go in pieces, because MPI 3 counts in `int`.
 
 use std::os::raw::c_int;
+use std::time::{Duration, Instant};
 
 use crate::{CommError, Communicator, Result, Tag, check_peer, check_root};
 
 /// The longest single MPI message: below 2^31 with room for the transport's own headers.
 const CHUNK_BYTES: usize = 1 << 30;
+
+/// Looks for a message before the processor is given away, and before the thread sleeps.
+const LOOKS: u32 = 1 << 10;
+const SLEEPS: u32 = 1 << 14;
 
 /// All ranks that the launcher started. Not `Send`: only the thread that opened MPI calls it
 /// (`MPI_THREAD_FUNNELED`).
@@ -102,6 +107,22 @@ impl Communicator for Mpi {
             .chunks_mut(self.chunk_bytes)
             .try_for_each(|part| self.world.receive(from as c_int, tag, part))?;
         Ok(bytes)
+    }
+
+    fn receive_within(&self, from: usize, tag: Tag, limit: Duration) -> Result<Option<Vec<u8>>> {
+        check_peer(self.rank, self.size, from, "received from")?;
+        let deadline = Instant::now() + limit;
+        let mut looks = 0_u32;
+        while !self.world.has_message(from as c_int, tag)? {
+            looks = looks.saturating_add(1);
+            match looks {
+                0..LOOKS => std::hint::spin_loop(),
+                _ if Instant::now() >= deadline => return Ok(None),
+                LOOKS..SLEEPS => std::thread::yield_now(),
+                _ => std::thread::sleep(Duration::from_micros(100)),
+            }
+        }
+        self.receive(from, tag).map(Some)
     }
 
     fn barrier(&self) -> Result<()> {
@@ -294,6 +315,16 @@ mod ffi {
                     status,
                 )
             })
+        }
+
+        pub(super) fn has_message(&self, from: c_int, tag: Tag) -> Result<bool> {
+            let mut found: c_int = 0;
+            // SAFETY: the communicator is valid; MPI writes one int and no status.
+            check("MPI_Iprobe", unsafe {
+                let status = ffi::RSMPI_STATUS_IGNORE;
+                ffi::MPI_Iprobe(from, c_int::from(tag), self.comm, &mut found, status)
+            })?;
+            Ok(found != 0)
         }
 
         pub(super) fn broadcast(&self, root: c_int, bytes: &mut [u8]) -> Result<()> {
