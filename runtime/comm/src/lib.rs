@@ -11,6 +11,7 @@
 //! Left out on purpose: any knowledge of what is sent; arrays of numbers, and operations that go
 //! on meanwhile, are [`collective`]'s.
 
+pub mod bench;
 pub mod collective;
 pub mod conformance;
 mod launch;

@@ -50,6 +50,17 @@ impl Mpi {
         })
     }
 
+    /// The sum over all ranks as MPI makes it, to compare with ours: its bits may differ from run
+    /// to run.
+    ///
+    /// # Errors
+    /// [`CommError::Mpi`].
+    pub fn sum_by_mpi(&self, from: &[f32], to: &mut [f32]) -> Result<()> {
+        let length = from.len().min(to.len()).min(CHUNK_BYTES);
+        self.world
+            .all_reduce_sum(&from[..length], &mut to[..length])
+    }
+
     /// Every rank's length in bytes.
     fn lengths(&self, own: usize) -> Result<Vec<usize>> {
         let mut lengths = vec![0_u64; self.size];
@@ -342,6 +353,20 @@ mod ffi {
                 let from = (&raw const own).cast::<c_void>();
                 let to = all.as_mut_ptr().cast::<c_void>();
                 ffi::MPI_Allgather(from, 1, kind, to, 1, kind, self.comm)
+            })
+        }
+
+        pub(super) fn all_reduce_sum(&self, from: &[f32], to: &mut [f32]) -> Result<()> {
+            // SAFETY: both arrays are as long as the count; MPI reads one and writes the other.
+            check("MPI_Allreduce", unsafe {
+                ffi::MPI_Allreduce(
+                    from.as_ptr().cast(),
+                    to.as_mut_ptr().cast(),
+                    from.len() as c_int,
+                    ffi::RSMPI_FLOAT,
+                    ffi::RSMPI_SUM,
+                    self.comm,
+                )
             })
         }
 
