@@ -8,6 +8,7 @@ mod config;
 mod digest;
 mod engine;
 mod finish;
+mod gpu;
 mod metrics;
 mod notify;
 mod own_cost;

@@ -9,7 +9,7 @@ mod script;
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -156,6 +156,18 @@ impl Trace {
         *number += 1;
         *number
     }
+}
+
+/// Puts a copy of a double, which cargo has built beside the running test, into a folder with
+/// its script. A copy is a library of its own: scripts of one process do not mix.
+///
+/// # Errors
+/// What copying or writing says.
+pub fn place(folder: &Path, library: &str, script: &str) -> std::io::Result<PathBuf> {
+    let copy = folder.join(library);
+    std::fs::copy(std::env::current_exe()?.with_file_name(library), &copy)?;
+    std::fs::write(folder.join(SCRIPT_FILE), script)?;
+    Ok(copy)
 }
 
 /// The end of the span that a time lies in.

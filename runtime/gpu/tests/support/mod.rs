@@ -13,12 +13,7 @@ pub(crate) struct Double {
 impl Double {
     pub(crate) fn new(name: &str, script: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let built = built(name);
-        let library = folder.path().join(name);
-        std::fs::copy(&built, &library).unwrap_or_else(|error| {
-            panic!("{}: {error}; cargo builds it for the test", built.display())
-        });
-        std::fs::write(folder.path().join("trace.toml"), script).unwrap();
+        let library = mizar_gpu_trace::place(folder.path(), name, script).unwrap();
         Self { folder, library }
     }
 
@@ -30,12 +25,6 @@ impl Double {
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
-}
-
-/// Where cargo puts what a test depends on: beside the test.
-fn built(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    test.with_file_name(name)
 }
 
 /// Asks again and again until there is an answer.
