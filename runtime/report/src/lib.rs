@@ -15,6 +15,7 @@ pub mod balance;
 pub mod chart;
 pub mod colour;
 pub mod format;
+pub mod gpus;
 pub mod html;
 pub mod line;
 pub mod map;
