@@ -21,6 +21,7 @@ use mizar_node::machine::{self, NETWORK_METHOD};
 use mizar_node::process::ProcessTable;
 use mizar_record::model::{Event, Methods};
 
+use crate::devices::Devices;
 use crate::gpu::Gpus;
 use crate::own_cost;
 use crate::recorder::{self, Preamble, Recorder};
@@ -43,6 +44,7 @@ pub(crate) struct Engine {
     processes: ProcessTable,
     energy: EnergyMeter,
     gpus: Gpus,
+    devices: Devices,
     tracks: BTreeMap<JobId, Track>,
     idle_due_ns: i64,
     last_pass_ns: i64,
@@ -63,6 +65,7 @@ impl Engine {
             queues,
             processes,
             energy,
+            devices: Devices::default(),
             tracks: BTreeMap::new(),
             idle_due_ns: 0,
             last_pass_ns: monotonic_ns() - MIN_PERIOD_NS,
@@ -316,6 +319,11 @@ impl Engine {
             track.sample_steps(stamp, &mut self.buffer);
             track.sample_node(&usage, energy, stamp);
             track.recorder.rows.own_cost.extend(own);
+            if track.devices.is_due(stamp.monotonic_ns) {
+                let roots = self.shared.config.roots();
+                let (stamp, counters) = self.devices.read(&roots, &mut self.buffer);
+                track.devices.sample(&mut track.recorder, stamp, counters);
+            }
             let late = begin_ns - track.due_ns > track.period_ns / 2;
             self.shared.counters.samples.fetch_add(1, Ordering::Relaxed);
             self.shared

@@ -373,7 +373,7 @@ fn hints(step: &crate::registry::Step, roots: &Roots) -> Hints {
             .collect(),
         allowed: present
             .filter(|_| !is_named)
-            .and_then(|task| mizar_node::devices::allowed(roots, task.info.pid)),
+            .and_then(|task| mizar_node::device_cgroup::allowed(roots, task.info.pid)),
     }
 }
 

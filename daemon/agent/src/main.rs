@@ -5,6 +5,7 @@
 //! failed, 2 wrong usage.
 
 mod config;
+mod devices;
 mod digest;
 mod engine;
 mod finish;

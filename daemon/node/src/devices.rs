@@ -1,103 +1,266 @@
-//! Which device nodes a process's cgroup lets it open: how a site that constrains devices
-//! tells which GPUs a step has.
+//! Counters of each network device and network file system of the node: who carried what, and
+//! what held it up.
 //!
-//! Version 1 alone has a list to read; of version 2 the rules are a program in the kernel.
+//! Beside the sums of [`machine`](crate::machine), which every sample has. Counters are those of
+//! the node, of all its jobs together, cumulative since the device or the mount began. Each is
+//! named by class, device and quantity; [`Counter::id`] is made of the names alone, so that it
+//! is the same before and after a restart.
 
-use crate::Roots;
-use crate::text::{lines, number, read_into, words};
+use std::path::{Path, PathBuf};
 
-/// More entries than these are not believed.
-const MAX_ENTRIES: usize = 4096;
+use crate::text::{lines, number, read_into, read_number, words};
+use crate::{Roots, machine};
 
-/// Character devices by major and minor number; `None` if nothing restrains the process, or
-/// nothing tells.
+/// Counters that are read of one node; a node of more devices than that is not believed.
+const MAX_COUNTERS: usize = 512;
+
+/// Bytes in a unit of InfiniBand's `port_*_data`.
+const INFINIBAND_WORD_BYTES: u64 = 4;
+
+/// Counters of an InfiniBand port: file, quantity, unit, factor.
+const PORT_COUNTERS: [(&str, &str, &str, u64); 5] = [
+    ("port_rcv_data", "received", "bytes", INFINIBAND_WORD_BYTES),
+    ("port_xmit_data", "sent", "bytes", INFINIBAND_WORD_BYTES),
+    ("port_xmit_wait", "waited to send", "ticks", 1),
+    ("port_rcv_errors", "receive errors", "packets", 1),
+    ("link_downed", "link lost", "times", 1),
+];
+
+/// Counters of RDMA over Ethernet that tell of congestion, by their file in `hw_counters`; each
+/// maker has some.
+const ROCE_COUNTERS: [(&str, &str); 7] = [
+    ("tx_rdma_retx_pkts", "sent again"),
+    ("packet_seq_err", "out of sequence"),
+    ("out_of_sequence", "out of sequence"),
+    ("local_ack_timeout_err", "acknowledgements late"),
+    ("rp_cnp_handled", "slowed down by congestion"),
+    ("np_cnp_sent", "congestion told"),
+    ("rnr_nak_retry_err", "receiver not ready"),
+];
+
+/// One counter and its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counter {
+    /// `ethernet`, `infiniband`, `roce`, `slingshot`, `lustre` or `nfs`.
+    pub class: &'static str,
+    /// The device (`eth0`, `mlx5_0:1`, `cxi0`) or file system (`scratch`, `server:/home`).
+    pub device: String,
+    /// `received`, `sent`, `read`, `written` or what else is counted.
+    pub quantity: &'static str,
+    /// `bytes`, `packets`, `ticks` or `times`.
+    pub unit: &'static str,
+    /// Cumulative.
+    pub value: u64,
+}
+
+impl Counter {
+    /// A number for the names of this counter, the same at all times (32-bit FNV-1a).
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        let names = [self.class, "/", &self.device, "/", self.quantity];
+        let bytes = names.iter().flat_map(|name| name.bytes());
+        bytes.fold(0x811c_9dc5, |hash, byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        })
+    }
+}
+
+/// Reads all counters there are. Nothing here is kept open: devices and mounts come and go.
 #[must_use]
-pub fn allowed(roots: &Roots, pid: i32) -> Option<Vec<(u32, u32)>> {
+pub fn read(roots: &Roots, buffer: &mut Vec<u8>) -> Vec<Counter> {
+    let mut found = Vec::new();
+    ethernet(roots, buffer, &mut found);
+    infiniband(&roots.sys.join("class/infiniband"), buffer, &mut found);
+    slingshot(&roots.sys.join("class/cxi"), buffer, &mut found);
+    // Older and newer releases of Lustre.
+    lustre(&roots.proc.join("fs/lustre/llite"), buffer, &mut found);
+    lustre(
+        &roots.sys.join("kernel/debug/lustre/llite"),
+        buffer,
+        &mut found,
+    );
+    nfs(&roots.proc.join("self/mountstats"), &mut found);
+    found.truncate(MAX_COUNTERS);
+    found
+}
+
+fn push(
+    found: &mut Vec<Counter>,
+    class: &'static str,
+    device: &str,
+    (quantity, unit): (&'static str, &'static str),
+    value: Option<u64>,
+) {
+    let Some(value) = value else { return };
+    let device = device.to_owned();
+    // A second path to the same thing.
+    let is_known = found
+        .iter()
+        .any(|known| (known.class, known.quantity) == (class, quantity) && known.device == device);
+    if !is_known {
+        found.push(Counter {
+            class,
+            device,
+            quantity,
+            unit,
+            value,
+        });
+    }
+}
+
+/// Devices with hardware behind them: what runs over a bridge or a container's pair is counted
+/// there already.
+fn ethernet(roots: &Roots, buffer: &mut Vec<u8>, found: &mut Vec<Counter>) {
+    let devices = roots.sys.join("class/net");
+    let Some(text) = read_into(&roots.proc.join("net/dev"), buffer) else {
+        return;
+    };
+    let read: Vec<(String, u64, u64)> = machine::parse_net_dev(text)
+        .map(|(name, received, sent)| (name.to_owned(), received, sent))
+        .collect();
+    for (name, received, sent) in read {
+        let place = devices.join(&name);
+        let kind = read_number(&place.join("type"), buffer);
+        if kind != Some(machine::ETHERNET_TYPE) || !place.join("device").exists() {
+            continue;
+        }
+        push(
+            found,
+            "ethernet",
+            &name,
+            ("received", "bytes"),
+            Some(received),
+        );
+        push(found, "ethernet", &name, ("sent", "bytes"), Some(sent));
+    }
+}
+
+fn infiniband(root: &Path, buffer: &mut Vec<u8>, found: &mut Vec<Counter>) {
+    for (name, device) in entries(root) {
+        for (port, place) in entries(&device.join("ports")) {
+            let layer = read_into(&place.join("link_layer"), buffer);
+            let is_infiniband = layer.is_some_and(|name| name.trim_ascii() == b"InfiniBand");
+            let label = format!("{name}:{port}");
+            if !is_infiniband {
+                for (file, quantity) in ROCE_COUNTERS {
+                    let value = read_number(&place.join("hw_counters").join(file), buffer);
+                    push(found, "roce", &label, (quantity, "packets"), value);
+                }
+                continue;
+            }
+            for (file, quantity, unit, factor) in PORT_COUNTERS {
+                let value = read_number(&place.join("counters").join(file), buffer)
+                    .map(|value| value.saturating_mul(factor));
+                push(found, "infiniband", &label, (quantity, unit), value);
+            }
+        }
+    }
+}
+
+/// Slingshot counts packets by their size; times the least size of each class they are a lower
+/// bound of the bytes.
+fn slingshot(root: &Path, buffer: &mut Vec<u8>, found: &mut Vec<Counter>) {
+    for (name, device) in entries(root) {
+        let mut sums = [None::<u64>; 2];
+        for (file, path) in entries(&device.join("device/telemetry")) {
+            for (sum, prefix) in sums.iter_mut().zip(["hni_rx_ok_", "hni_tx_ok_"]) {
+                let Some(size) = file.strip_prefix(prefix) else {
+                    continue;
+                };
+                let least = number(size.split('_').next().unwrap_or_default().as_bytes());
+                // `count@seconds.nanoseconds`
+                let count = read_into(&path, buffer)
+                    .and_then(|text| text.split(|byte| *byte == b'@').next())
+                    .and_then(|count| number(count.trim_ascii()));
+                if let (Some(least), Some(count)) = (least, count) {
+                    let bytes = least.saturating_mul(count);
+                    *sum = Some(sum.unwrap_or(0).saturating_add(bytes));
+                }
+            }
+        }
+        let [received, sent] = sums;
+        push(
+            found,
+            "slingshot",
+            &name,
+            ("received, at least", "bytes"),
+            received,
+        );
+        push(found, "slingshot", &name, ("sent, at least", "bytes"), sent);
+    }
+}
+
+/// `read_bytes <samples> samples [bytes] <least> <most> <sum>`
+fn lustre(root: &Path, buffer: &mut Vec<u8>, found: &mut Vec<Counter>) {
+    const SUM: usize = 6;
+    for (mount, place) in entries(root) {
+        // `<file system>-<address of the superblock>`
+        let name = mount
+            .rsplit_once('-')
+            .map_or(mount.as_str(), |(name, _)| name);
+        let Some(text) = read_into(&place.join("stats"), buffer) else {
+            continue;
+        };
+        let sum = |key: &[u8]| {
+            let line = lines(text).find(|line| words(line).next() == Some(key))?;
+            words(line).nth(SUM).and_then(number)
+        };
+        let (read, written) = (sum(b"read_bytes"), sum(b"write_bytes"));
+        push(found, "lustre", name, ("read", "bytes"), read);
+        push(found, "lustre", name, ("written", "bytes"), written);
+    }
+}
+
+/// `device SERVER:/PATH mounted on PLACE with fstype nfs4 …`, and further on
+/// `bytes: <read> <written> <direct read> <direct written> <from server> <to server> …`
+fn nfs(path: &Path, found: &mut Vec<Counter>) {
+    const FROM_SERVER: usize = 5;
     let mut buffer = Vec::new();
-    let path = roots.proc.join(pid.to_string()).join("cgroup");
-    let folder = lines(read_into(&path, &mut buffer)?).find_map(folder)?;
-    let list = roots
-        .sys
-        .join("fs/cgroup/devices")
-        .join(folder)
-        .join("devices.list");
-    parse(read_into(&list, &mut buffer)?)
-}
-
-/// The path in the hierarchy `devices`, if the line is its and climbs nowhere.
-fn folder(line: &[u8]) -> Option<String> {
-    let mut fields = std::str::from_utf8(line).ok()?.splitn(3, ':').skip(1);
-    let (controllers, path) = (fields.next()?, fields.next()?);
-    let is_devices = controllers.split(',').any(|name| name == "devices");
-    let climbs = path.split('/').any(|part| part == "..");
-    (is_devices && !climbs).then(|| path.trim_start_matches('/').to_owned())
-}
-
-/// `c 195:3 rwm` a line; `a *:* rwm` allows all.
-fn parse(text: &[u8]) -> Option<Vec<(u32, u32)>> {
-    let mut all = Vec::new();
-    for line in lines(text).take(MAX_ENTRIES) {
-        let mut words = words(line);
-        let (kind, device) = (words.next()?, words.next()?);
-        let colon = device.iter().position(|byte| *byte == b':')?;
-        let (major, minor) = (&device[..colon], &device[colon + 1..]);
-        match (kind, minor) {
-            (b"a", _) => return None,
-            // All of a driver's devices: NVIDIA's control node, or no constraint.
-            (b"c", b"*") if major == b"195" || major == b"226" || major == b"*" => return None,
-            (b"c", _) => {
-                let numbers = number(major).zip(number(minor));
-                all.extend(numbers.and_then(|(major, minor)| {
-                    Some((u32::try_from(major).ok()?, u32::try_from(minor).ok()?))
-                }));
+    let Some(text) = crate::text::read_long(path, &mut buffer) else {
+        return;
+    };
+    let mut mount: Option<String> = None;
+    for line in lines(text) {
+        let fields: Vec<&[u8]> = words(line).collect();
+        match fields.as_slice() {
+            [
+                b"device",
+                device,
+                b"mounted",
+                b"on",
+                _,
+                b"with",
+                b"fstype",
+                kind,
+                ..,
+            ] => {
+                let is_nfs = kind.starts_with(b"nfs");
+                mount = is_nfs.then(|| String::from_utf8_lossy(device).into_owned());
+            }
+            [b"bytes:", ..] => {
+                let Some(mount) = &mount else { continue };
+                let value = |index: usize| fields.get(index).copied().and_then(number);
+                push(found, "nfs", mount, ("read", "bytes"), value(FROM_SERVER));
+                push(
+                    found,
+                    "nfs",
+                    mount,
+                    ("written", "bytes"),
+                    value(FROM_SERVER + 1),
+                );
             }
             _ => {}
         }
     }
-    Some(all)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_list_names_devices_unless_it_allows_all() {
-        let constrained = b"c 1:3 rwm\nc 195:255 rwm\nc 195:2 rwm\nb 8:0 r\nc 136:* rwm\n";
-        assert_eq!(parse(constrained), Some(vec![(1, 3), (195, 255), (195, 2)]));
-        for all in [
-            &b"a *:* rwm\n"[..],
-            b"c 1:3 rwm\nc 195:* rwm\n",
-            b"c *:* rwm\n",
-        ] {
-            assert_eq!(parse(all), None);
-        }
-        assert_eq!(parse(b"nonsense\n"), None);
-    }
-
-    #[test]
-    fn the_list_of_the_process_is_found() {
-        let root = tempfile::tempdir().unwrap();
-        let roots = Roots {
-            proc: root.path().join("proc"),
-            sys: root.path().join("sys"),
-        };
-        let step = "slurm/uid_5/job_7/step_0";
-        std::fs::create_dir_all(roots.proc.join("42")).unwrap();
-        std::fs::create_dir_all(roots.sys.join("fs/cgroup/devices").join(step)).unwrap();
-        let list = roots
-            .sys
-            .join("fs/cgroup/devices")
-            .join(step)
-            .join("devices.list");
-        std::fs::write(&list, "c 195:1 rwm\n").unwrap();
-        let cgroup = |text: &str| std::fs::write(roots.proc.join("42/cgroup"), text).unwrap();
-        cgroup(&format!("5:cpu:/x\n3:devices:/{step}\n0::/\n"));
-        assert_eq!(allowed(&roots, 42), Some(vec![(195, 1)]));
-        for other in ["0::/slurm\n", "3:devices:/../../x\n", ""] {
-            cgroup(other);
-            assert_eq!(allowed(&roots, 42), None, "{other}");
-        }
-        assert_eq!(allowed(&roots, 43), None);
-    }
+/// Names and paths in a folder, in the order of the names; none if it is not there.
+fn entries(folder: &Path) -> Vec<(String, PathBuf)> {
+    let listed = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut entries: Vec<_> = listed
+        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
+        .take(MAX_COUNTERS)
+        .collect();
+    entries.sort();
+    entries
 }

@@ -1,4 +1,5 @@
-//! Reads the machine that a daemon runs on: process trees, step cgroups, the node, its energy.
+//! Reads the machine that a daemon runs on: process trees, step cgroups, the node, its devices,
+//! its energy.
 //!
 //! Called by `mizard`'s sampler, once an interval. Every reader takes its roots ([`Roots`]),
 //! so that tests give it fixture trees. What cannot be read is a value ([`UNKNOWN`] or NaN)
@@ -6,9 +7,10 @@
 //! counters: rates and judgement are others' business.
 //!
 //! GPUs have a crate of their own, `runtime/gpu`; here is only who may open which of their
-//! device nodes ([`devices`]).
+//! device nodes ([`device_cgroup`]).
 
 pub mod cgroup;
+pub mod device_cgroup;
 pub mod devices;
 pub mod energy;
 pub mod machine;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::chart::{self, Row, Tick};
 use crate::format;
 use crate::gpus::Gpu;
-use crate::schema::{Balance, Node, Rank, Report};
+use crate::schema::{Balance, Count, Node, Rank, Report};
 use crate::series::Series;
 
 /// Up to this many ranks or nodes get a chart each; more become a heat map.
@@ -74,6 +74,15 @@ struct Bar {
     busiest: bool,
 }
 
+/// A counter of a device.
+#[derive(Serialize)]
+struct DeviceRow<'r> {
+    node: &'r str,
+    device: &'r str,
+    class: &'r str,
+    count: &'r Count,
+}
+
 /// A quantity of something that a panel shows.
 struct Drawn<'r> {
     label: String,
@@ -100,6 +109,7 @@ pub fn render(report: &Report) -> Result<String, HtmlError> {
         node_panels => Value::from(Serde(node_panels(report))),
         gpu_panels => Value::from(Serde(gpu_panels(report))),
         bars => Value::from(Serde(bars(report))),
+        devices => Value::from(Serde(devices(report))),
         json_uri => embedded,
         prov_uri => data_uri(&document),
         script_name => report.provenance.script.as_ref().map(|script| script.path.clone()),
@@ -107,10 +117,36 @@ pub fn render(report: &Report) -> Result<String, HtmlError> {
     Ok(page)
 }
 
+/// Rows of a page that many nodes would make too long to read.
+const MAX_DEVICE_ROWS: usize = 64;
+
+fn devices(report: &Report) -> Vec<DeviceRow<'_>> {
+    let mut rows = Vec::new();
+    for node in &report.nodes {
+        for device in &node.devices {
+            let counts = device.counts.iter().filter(|count| count.is_of_interest());
+            rows.extend(counts.map(|count| DeviceRow {
+                node: &node.node,
+                device: &device.device,
+                class: &device.class,
+                count,
+            }));
+        }
+    }
+    rows.truncate(MAX_DEVICE_ROWS);
+    rows
+}
+
 fn add_filters(environment: &mut Environment<'_>) {
     environment.add_filter("bytes", format::bytes);
     environment.add_filter("byte_rate", format::byte_rate);
     environment.add_filter("share", format::share);
+    environment.add_filter("counted", |value: Option<f64>, unit: String| {
+        format::counted(value, &unit)
+    });
+    environment.add_filter("counted_rate", |rate: Option<f64>, unit: String| {
+        format::counted_rate(rate, &unit)
+    });
     environment.add_filter("duration", format::duration);
     environment.add_filter("cpu_time", format::cpu_time);
     environment.add_filter("energy", format::energy);

@@ -14,6 +14,7 @@ pub mod analysis;
 pub mod balance;
 pub mod chart;
 pub mod colour;
+mod devices;
 pub mod format;
 pub mod gpus;
 pub mod html;

@@ -22,6 +22,7 @@ pub fn render(report: &Report) -> String {
     ranks(&mut out, report);
     nodes(&mut out, report);
     gpus(&mut out, report);
+    devices(&mut out, report);
     files(&mut out, report);
     measurement(&mut out, report);
     out
@@ -320,6 +321,45 @@ fn gpus(out: &mut String, report: &Report) {
             put_table(out, &title, &table);
             more(out, count);
         }
+    }
+}
+
+fn devices(out: &mut String, report: &Report) {
+    let header = [
+        "node",
+        "device",
+        "",
+        "counted",
+        "while the job ran",
+        "most in one second",
+    ];
+    let mut rows = table(&header, 4);
+    let mut shown = 0;
+    for node in &report.nodes {
+        for device in &node.devices {
+            for count in device.counts.iter().filter(|count| count.is_of_interest()) {
+                shown += 1;
+                if shown > MAX_ROWS {
+                    continue;
+                }
+                rows.add_row([
+                    printable(&node.node),
+                    printable(&device.device),
+                    printable(&device.class),
+                    printable(&count.quantity),
+                    format::counted(count.value, &count.unit),
+                    format::counted_rate(count.max_per_s, &count.unit),
+                ]);
+            }
+        }
+    }
+    if shown > 0 {
+        put_table(
+            out,
+            "Devices (all that the nodes did, other jobs included)",
+            &rows,
+        );
+        more(out, shown);
     }
 }
 
