@@ -64,6 +64,8 @@ pub(crate) struct Config {
     pub(crate) gpu: bool,
     /// NVIDIA's library; empty: `libnvidia-ml.so.1` where the system keeps it.
     pub(crate) nvml_library: PathBuf,
+    /// AMD's library; empty: `librocm_smi64.so` where the system keeps it.
+    pub(crate) rocm_smi_library: PathBuf,
     /// A GPU whose driver does not answer for this long is left alone until it does.
     pub(crate) gpu_deadline_ms: u32,
     /// Take digests of the files that jobs report, after the job.
@@ -101,6 +103,7 @@ impl Default for Config {
             sys_root: PathBuf::from("/sys"),
             gpu: true,
             nvml_library: PathBuf::new(),
+            rocm_smi_library: PathBuf::new(),
             gpu_deadline_ms: 2000,
             digest: true,
             digest_max_bytes: 64 << 30,
@@ -139,6 +142,9 @@ pub(crate) struct Overrides {
     /// NVIDIA's library, where it is not libnvidia-ml.so.1 of the system
     #[arg(long, env = "MIZARD_NVML_LIBRARY")]
     nvml_library: Option<PathBuf>,
+    /// AMD's library, where it is not librocm_smi64.so of the system
+    #[arg(long, env = "MIZARD_ROCM_SMI_LIBRARY")]
+    rocm_smi_library: Option<PathBuf>,
 }
 
 impl Config {
@@ -179,6 +185,7 @@ impl Config {
             metrics_listen,
             sample_ms,
             nvml_library,
+            rocm_smi_library,
         } = overrides;
         replace(&mut self.node, node);
         replace(&mut self.socket, socket);
@@ -187,6 +194,7 @@ impl Config {
         replace(&mut self.metrics_listen, metrics_listen);
         replace(&mut self.sample_ms, sample_ms);
         replace(&mut self.nvml_library, nvml_library);
+        replace(&mut self.rocm_smi_library, rocm_smi_library);
     }
 
     /// Finds the node's name and puts it where `%n` stands.
@@ -227,7 +235,10 @@ impl Config {
                 return wrong(key, path.display().to_string(), "an absolute path");
             }
         }
-        for (key, path) in [("nvml_library", &self.nvml_library)] {
+        for (key, path) in [
+            ("nvml_library", &self.nvml_library),
+            ("rocm_smi_library", &self.rocm_smi_library),
+        ] {
             if !path.as_os_str().is_empty() && !path.is_absolute() {
                 let expected = "an absolute path, or nothing";
                 return wrong(key, path.display().to_string(), expected);
@@ -279,6 +290,8 @@ impl Config {
         let named = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
         mizar_gpu::Libraries {
             nvml: named(&self.nvml_library),
+            rocm_smi: named(&self.rocm_smi_library),
+            sys: self.sys_root.clone(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::model::{Device, Occurrence, Snapshot};
-use crate::nvml;
+use crate::{amdgpu, nvml, rocm_smi};
 
 /// Why a device could not be read as a whole; single figures that cannot be read are `None`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +43,10 @@ pub trait Backend: Send + Sync {
 pub struct Libraries {
     /// `libnvidia-ml.so.1`.
     pub nvml: Option<PathBuf>,
+    /// `librocm_smi64.so`.
+    pub rocm_smi: Option<PathBuf>,
+    /// `/sys`.
+    pub sys: PathBuf,
 }
 
 /// What was found.
@@ -66,6 +70,15 @@ pub fn open(libraries: &Libraries) -> Found {
     };
     if let Some(path) = wanted(&libraries.nvml, "libnvidia-ml.so.1") {
         found.take("NVML", &path, nvml::Nvidia::open(&path));
+    }
+    let before = found.backends.len();
+    if let Some(path) = wanted(&libraries.rocm_smi, "librocm_smi64.so") {
+        let opened = rocm_smi::RocmSmi::open(&path, &libraries.sys);
+        found.take("ROCm SMI", &path, opened);
+    }
+    if found.backends.len() == before {
+        let opened = amdgpu::Amdgpu::open(&libraries.sys);
+        found.take("amdgpu", &libraries.sys, opened);
     }
     found
 }

@@ -291,6 +291,7 @@ fn command(folder: &Path) -> Command {
         "METRICS_LISTEN",
         "SAMPLE_MS",
         "NVML_LIBRARY",
+        "ROCM_SMI_LIBRARY",
         "CONFIG",
     ] {
         command.env_remove(format!("MIZARD_{name}"));
