@@ -402,3 +402,50 @@ fn a_restarted_daemon_knows_the_jobs_gpus_by_their_numbers() {
     // The first reading of each daemon has no interval.
     assert_eq!(rows.iter().filter(|row| row.interval_ns == 0).count(), 2);
 }
+
+#[test]
+fn a_job_on_amds_gpus_gets_both_dies_of_a_package_and_its_energy_once() {
+    let task = Task::sleeping();
+    let folder = tempfile::tempdir().unwrap();
+    let start_s = now_s();
+    let script = format!(
+        "label = \"a package\"\nlibrary = \"6.0.2\"\nstart_unix_s = {start_s:.6}\n\
+         [[gpu]]\nname = \"AMD Instinct MI250X\"\nuuid = \"a1\"\npci = \"0000:c1:00.0\"\nminor = 128\n\
+         power_w = [[0, 400]]\nbusy = [[0, 1]]\ncounter = {{ refresh_ms = 1 }}\n\
+         [[gpu]]\nname = \"AMD Instinct MI250X\"\nuuid = \"a2\"\npci = \"0000:c6:00.0\"\nminor = 129\n\
+         power_w = [[0, 0]]\nbusy = [[0, 0.5]]\n"
+    );
+    let library = mizar_gpu_trace::place(folder.path(), "libmizar_fake_rsmi.so", &script).unwrap();
+    let keys = format!("sample_ms = 100\nflush_ms = 200\nrocm_smi_library = {library:?}\n");
+    let node = Node {
+        daemon: Daemon::start(&keys),
+        folder,
+    };
+    node.register(
+        &[&task],
+        Some("GPU-00000000000000a1,GPU-00000000000000a2"),
+        None,
+    );
+    until("it is read", || {
+        (node.record()?.gpu_samples.len() > 20).then_some(())
+    });
+    let record = node.finish();
+    assert_eq!(
+        (record.gpus.len(), record.gpus[0].vendor.as_str()),
+        (2, "amd")
+    );
+    assert_eq!(record.gpus[0].reports_for, [1]);
+    assert!(record.gpus.iter().all(|gpu| gpu.replayed));
+    let (even, odd) = (of(&record, 0), of(&record, 1));
+    assert!(
+        odd.iter()
+            .all(|row| row.power_watts.is_nan() && row.energy_uj == UNKNOWN && row.busy == 0.5)
+    );
+    let seconds = (even.last().unwrap().time_ns - even[0].time_ns) as f64 * 1e-9;
+    let joules = (even.last().unwrap().energy_uj - even[0].energy_uj) as f64 * 1e-6;
+    // Refreshed every millisecond, and read some milliseconds before its stamp on a busy machine.
+    assert!(
+        (joules - 400.0 * seconds).abs() < 400.0 * 0.05,
+        "{joules} J in {seconds} s"
+    );
+}

@@ -28,6 +28,7 @@ impl Double {
 }
 
 /// Asks again and again until there is an answer.
+#[allow(dead_code, reason = "not every suite waits")]
 pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
