@@ -449,3 +449,38 @@ fn a_job_on_amds_gpus_gets_both_dies_of_a_package_and_its_energy_once() {
         "{joules} J in {seconds} s"
     );
 }
+
+/// What sampling costs; the figures printed are of this build, over doubles and not hardware.
+#[test]
+fn sampling_costs_little_of_a_cpu() {
+    for (sample_ms, task_count, gpus, most) in [
+        (100, 50, "0-7", 0.10),
+        (100, 50, "", 0.10),
+        (10, 8, "0-7", 0.60),
+    ] {
+        let tasks: Vec<Task> = (0..task_count).map(|_| Task::sleeping()).collect();
+        let node = Node::start(
+            &eight_gpus(now_s(), &[]),
+            &format!("sample_ms = {sample_ms}\n"),
+        );
+        let all: Vec<&Task> = tasks.iter().collect();
+        let visible = gpus.is_empty().then_some("NoDevFiles");
+        node.register(&all, visible, Some(gpus).filter(|gpus| !gpus.is_empty()));
+        until("it is sampled", || {
+            (node.record()?.task_samples.len() > 2 * all.len()).then_some(())
+        });
+        let (begin, cpu_s) = (std::time::Instant::now(), node.daemon.cpu_seconds());
+        std::thread::sleep(std::time::Duration::from_secs(5));
+        let share = (node.daemon.cpu_seconds() - cpu_s) / begin.elapsed().as_secs_f64();
+        let record = node.finish();
+        let rows = record.node_samples.len();
+        println!(
+            "{} Hz, {task_count} tasks, GPUs [{gpus}]: {:.2} % of a CPU, {rows} samples, {} of GPUs",
+            1000 / sample_ms,
+            100.0 * share,
+            record.gpu_samples.len()
+        );
+        assert!(share < most, "{share}");
+        assert_eq!(record.gpu_samples.is_empty(), gpus.is_empty());
+    }
+}

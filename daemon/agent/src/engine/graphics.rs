@@ -70,7 +70,10 @@ impl Engine {
 
 /// What `mizar ps` sees of it, and what a restart must know.
 fn show(job: &mut Job, news: News) {
-    job.gpus.extend(news.gathered.found);
+    for found in news.gathered.found {
+        job.gpus.retain(|known| known.gpu != found.gpu);
+        job.gpus.push(found);
+    }
     job.live_gpus = news.live;
     for step in &mut job.steps {
         for task in &mut step.tasks {

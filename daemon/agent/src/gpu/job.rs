@@ -120,9 +120,28 @@ impl JobGpus {
             let gpu = gpu.chain(self.absent.iter().map(|info| info.gpu)).max();
             let number = |place: usize| self.number(place);
             let info = rows::info(&devices[place], gpu.map_or(0, |last| last + 1), number);
-            self.gathered.events.push(Event::Gpu(info.clone()));
-            self.gathered.found.push(info.clone());
+            self.tell(&info);
             self.gpus.push(self.assigned(place, info));
+        }
+        self.name_reported(devices);
+    }
+
+    fn tell(&mut self, info: &GpuInfo) {
+        self.gathered.events.push(Event::Gpu(info.clone()));
+        self.gathered.found.push(info.clone());
+    }
+
+    /// A die may have been taken in before those that it reports for had a number.
+    fn name_reported(&mut self, devices: &[Device]) {
+        for index in 0..self.gpus.len() {
+            let device = &devices[self.gpus[index].device];
+            let reported = device.reports_for.iter();
+            let reported: Vec<u32> = reported.filter_map(|&place| self.number(place)).collect();
+            if reported != self.gpus[index].info.reports_for {
+                self.gpus[index].info.reports_for = reported;
+                let info = self.gpus[index].info.clone();
+                self.tell(&info);
+            }
         }
     }
 
