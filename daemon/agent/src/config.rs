@@ -66,6 +66,8 @@ pub(crate) struct Config {
     pub(crate) nvml_library: PathBuf,
     /// AMD's library; empty: `librocm_smi64.so` where the system keeps it.
     pub(crate) rocm_smi_library: PathBuf,
+    /// AMD's newer one, where the other is not; empty: `libamd_smi.so`.
+    pub(crate) amd_smi_library: PathBuf,
     /// A GPU whose driver does not answer for this long is left alone until it does.
     pub(crate) gpu_deadline_ms: u32,
     /// Take digests of the files that jobs report, after the job.
@@ -104,6 +106,7 @@ impl Default for Config {
             gpu: true,
             nvml_library: PathBuf::new(),
             rocm_smi_library: PathBuf::new(),
+            amd_smi_library: PathBuf::new(),
             gpu_deadline_ms: 2000,
             digest: true,
             digest_max_bytes: 64 << 30,
@@ -238,6 +241,7 @@ impl Config {
         for (key, path) in [
             ("nvml_library", &self.nvml_library),
             ("rocm_smi_library", &self.rocm_smi_library),
+            ("amd_smi_library", &self.amd_smi_library),
         ] {
             if !path.as_os_str().is_empty() && !path.is_absolute() {
                 let expected = "an absolute path, or nothing";
@@ -291,6 +295,7 @@ impl Config {
         mizar_gpu::Libraries {
             nvml: named(&self.nvml_library),
             rocm_smi: named(&self.rocm_smi_library),
+            amd_smi: named(&self.amd_smi_library),
             sys: self.sys_root.clone(),
         }
     }

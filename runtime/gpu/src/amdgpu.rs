@@ -145,7 +145,7 @@ impl Card {
         }
     }
 
-    fn device(&self, index: u32) -> Device {
+    pub(crate) fn device(&self, index: u32) -> Device {
         let counter = self.metrics().is_some_and(|all| all.energy_count.is_some());
         let uuid = text(&self.folder.join("unique_id")).filter(|id| !id.is_empty());
         Device {
@@ -181,7 +181,7 @@ impl Card {
     }
 
     /// Does it draw no power of its own, as far as its sensors say?
-    fn is_silent(&self) -> bool {
+    pub(crate) fn is_silent(&self) -> bool {
         let watts = self.power.as_ref().and_then(|path| number(path));
         watts.unwrap_or(0) == 0
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::model::{Device, Occurrence, Snapshot};
-use crate::{amdgpu, nvml, rocm_smi};
+use crate::{amd_smi, amdgpu, nvml, rocm_smi};
 
 /// Why a device could not be read as a whole; single figures that cannot be read are `None`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +45,8 @@ pub struct Libraries {
     pub nvml: Option<PathBuf>,
     /// `librocm_smi64.so`.
     pub rocm_smi: Option<PathBuf>,
+    /// `libamd_smi.so`.
+    pub amd_smi: Option<PathBuf>,
     /// `/sys`.
     pub sys: PathBuf,
 }
@@ -75,6 +77,12 @@ pub fn open(libraries: &Libraries) -> Found {
     if let Some(path) = wanted(&libraries.rocm_smi, "librocm_smi64.so") {
         let opened = rocm_smi::RocmSmi::open(&path, &libraries.sys);
         found.take("ROCm SMI", &path, opened);
+    }
+    if let Some(path) = wanted(&libraries.amd_smi, "libamd_smi.so")
+        && found.backends.len() == before
+    {
+        let opened = amd_smi::AmdSmi::open(&path, &libraries.sys);
+        found.take("AMD SMI", &path, opened);
     }
     if found.backends.len() == before {
         let opened = amdgpu::Amdgpu::open(&libraries.sys);

@@ -7,6 +7,7 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
+use mizar_gpu::amd_smi::AmdSmi;
 use mizar_gpu::amdgpu::Amdgpu;
 use mizar_gpu::backend::{Backend, OpenError, ReadError};
 use mizar_gpu::rocm_smi::RocmSmi;
@@ -200,6 +201,61 @@ fn a_version_that_is_not_known_is_refused() {
             .contains("version 9.0.0 is not known (known: 5 to 7)"),
         "{error}"
     );
+}
+
+#[test]
+fn amd_smi_serves_where_rocm_smi_does_not() {
+    let root = tempfile::tempdir().unwrap();
+    card(root.path(), 3, "0000:c1:00.0", 129, 888);
+    let double = Double::new(
+        RSMI,
+        r#"
+        library = "26.0.1"
+        start_unix_s = 1000.0
+        [[gpu]]
+        uuid = "aaff74a1-0000-1000-80a1-b2c3d4e5f607"
+        pci = "0000:c1:00.0"
+        busy = [[0, 0.5]]
+        memory_used_mib = [[0, 300]]
+        temperature_c = [[0, 70]]
+        power_w = [[0, 250]]
+        counter = { refresh_ms = 0 }
+        "#,
+    );
+    let amd = AmdSmi::open(double.library(), root.path()).unwrap();
+    let [device] = amd.devices() else {
+        panic!("{:?}", amd.devices())
+    };
+    assert_eq!(
+        (device.name.as_str(), device.minor),
+        ("AMD Instinct MI210", Some(129))
+    );
+    assert_eq!(
+        (device.source.as_str(), device.uuid.as_str()),
+        ("AMD SMI 26.0.1", "GPU-abc123")
+    );
+    assert!(device.replayed.is_some());
+    let read = amd.read(0).unwrap();
+    let reading = read.reading;
+    assert_eq!(
+        (reading.busy, reading.temperature_c),
+        (Some(0.5), Some(70.0))
+    );
+    assert_eq!(reading.memory_used_bytes, Some(300 * MIB));
+    // From the kernel's files.
+    assert_eq!(
+        (reading.power_watts, reading.ecc_corrected),
+        (Some(123.0), Some(23))
+    );
+    let seconds = reading.after.unix_ns as f64 * 1e-9 - 1000.0;
+    let joules = reading.energy_uj.unwrap() as f64 * 1e-6;
+    assert!((joules / (250.0 * seconds) - 1.0).abs() < 1e-6);
+    assert_eq!(read.processes.unwrap()[0].pid, 4711);
+    let newer = Double::new(RSMI, "library = \"31.0.0\"\n[[gpu]]\nuuid = \"1\"\n");
+    assert!(matches!(
+        AmdSmi::open(newer.library(), root.path()),
+        Err(OpenError::Version { .. })
+    ));
 }
 
 #[test]

@@ -10,6 +10,8 @@
     reason = "names and contracts are those of ROCm SMI's header"
 )]
 
+mod amd_smi;
+
 use std::ffi::{CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
