@@ -300,6 +300,14 @@ impl Gpus {
         farewell.missing.is_empty() || farewell.due_ns <= now_ns
     }
 
+    /// Readings that were due while the last was not done, so far.
+    pub(crate) fn missed(&self) -> u64 {
+        match &self.source {
+            Source::Open(reader) => reader.missed(),
+            _ => 0,
+        }
+    }
+
     /// When this must be looked at again although no job is due.
     pub(crate) fn due_ns(&self) -> Option<i64> {
         let now_ns = monotonic_ns();

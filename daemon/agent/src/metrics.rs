@@ -272,6 +272,11 @@ fn render_agent(page: &mut Page, shared: &Shared) {
             count(&counters.missed_samples),
         ),
         (
+            "missed_gpu_readings_total",
+            "Readings of GPUs that were due while the last was not done.",
+            count(&counters.missed_gpu_readings),
+        ),
+        (
             "record_errors_total",
             "Writes to records that failed.",
             count(&counters.record_errors),

@@ -33,6 +33,7 @@ pub(crate) struct Counters {
     pub(crate) samples: AtomicU64,
     pub(crate) late_samples: AtomicU64,
     pub(crate) missed_samples: AtomicU64,
+    pub(crate) missed_gpu_readings: AtomicU64,
     pub(crate) record_errors: AtomicU64,
     pub(crate) dropped_rows: AtomicU64,
     pub(crate) sampling_ns: AtomicU64,

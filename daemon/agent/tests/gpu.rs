@@ -377,6 +377,25 @@ fn a_hung_driver_a_lost_gpu_and_bad_counters_cost_their_own_gpu_alone() {
 }
 
 #[test]
+fn a_driver_that_hangs_from_the_start_delays_nothing_but_its_gpus() {
+    let task = Task::sleeping();
+    let start_s = now_s();
+    let script = format!(
+        "start_unix_s = {start_s:.6}\n[[gpu]]\nuuid = \"GPU-0\"\nbusy = [[0, 1]]\nhang = [[0, 3]]\n"
+    );
+    let node = Node::start(&script, "sample_ms = 100\n");
+    node.register(&[&task], Some("0"), None);
+    let record = until("the job is sampled all the same", || {
+        node.record()
+            .filter(|record| record.task_samples.len() > 10)
+    });
+    assert!(now_s() < start_s + 3.0 && record.gpus.is_empty());
+    until("its GPU is found when the driver answers", || {
+        (node.record()?.gpu_samples.len() > 4).then_some(())
+    });
+}
+
+#[test]
 fn a_restarted_daemon_knows_the_jobs_gpus_by_their_numbers() {
     let task = Task::sleeping();
     let mut node = Node::start(&eight_gpus(now_s(), &[]), "sample_ms = 100\n");

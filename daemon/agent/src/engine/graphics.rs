@@ -2,6 +2,7 @@
 //! come, put into records and the registry.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
 use mizar_core::ids::JobId;
 
@@ -20,12 +21,15 @@ impl Engine {
     /// A job's record is closed: its GPUs are no longer shown as its own.
     pub(super) fn forget_gpus(&mut self, id: JobId) {
         self.gpus.forget(id);
-        let view = self.gpus.view();
+        self.show_gpus();
+    }
+
+    fn show_gpus(&self) {
         *self
             .shared
             .gpus
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = view;
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = self.gpus.view();
     }
 
     /// Takes what readings have come.
@@ -41,12 +45,9 @@ impl Engine {
         if news.is_empty() {
             return;
         }
-        let view = self.gpus.view();
-        *self
-            .shared
-            .gpus
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = view;
+        self.show_gpus();
+        let missed = &self.shared.counters.missed_gpu_readings;
+        missed.store(self.gpus.missed(), Ordering::Relaxed);
         let shared = std::sync::Arc::clone(&self.shared);
         let mut registry = shared.registry();
         for news in news {

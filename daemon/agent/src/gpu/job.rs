@@ -12,8 +12,10 @@ use mizar_record::model::{Event, GpuEvent, GpuInfo, GpuProcessSample, GpuSample,
 use super::attribution::{self, Allocation, Hints};
 use super::rows;
 
-/// Between looks at all process lists for a job of which nobody says which GPUs it has.
+/// Between looks at all process lists for a job of which nobody says which GPUs it has: twice
+/// as long after each, for most such jobs have none.
 const LOOK_PERIOD_NS: i64 = 30_000_000_000;
+const LONGEST_LOOK_PERIOD_NS: i64 = 300_000_000_000;
 
 /// The first of them, when the job's program has had time to open a GPU.
 const FIRST_LOOK_NS: i64 = 3_000_000_000;
@@ -31,6 +33,7 @@ pub(super) struct JobGpus {
     pub(super) resolved: bool,
     /// When to look for the job in all process lists, if nobody says which GPUs it has.
     pub(super) look_due_ns: Option<i64>,
+    look_period_ns: i64,
     period_ns: i64,
     gpus: Vec<Assigned>,
     /// GPUs of an earlier run of the daemon that are not here any more.
@@ -77,6 +80,7 @@ impl JobGpus {
             hints,
             resolved: false,
             look_due_ns: None,
+            look_period_ns: LOOK_PERIOD_NS,
             period_ns,
             gpus: Vec::new(),
             absent: known,
@@ -107,7 +111,8 @@ impl JobGpus {
     }
 
     pub(super) fn look_again(&mut self, now_ns: i64) {
-        self.look_due_ns = self.look_due_ns.map(|_| now_ns + LOOK_PERIOD_NS);
+        self.look_due_ns = self.look_due_ns.map(|_| now_ns + self.look_period_ns);
+        self.look_period_ns = (2 * self.look_period_ns).min(LONGEST_LOOK_PERIOD_NS);
     }
 
     /// Takes GPUs in, and of instances the whole GPUs before them.
