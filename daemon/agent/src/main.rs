@@ -9,6 +9,7 @@ mod devices;
 mod digest;
 mod engine;
 mod finish;
+mod gpu;
 mod metrics;
 mod notify;
 mod own_cost;

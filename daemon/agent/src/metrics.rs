@@ -31,14 +31,14 @@ async fn page(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
 }
 
 /// A page being written.
-struct Page(String);
+pub(crate) struct Page(String);
 
 impl Page {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
+    pub(crate) fn family(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    fn value(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+    pub(crate) fn value(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
         let labels: Vec<String> = labels
             .iter()
             .map(|(key, value)| format!("{key}=\"{}\"", escape(value)))
@@ -96,6 +96,11 @@ pub(crate) fn render(shared: &Shared) -> String {
         render_node(&mut page, &view);
     }
     render_jobs(&mut page, &shared.registry());
+    let gpus = shared.gpus.lock();
+    let gpus = gpus
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .clone();
+    crate::gpu::render(&mut page, &gpus);
     render_agent(&mut page, shared);
     page.0
 }
@@ -260,6 +265,16 @@ fn render_agent(page: &mut Page, shared: &Shared) {
             "late_samples_total",
             "Samples over half a period late.",
             count(&counters.late_samples),
+        ),
+        (
+            "missed_samples_total",
+            "Samples that were due and not taken, because the one before took too long.",
+            count(&counters.missed_samples),
+        ),
+        (
+            "missed_gpu_readings_total",
+            "Readings of GPUs that were due while the last was not done.",
+            count(&counters.missed_gpu_readings),
         ),
         (
             "record_errors_total",

@@ -133,6 +133,12 @@ impl Track {
         }
     }
 
+    /// The first process of each task, and whose it is.
+    pub(crate) fn ranks(&self) -> impl Iterator<Item = (i32, (StepId, Rank))> {
+        let tasks = self.tasks.iter();
+        tasks.map(|task| (task.pid, (task.step, task.rank)))
+    }
+
     /// Adds a row a task, and says what is new. Tasks without processes are let go.
     pub(crate) fn sample_tasks(
         &mut self,

@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use crate::format;
+use crate::gpus;
 use crate::schema::{Advice, Report, Severity, Step};
 
 const MIB: u64 = 1 << 20;
@@ -44,6 +45,8 @@ pub struct Thresholds {
     pub io_bound_bytes_per_s: f64,
     /// The share of the ranks' time that must be observed.
     pub observed: f64,
+    /// About GPUs.
+    pub gpu: crate::gpus::Thresholds,
 }
 
 impl Default for Thresholds {
@@ -64,6 +67,7 @@ impl Default for Thresholds {
             io_bound_cpu: 0.50,
             io_bound_bytes_per_s: 50e6,
             observed: 0.90,
+            gpu: crate::gpus::Thresholds::default(),
         }
     }
 }
@@ -72,6 +76,7 @@ impl Default for Thresholds {
 #[must_use]
 pub fn of(report: &Report) -> Vec<Advice> {
     let mut advice = failures(report);
+    advice.extend(gpus::advice::failures(report));
     if is_long_enough(report) {
         advice.extend(cpu(report));
         advice.extend(memory_low(report));
@@ -83,6 +88,7 @@ pub fn of(report: &Report) -> Vec<Advice> {
         );
         advice.extend(report.steps.iter().filter_map(stragglers));
         advice.extend(io_bound(report));
+        advice.extend(gpus::advice::usage(report));
     } else if report.job.state == "finished" {
         advice.push(too_short(report));
     }

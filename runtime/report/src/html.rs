@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::chart::{self, Row, Tick};
 use crate::format;
+use crate::gpus::Gpu;
 use crate::schema::{Balance, Count, Node, Rank, Report};
 use crate::series::Series;
 
@@ -106,6 +107,7 @@ pub fn render(report: &Report) -> Result<String, HtmlError> {
         axis => Value::from(Serde(axis)),
         rank_panels => Value::from(Serde(rank_panels(report))),
         node_panels => Value::from(Serde(node_panels(report))),
+        gpu_panels => Value::from(Serde(gpu_panels(report))),
         bars => Value::from(Serde(bars(report))),
         devices => Value::from(Serde(devices(report))),
         json_uri => embedded,
@@ -149,6 +151,7 @@ fn add_filters(environment: &mut Environment<'_>) {
     environment.add_filter("cpu_time", format::cpu_time);
     environment.add_filter("energy", format::energy);
     environment.add_filter("power", format::power);
+    environment.add_filter("energy_bound", crate::gpus::words::energy_words);
     environment.add_filter("instant", format::instant);
     environment.add_filter("number", format::number);
     environment.add_filter("percent", |share: Option<f64>| {
@@ -272,6 +275,38 @@ fn node_panels(report: &Report) -> Vec<Panel> {
             0.0,
             &power,
         ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn gpu_panels(report: &Report) -> Vec<Panel> {
+    let elapsed_s = report.job.elapsed_s;
+    let gpus = report.gpu.iter().flat_map(|gpus| &gpus.devices);
+    let drawn = |of: fn(&Gpu) -> &Series| -> Vec<Drawn<'_>> {
+        let drawn = |gpu| {
+            let gpu: &Gpu = gpu;
+            Drawn {
+                label: format!("{}:{}", gpu.node, gpu.gpu),
+                row: Row {
+                    series: of(gpu),
+                    from_s: 0.0,
+                    to_s: elapsed_s,
+                },
+            }
+        };
+        gpus.clone().map(drawn).collect()
+    };
+    let share = |share: f64| format::share(Some(share));
+    let bytes = |bytes: f64| format::bytes(Some(bytes as u64));
+    let power = |watts: f64| format::power(Some(watts));
+    let (busy, memory) = (drawn(|gpu| &gpu.busy), drawn(|gpu| &gpu.memory));
+    let watts = drawn(|gpu| &gpu.power);
+    [
+        panel("Busy", "cpu", &busy, elapsed_s, 1.0, &share),
+        panel("Memory", "memory", &memory, elapsed_s, 0.0, &bytes),
+        panel("Power", "power", &watts, elapsed_s, 0.0, &power),
     ]
     .into_iter()
     .flatten()

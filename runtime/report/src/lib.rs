@@ -16,6 +16,7 @@ pub mod chart;
 pub mod colour;
 mod devices;
 pub mod format;
+pub mod gpus;
 pub mod html;
 pub mod line;
 pub mod map;

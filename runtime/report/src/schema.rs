@@ -32,6 +32,8 @@ pub struct Report {
     pub network: Network,
     /// Energy of the nodes.
     pub energy: Energy,
+    /// GPUs, if the job had any.
+    pub gpu: Option<crate::gpus::Gpus>,
     /// What to change, most urgent first.
     pub advice: Vec<Advice>,
     /// Steps, by their start.

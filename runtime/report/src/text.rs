@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::format;
+use crate::gpus::words;
 use crate::schema::{Advice, File, IoTotals, Report, Severity};
 
 /// Rows of a table that may be long; the JSON has all.
@@ -20,6 +21,7 @@ pub fn render(report: &Report) -> String {
     steps(&mut out, report);
     ranks(&mut out, report);
     nodes(&mut out, report);
+    gpus(&mut out, report);
     devices(&mut out, report);
     files(&mut out, report);
     measurement(&mut out, report);
@@ -140,10 +142,12 @@ fn figures(out: &mut String, report: &Report) {
         ),
         ("Node energy", energy_words(report), &report.energy.method),
     ];
+    let rows = rows.map(|(name, figure, method)| (name, figure, method.clone()));
+    let of_gpus = report.gpu.as_ref().map(words::figures);
     put(out, "");
-    for (name, figure, method) in rows {
+    for (name, figure, method) in rows.into_iter().chain(of_gpus.into_iter().flatten()) {
         let method = if method == format::NOT_MEASURED {
-            ""
+            String::new()
         } else {
             method
         };
@@ -296,6 +300,27 @@ fn nodes(out: &mut String, report: &Report) {
     if !report.nodes.is_empty() {
         put_table(out, "Nodes", &rows);
         more(out, report.nodes.len());
+    }
+}
+
+fn gpus(out: &mut String, report: &Report) {
+    let Some(gpus) = &report.gpu else {
+        return;
+    };
+    let title = match &gpus.replayed {
+        Some(replayed) => format!("GPUs ({replayed})"),
+        None => "GPUs".to_owned(),
+    };
+    let tables = [
+        (title, words::devices(gpus)),
+        ("GPU use by rank".to_owned(), words::ranks(gpus)),
+        ("What befell GPUs".to_owned(), words::events(gpus)),
+    ];
+    for (title, (table, count)) in tables {
+        if count > 0 {
+            put_table(out, &title, &table);
+            more(out, count);
+        }
     }
 }
 
