@@ -1,9 +1,12 @@
 //! The one thread that samples and writes records.
 //!
 //! It sleeps until a sample or a flush is due or the bell rings, so an idle daemon costs
-//! nothing. Jobs of one period are due together, and share one pass over /proc.
+//! nothing. Jobs of one period are due together, on the grid of the wall clock, so that nodes
+//! whose clocks agree sample at the same moments; they share one pass over /proc. GPUs are
+//! read meanwhile by threads of their own ([`crate::gpu`]).
 
 mod ending;
+mod graphics;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +21,8 @@ use mizar_node::machine::{self, NETWORK_METHOD};
 use mizar_node::process::ProcessTable;
 use mizar_record::model::{Event, Methods};
 
+use crate::devices::Devices;
+use crate::gpu::Gpus;
 use crate::own_cost;
 use crate::recorder::{self, Preamble, Recorder};
 use crate::registry::{Job, Phase};
@@ -28,7 +33,8 @@ use crate::worker::{Queues, Work};
 /// Between readings of the node while no job runs, for the metrics.
 const IDLE_PERIOD_NS: i64 = 15_000_000_000;
 
-/// Between two passes over /proc, however many jobs and steps come.
+/// Between two listings of /proc, however many jobs and steps come and however fast they are
+/// sampled: known processes are read each time, new ones are met so often.
 const MIN_PERIOD_NS: i64 = 100_000_000;
 
 /// The sampler.
@@ -37,9 +43,13 @@ pub(crate) struct Engine {
     queues: Queues,
     processes: ProcessTable,
     energy: EnergyMeter,
+    gpus: Gpus,
+    devices: Devices,
     tracks: BTreeMap<JobId, Track>,
     idle_due_ns: i64,
     last_pass_ns: i64,
+    /// When /proc was listed last.
+    listed_ns: Option<i64>,
     /// Since when the jobs found again have not been sampled.
     unsampled_since_ns: BTreeMap<JobId, i64>,
     buffer: Vec<u8>,
@@ -50,13 +60,16 @@ impl Engine {
         let energy = EnergyMeter::discover(&shared.config.roots());
         tracing::info!(method = energy.method(), "energy of the node");
         Self {
+            gpus: Gpus::new(&shared.config),
             shared,
             queues,
             processes,
             energy,
+            devices: Devices::default(),
             tracks: BTreeMap::new(),
             idle_due_ns: 0,
             last_pass_ns: monotonic_ns() - MIN_PERIOD_NS,
+            listed_ns: None,
             unsampled_since_ns: BTreeMap::new(),
             buffer: Vec::new(),
         }
@@ -69,6 +82,7 @@ impl Engine {
         while !self.shared.is_stopping() {
             self.take_changes();
             self.sample();
+            self.collect_gpus();
             self.flush();
             self.end_jobs();
             let wait_ns = (self.next_due_ns() - monotonic_ns()).max(0);
@@ -103,7 +117,8 @@ impl Engine {
             .values()
             .map(|track| track.due_ns.min(track.flush_due_ns))
             .min();
-        due.unwrap_or(self.idle_due_ns)
+        let due = due.unwrap_or(self.idle_due_ns);
+        self.gpus.due_ns().map_or(due, |gpus_ns| due.min(gpus_ns))
     }
 
     fn send(&self, work: Work) -> bool {
@@ -134,6 +149,7 @@ impl Engine {
             if is_new {
                 if let Some(mut old) = self.tracks.remove(id) {
                     old.release(&mut self.processes);
+                    self.gpus.forget(*id);
                     earlier_runs.push(old.recorder);
                 }
                 self.tracks.insert(*id, self.begin(job));
@@ -144,9 +160,13 @@ impl Engine {
             let events = std::mem::take(&mut job.outbox);
             if is_new || events.iter().any(|event| matches!(event, Event::Task(_))) {
                 track.adopt(job, &mut self.processes, &roots);
+                self.gpus.adopt(*id, job, &roots);
+                self.listed_ns = None;
                 // The first reading of a new task is taken at once, but a storm of short steps
                 // is not let to make a storm of passes.
-                track.due_ns = track.due_ns.min(self.last_pass_ns + MIN_PERIOD_NS);
+                track.due_ns = track
+                    .due_ns
+                    .min(self.last_pass_ns + MIN_PERIOD_NS.min(track.period_ns));
             }
             // Files can wait; what people look at cannot.
             if events.iter().any(|event| !matches!(event, Event::File(_))) {
@@ -252,7 +272,7 @@ impl Engine {
 
     /// Samples the jobs that are due, all from one pass.
     fn sample(&mut self) {
-        let begin_ns = monotonic_ns();
+        let (begin_ns, begin_unix_ns) = (monotonic_ns(), unix_ns());
         let due: Vec<JobId> = self
             .tracks
             .iter()
@@ -264,11 +284,9 @@ impl Engine {
         }
         self.idle_due_ns = begin_ns + IDLE_PERIOD_NS;
         self.last_pass_ns = begin_ns;
-        if self.processes.watched() > 0
-            && let Err(error) = self.processes.pass()
-        {
-            tracing::error!(%error, "cannot list processes");
-        }
+        // Before the processes, so that both look at the same moment.
+        self.request_gpus(&due);
+        self.list_processes(begin_ns);
         let uses = if due.is_empty() {
             Default::default()
         } else {
@@ -301,14 +319,21 @@ impl Engine {
             track.sample_steps(stamp, &mut self.buffer);
             track.sample_node(&usage, energy, stamp);
             track.recorder.rows.own_cost.extend(own);
+            if track.devices.is_due(stamp.monotonic_ns) {
+                let roots = self.shared.config.roots();
+                let (stamp, counters) = self.devices.read(&roots, &mut self.buffer);
+                track.devices.sample(&mut track.recorder, stamp, counters);
+            }
             let late = begin_ns - track.due_ns > track.period_ns / 2;
             self.shared.counters.samples.fetch_add(1, Ordering::Relaxed);
             self.shared
                 .counters
                 .late_samples
                 .fetch_add(u64::from(late), Ordering::Relaxed);
-            // On the clock's grid, so that jobs of one period stay together.
-            track.due_ns = (begin_ns / track.period_ns + 1) * track.period_ns;
+            let missed = ((begin_ns - track.due_ns) / track.period_ns).max(0);
+            let counter = &self.shared.counters.missed_samples;
+            counter.fetch_add(missed.unsigned_abs(), Ordering::Relaxed);
+            track.due_ns = begin_ns + until_grid_ns(begin_unix_ns, track.period_ns);
         }
         self.tell(news, stamp.unix_ns);
         let spent_ns = (monotonic_ns() - begin_ns).unsigned_abs();
@@ -316,6 +341,19 @@ impl Engine {
             .counters
             .sampling_ns
             .fetch_add(spent_ns, Ordering::Relaxed);
+    }
+
+    fn list_processes(&mut self, now_ns: i64) {
+        let is_due = self
+            .listed_ns
+            .is_none_or(|listed_ns| now_ns - listed_ns >= MIN_PERIOD_NS);
+        if self.processes.watched() == 0 || !is_due {
+            return;
+        }
+        self.listed_ns = Some(now_ns);
+        if let Err(error) = self.processes.pass() {
+            tracing::error!(%error, "cannot list processes");
+        }
     }
 
     fn show_node(&self, view: NodeView) {
@@ -382,5 +420,29 @@ impl Engine {
                 self.shared.save(job);
             }
         }
+    }
+}
+
+/// Until the next point of the wall clock's grid: all nodes sample then. A point that is
+/// nearly reached counts as this one, for the two clocks do not run quite alike.
+fn until_grid_ns(unix_ns: i64, period_ns: i64) -> i64 {
+    const EARLY_PART: i64 = 8;
+    let point = (unix_ns + period_ns / EARLY_PART) / period_ns + 1;
+    point * period_ns - unix_ns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::until_grid_ns;
+
+    #[test]
+    fn samples_are_due_on_the_wall_clocks_grid() {
+        const S: i64 = 1_000_000_000;
+        let unix_ns = 1_795_000_000 * S;
+        assert_eq!(until_grid_ns(unix_ns, S), S);
+        assert_eq!(until_grid_ns(unix_ns + 300_000_000, S), 700_000_000);
+        // Awake a little too early: not twice for one point.
+        assert_eq!(until_grid_ns(unix_ns - 1_000, S), S + 1_000);
+        assert_eq!(until_grid_ns(unix_ns + 3_000_000, S / 100), 7_000_000);
     }
 }

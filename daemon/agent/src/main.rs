@@ -5,9 +5,11 @@
 //! failed, 2 wrong usage.
 
 mod config;
+mod devices;
 mod digest;
 mod engine;
 mod finish;
+mod gpu;
 mod live;
 mod metrics;
 mod notify;

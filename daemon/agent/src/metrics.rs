@@ -115,6 +115,11 @@ pub(crate) fn own(shared: &Shared) -> String {
         render_node(&mut page, &view);
     }
     render_jobs(&mut page, &shared.registry());
+    let gpus = shared.gpus.lock();
+    let gpus = gpus
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .clone();
+    crate::gpu::render(&mut page, &gpus);
     render_agent(&mut page, shared);
     page.0
 }
@@ -279,6 +284,16 @@ fn render_agent(page: &mut Page, shared: &Shared) {
             "late_samples_total",
             "Samples over half a period late.",
             count(&counters.late_samples),
+        ),
+        (
+            "missed_samples_total",
+            "Samples that were due and not taken, because the one before took too long.",
+            count(&counters.missed_samples),
+        ),
+        (
+            "missed_gpu_readings_total",
+            "Readings of GPUs that were due while the last was not done.",
+            count(&counters.missed_gpu_readings),
         ),
         (
             "record_errors_total",

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use mizar_api::{FileRole, FileUse, StepRegistration, TaskExit};
 use mizar_core::ids::{JobId, Rank, StepId};
-use mizar_record::model::{Event, FileRecord, JobInfo, StepInfo, TaskInfo};
+use mizar_record::model::{Event, FileRecord, GpuInfo, JobInfo, StepInfo, TaskInfo};
 use serde::{Deserialize, Serialize};
 
 use crate::config::SAMPLE_MS_RANGE;
@@ -58,6 +58,12 @@ pub(crate) struct Job {
     pub(crate) steps: Vec<Step>,
     pub(crate) files: Vec<FileRecord>,
     pub(crate) script: Option<FileRecord>,
+    /// Its GPUs here, as its record numbers them.
+    #[serde(default)]
+    pub(crate) gpus: Vec<GpuInfo>,
+    /// Those as last read.
+    #[serde(skip)]
+    pub(crate) live_gpus: Vec<mizar_api::LiveGpu>,
     /// Found again after a restart: its record goes on in a new segment.
     #[serde(skip)]
     pub(crate) resumed: bool,
@@ -80,6 +86,9 @@ pub(crate) struct Job {
 pub(crate) struct Step {
     pub(crate) info: StepInfo,
     pub(crate) tasks: Vec<Task>,
+    /// Slurm's own list of the step's GPUs on this node.
+    #[serde(default)]
+    pub(crate) slurm_gpus: Option<String>,
 }
 
 /// A task on this node.
@@ -92,6 +101,9 @@ pub(crate) struct Task {
     pub(crate) present: bool,
     #[serde(skip)]
     pub(crate) live: Live,
+    /// GPUs that its processes use, as the record numbers them.
+    #[serde(skip)]
+    pub(crate) gpus: Vec<u32>,
 }
 
 /// The last reading of a task.
@@ -263,6 +275,8 @@ impl Job {
             steps: Vec::new(),
             files: Vec::new(),
             script: None,
+            gpus: Vec::new(),
+            live_gpus: Vec::new(),
             resumed: false,
             unsaved: false,
             outbox: Vec::new(),
@@ -305,10 +319,16 @@ impl Job {
                 start_ticks,
                 present,
                 live: Live::default(),
+                gpus: Vec::new(),
             });
         }
         self.steps.retain(|known| known.info.step != step.step);
-        self.steps.push(Step { info, tasks });
+        let slurm_gpus = crate::gpu::slurm_list(info.step, &step.variables);
+        self.steps.push(Step {
+            info,
+            tasks,
+            slurm_gpus,
+        });
         self.forget_old_steps();
         self.post(events);
     }

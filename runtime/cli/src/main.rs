@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed (one message on stderr says what), 2 the command line is wrong.
 //! Left out: any logic that a library could hold.
 
+mod comm_bench;
 mod cube;
 mod generate;
 mod interrupt;
@@ -52,6 +53,8 @@ enum Command {
     Report(Box<report::Args>),
     /// Draw a variable of a NetCDF file or Zarr store as a map or a line
     Plot(plot::Args),
+    /// Measure how fast the ranks of a job speak to each other
+    CommBench(comm_bench::Args),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Top(args) => top::run(args),
         Command::Report(args) => report::run(&args),
         Command::Plot(args) => plot::run(args),
+        Command::CommBench(args) => comm_bench::run(args),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { command } => generate::manual(command.as_deref()),
     };

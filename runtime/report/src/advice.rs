@@ -8,6 +8,7 @@ mod time_limit;
 use serde::Serialize;
 
 use crate::format;
+use crate::gpus;
 use crate::schema::{Advice, Report, Severity, Step};
 
 const MIB: u64 = 1 << 20;
@@ -54,6 +55,8 @@ pub struct Thresholds {
     pub time_limit_critical: f64,
     /// The share of the ranks' time that must be observed.
     pub observed: f64,
+    /// About GPUs.
+    pub gpu: crate::gpus::Thresholds,
 }
 
 impl Default for Thresholds {
@@ -78,6 +81,7 @@ impl Default for Thresholds {
             time_limit_low: 0.60,
             time_limit_critical: 0.10,
             observed: 0.90,
+            gpu: crate::gpus::Thresholds::default(),
         }
     }
 }
@@ -87,6 +91,7 @@ impl Default for Thresholds {
 pub fn of(report: &Report) -> Vec<Advice> {
     let mut advice = failures(report);
     advice.extend(time_limit::of(report));
+    advice.extend(gpus::advice::failures(report));
     if is_long_enough(report) {
         advice.extend(cpu(report));
         advice.extend(memory_low(report));
@@ -98,6 +103,7 @@ pub fn of(report: &Report) -> Vec<Advice> {
         );
         advice.extend(report.steps.iter().filter_map(stragglers));
         advice.extend(io_bound(report));
+        advice.extend(gpus::advice::usage(report));
     } else if report.job.state == "finished" {
         advice.push(too_short(report));
     }

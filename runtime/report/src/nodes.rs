@@ -63,6 +63,7 @@ pub(crate) fn measure(node: &NodeRecord, ranks: &[&Rank], frame: Frame) -> Node 
         received_rate: rate(|s| s.net_rx_bytes),
         sent_rate: rate(|s| s.net_tx_bytes),
         power: level(|s| s.power_watts.is_finite().then_some(s.power_watts)),
+        devices: crate::devices::of_node(node),
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Report {
     pub network: Network,
     /// Energy of the nodes.
     pub energy: Energy,
+    /// GPUs, if the job had any.
+    pub gpu: Option<crate::gpus::Gpus>,
     /// What to change, most urgent first.
     pub advice: Vec<Advice>,
     /// Steps, by their start.
@@ -330,6 +332,42 @@ pub struct Node {
     pub sent_rate: Series,
     /// Watts.
     pub power: Series,
+    /// Its network devices and network file systems.
+    pub devices: Vec<Device>,
+}
+
+/// A network device or network file system of a node: all that the node did with it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Device {
+    /// `ethernet`, `infiniband`, `roce`, `slingshot`, `lustre` or `nfs`.
+    pub class: String,
+    /// Its name.
+    pub device: String,
+    /// What was counted while the job ran.
+    pub counts: Vec<Count>,
+}
+
+/// How far a counter rose while the job ran.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Count {
+    /// What is counted: `received`, `sent`, `read`, `written`, …
+    pub quantity: String,
+    /// `bytes`, `packets`, `ticks` or `times`.
+    pub unit: String,
+    /// So much; `null` if it was read once only.
+    pub value: Option<f64>,
+    /// Per second of what was observed, on average.
+    pub mean_per_s: Option<f64>,
+    /// Per second in the interval with the most.
+    pub max_per_s: Option<f64>,
+}
+
+impl Count {
+    /// Is it worth a line for people? What is carried always is; what goes wrong if it did.
+    #[must_use]
+    pub fn is_of_interest(&self) -> bool {
+        self.unit == "bytes" || self.value.is_some_and(|value| value > 0.0)
+    }
 }
 
 /// Files and script of the job.

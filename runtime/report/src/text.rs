@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::format;
+use crate::gpus::words;
 use crate::schema::{Advice, File, IoTotals, Report, Severity};
 
 /// Rows of a table that may be long; the JSON has all.
@@ -20,6 +21,8 @@ pub fn render(report: &Report) -> String {
     steps(&mut out, report);
     ranks(&mut out, report);
     nodes(&mut out, report);
+    gpus(&mut out, report);
+    devices(&mut out, report);
     files(&mut out, report);
     measurement(&mut out, report);
     out
@@ -145,10 +148,12 @@ fn figures(out: &mut String, report: &Report) {
         ),
         ("Node energy", energy_words(report), &report.energy.method),
     ];
+    let rows = rows.map(|(name, figure, method)| (name, figure, method.clone()));
+    let of_gpus = report.gpu.as_ref().map(words::figures);
     put(out, "");
-    for (name, figure, method) in rows {
+    for (name, figure, method) in rows.into_iter().chain(of_gpus.into_iter().flatten()) {
         let method = if method == format::NOT_MEASURED {
-            ""
+            String::new()
         } else {
             method
         };
@@ -301,6 +306,66 @@ fn nodes(out: &mut String, report: &Report) {
     if !report.nodes.is_empty() {
         put_table(out, "Nodes", &rows);
         more(out, report.nodes.len());
+    }
+}
+
+fn gpus(out: &mut String, report: &Report) {
+    let Some(gpus) = &report.gpu else {
+        return;
+    };
+    let title = match &gpus.replayed {
+        Some(replayed) => format!("GPUs ({replayed})"),
+        None => "GPUs".to_owned(),
+    };
+    let tables = [
+        (title, words::devices(gpus)),
+        ("GPU use by rank".to_owned(), words::ranks(gpus)),
+        ("What befell GPUs".to_owned(), words::events(gpus)),
+    ];
+    for (title, (table, count)) in tables {
+        if count > 0 {
+            put_table(out, &title, &table);
+            more(out, count);
+        }
+    }
+}
+
+fn devices(out: &mut String, report: &Report) {
+    let header = [
+        "node",
+        "device",
+        "",
+        "counted",
+        "while the job ran",
+        "most in one second",
+    ];
+    let mut rows = table(&header, 4);
+    let mut shown = 0;
+    for node in &report.nodes {
+        for device in &node.devices {
+            for count in device.counts.iter().filter(|count| count.is_of_interest()) {
+                shown += 1;
+                if shown > MAX_ROWS {
+                    continue;
+                }
+                rows.add_row([
+                    printable(&node.node),
+                    printable(&device.device),
+                    printable(&device.class),
+                    printable(&count.quantity),
+                    format::counted(count.value, &count.unit),
+                    format::counted_rate(count.max_per_s, &count.unit),
+                ]);
+            }
+        }
+    }
+    if shown > 0 {
+        put_table(
+            out,
+            "Devices (all that the nodes did, other jobs included)",
+            &rows,
+        );
+        more(out, shown);
     }
 }
 

@@ -72,7 +72,7 @@ impl Engine {
                 shared.save(job);
                 shared.ring();
             }
-            if job.phase == Phase::Ending && job.outbox.is_empty() {
+            if job.phase == Phase::Ending && job.outbox.is_empty() && self.gpus.farewell(*id) {
                 track.release(&mut self.processes);
                 track.due_ns = i64::MAX;
                 if self.shared.config.digest && !job.files.is_empty() {
@@ -118,6 +118,7 @@ impl Engine {
         let Some(mut track) = self.tracks.remove(&id) else {
             return;
         };
+        self.forget_gpus(id);
         if track.failed_ends >= MAX_FAILED_ENDS {
             tracing::error!(job = %id, "the end of the record could not be written and is given up");
         }

@@ -10,7 +10,7 @@ use mizar_core::ids::{JobId, StepId};
 use mizar_record::model::{JobRecord, NodeRecord, TaskSample, UNKNOWN};
 use nix::unistd::{Uid, User};
 
-use super::Row;
+use super::{Row, gpus};
 use crate::record_dir::{self, RecordDir};
 
 /// A record that nobody has written to for so long is that of a dead node, not of a job.
@@ -106,6 +106,7 @@ fn live_row(job: &LiveJob, step: &LiveStep) -> Row {
         memory_bytes: Some(running().map(|task| task.memory_bytes).sum()),
         memory_limit_bytes: job.memory_limit_bytes,
         io_bytes_per_s: sum(running().map(|task| task.io_bytes_per_s)),
+        gpus: gpus::of_live(job, step),
         source: "mizard",
     }
 }
@@ -205,6 +206,7 @@ fn record_row(record: &JobRecord, node: &NodeRecord, step: StepId, ranks: u32) -
         io_bytes_per_s: rate(|sample| {
             Some(known(sample.rchar_bytes)?.saturating_add(known(sample.wchar_bytes)?))
         }),
+        gpus: gpus::of_record(node, step, fresh_ns),
         source: "record",
     }
 }

@@ -60,6 +60,7 @@ pub(crate) fn write(record: &JobRecord, record_dir: &Path) -> (PathBuf, Vec<Segm
             step_samples: node.step_samples.clone(),
             node_samples: node.node_samples.clone(),
             own_cost: node.own_cost.clone(),
+            counter_samples: node.counter_samples.clone(),
             gpu_samples: node.gpu_samples.clone(),
             gpu_process_samples: node.gpu_process_samples.clone(),
             call_samples: node.call_samples.clone(),
@@ -81,6 +82,7 @@ pub(crate) fn write(record: &JobRecord, record_dir: &Path) -> (PathBuf, Vec<Segm
 fn events(record: &JobRecord, node: &NodeRecord) -> Vec<Event> {
     let mut events: Vec<Event> = node.steps.iter().cloned().map(Event::Step).collect();
     events.extend(node.tasks.iter().cloned().map(Event::Task));
+    events.extend(node.counters.iter().cloned().map(Event::Counter));
     events.extend(node.gpus.iter().cloned().map(Event::Gpu));
     events.extend(node.gpu_events.iter().cloned().map(Event::GpuEvent));
     events.extend(node.names.iter().cloned().map(Event::Name));
