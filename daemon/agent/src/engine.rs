@@ -3,6 +3,7 @@
 //! It sleeps until a sample or a flush is due or the bell rings, so an idle daemon costs
 //! nothing. Jobs of one period are due together, and share one pass over /proc.
 
+mod communication;
 mod ending;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use mizar_record::model::{Event, Methods};
 use crate::own_cost;
 use crate::recorder::{self, Preamble, Recorder};
 use crate::registry::{Job, Phase};
+use crate::rings::METHOD;
 use crate::shared::{NodeView, Shared};
 use crate::track::{Stamp, TaskNews, Track};
 use crate::worker::{Queues, Work};
@@ -68,6 +70,7 @@ impl Engine {
         self.unsampled_since_ns = self.last_written();
         while !self.shared.is_stopping() {
             self.take_changes();
+            self.take_rings();
             self.sample();
             self.flush();
             self.end_jobs();
@@ -180,7 +183,11 @@ impl Engine {
             io: "/proc/<pid>/io of the process tree".to_owned(),
             energy: self.energy.method(),
             network: NETWORK_METHOD.to_owned(),
-            communication: String::new(),
+            communication: if job.comm {
+                METHOD.to_owned()
+            } else {
+                String::new()
+            },
         };
         let preamble = Preamble {
             job: job.info.clone(),
@@ -287,6 +294,7 @@ impl Engine {
         });
         let own = own_cost::read(stamp.unix_ns);
         let mut news = Vec::new();
+        let mut ring_news = Vec::new();
         for id in due {
             let Some(track) = self.tracks.get_mut(&id) else {
                 continue;
@@ -300,6 +308,10 @@ impl Engine {
             news.push((id, of_job));
             track.sample_steps(stamp, &mut self.buffer);
             track.sample_node(&usage, energy, stamp);
+            ring_news.extend(self.read_rings(id, stamp));
+            let Some(track) = self.tracks.get_mut(&id) else {
+                continue;
+            };
             track.recorder.rows.own_cost.extend(own);
             let late = begin_ns - track.due_ns > track.period_ns / 2;
             self.shared.counters.samples.fetch_add(1, Ordering::Relaxed);
@@ -311,6 +323,7 @@ impl Engine {
             track.due_ns = (begin_ns / track.period_ns + 1) * track.period_ns;
         }
         self.tell(news, stamp.unix_ns);
+        self.tell_of_rings(ring_news);
         let spent_ns = (monotonic_ns() - begin_ns).unsigned_abs();
         self.shared
             .counters

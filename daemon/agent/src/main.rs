@@ -14,6 +14,7 @@ mod own_cost;
 mod privileges;
 mod recorder;
 mod registry;
+mod rings;
 mod serve;
 mod shared;
 mod socket;

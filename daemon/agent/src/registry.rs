@@ -8,7 +8,7 @@ mod views;
 
 use std::collections::BTreeMap;
 
-use mizar_api::{FileRole, FileUse, StepRegistration, TaskExit};
+use mizar_api::{FileRole, FileUse, LiveCall, LiveSplit, StepRegistration, TaskExit};
 use mizar_core::ids::{JobId, Rank, StepId};
 use mizar_record::model::{Event, FileRecord, JobInfo, StepInfo, TaskInfo};
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,9 @@ pub(crate) struct Job {
     pub(crate) job_cpus: Option<u32>,
     pub(crate) memory_limit_bytes: Option<u64>,
     pub(crate) sample_ms: u32,
+    /// Has a step asked for `--mizar=comm`?
+    #[serde(default)]
+    pub(crate) comm: bool,
     pub(crate) phase: Phase,
     pub(crate) steps: Vec<Step>,
     pub(crate) files: Vec<FileRecord>,
@@ -63,6 +66,9 @@ pub(crate) struct Job {
     /// Changed since it was last kept on disk.
     #[serde(skip)]
     pub(crate) unsaved: bool,
+    /// What is said of ranks that hang, if any do.
+    #[serde(skip)]
+    pub(crate) hang: Option<String>,
     /// Events that the engine has not recorded yet.
     #[serde(skip)]
     pub(crate) outbox: Vec<Event>,
@@ -91,6 +97,9 @@ pub(crate) struct Task {
     pub(crate) present: bool,
     #[serde(skip)]
     pub(crate) live: Live,
+    /// How it spends its time and where it is, with `--mizar=comm`.
+    #[serde(skip)]
+    pub(crate) communication: Option<(LiveSplit, Option<LiveCall>)>,
 }
 
 /// The last reading of a task.
@@ -254,12 +263,14 @@ impl Job {
             job_cpus: step.job_cpus,
             memory_limit_bytes: step.job_memory_mib.map(|mib| mib.saturating_mul(1 << 20)),
             sample_ms: asked_ms.clamp(*SAMPLE_MS_RANGE.start(), *SAMPLE_MS_RANGE.end()),
+            comm: step.comm,
             phase: Phase::Running,
             steps: Vec::new(),
             files: Vec::new(),
             script: None,
             resumed: false,
             unsaved: false,
+            hang: None,
             outbox: Vec::new(),
             failed_merges: 0,
             merge_due_ns: None,
@@ -300,8 +311,10 @@ impl Job {
                 start_ticks,
                 present,
                 live: Live::default(),
+                communication: None,
             });
         }
+        self.comm |= step.comm;
         self.steps.retain(|known| known.info.step != step.step);
         self.steps.push(Step { info, tasks });
         self.forget_old_steps();

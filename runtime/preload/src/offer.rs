@@ -46,8 +46,9 @@ struct Place {
     identity: (u64, u64),
 }
 
-/// Makes a ring and offers it; `None` without Mizar's environment or a daemon that takes it.
-pub(crate) fn first() -> Option<(&'static Ring, Offered)> {
+/// Makes a ring, which `prepare` makes readable, and offers it; `None` without Mizar's
+/// environment or a daemon that takes it.
+pub(crate) fn first(prepare: impl FnOnce(&Ring)) -> Option<(&'static Ring, Offered)> {
     let socket = PathBuf::from(std::env::var_os(SOCKET_VARIABLE)?);
     let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
     let job = JobId(number("MIZAR_JOB_ID")?);
@@ -66,6 +67,7 @@ pub(crate) fn first() -> Option<(&'static Ring, Offered)> {
     let memory = make_memory().ok()?;
     let status = fstat(&memory).ok()?;
     let ring = memory::map_ring(&memory)?;
+    prepare(ring);
     let offered = Offered(Arc::new(Place {
         socket,
         line,

@@ -108,14 +108,19 @@ pub(crate) fn start() -> bool {
         return phase == ACTIVE;
     }
     // Quiet until all is there: what happens meanwhile is not counted.
-    let Some((ring, offered)) = offer::first() else {
+    let birth = clock::birth();
+    let account = Account::new(birth.monotonic_ns, birth.cpu_ns);
+    let offered = offer::first(|ring| {
+        ring.publish(&account.split);
+        ring.begin();
+    });
+    let Some((ring, offered)) = offered else {
         return false;
     };
-    let birth = clock::birth();
     let clock = Clock::new(birth.monotonic_ns);
     let core = Core {
         ring,
-        account: Account::new(birth.monotonic_ns, birth.cpu_ns),
+        account,
         in_flight: InFlight::default(),
         others: 0,
         lost: 0,
@@ -123,8 +128,6 @@ pub(crate) fn start() -> bool {
         offered_ns: clock::monotonic_ns(),
         clock,
     };
-    ring.publish(&core.account.split);
-    ring.begin();
     if let Ok(mut place) = CORE.lock() {
         *place = Some(core);
     }
