@@ -4,7 +4,7 @@ use std::ffi::c_int;
 use std::sync::OnceLock;
 
 use crate::ffi::arguments::{Arguments, Language};
-use crate::ffi::symbols::{Symbol, find};
+use crate::ffi::symbols::{Symbol, find_data};
 
 /// MPICH's `MPI_COMM_WORLD`, the same in all of its descendants.
 const MPICH_WORLD: usize = 0x4400_0000;
@@ -38,7 +38,7 @@ impl Family {
 /// Which one is loaded; asked when MPI is used, so it is.
 pub(crate) fn family() -> Family {
     static FAMILY: OnceLock<Family> = OnceLock::new();
-    *FAMILY.get_or_init(|| match find("ompi_mpi_comm_world\0") {
+    *FAMILY.get_or_init(|| match find_data("ompi_mpi_comm_world\0") {
         Some(world) => Family::OpenMpi { world },
         None => Family::Mpich,
     })
@@ -47,7 +47,7 @@ pub(crate) fn family() -> Family {
 /// Where Open MPI's Fortran has `MPI_IN_PLACE`.
 pub(crate) fn fortran_in_place() -> Option<usize> {
     static PLACE: OnceLock<Option<usize>> = OnceLock::new();
-    *PLACE.get_or_init(|| find("mpi_fortran_in_place_\0"))
+    *PLACE.get_or_init(|| find_data("mpi_fortran_in_place_\0"))
 }
 
 static TYPE_SIZE: Symbol = Symbol::new(["PMPI_Type_size\0", "MPI_Type_size\0"]);

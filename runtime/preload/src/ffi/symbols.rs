@@ -47,11 +47,21 @@ impl Symbol {
     }
 }
 
-/// Looks everywhere for a name that ends in a NUL.
-pub(crate) fn find(name: &str) -> Option<usize> {
+/// Looks everywhere behind this library for a function whose name ends in a NUL.
+fn find(name: &str) -> Option<usize> {
+    find_from(libc::RTLD_NEXT, name)
+}
+
+/// Looks everywhere for data whose name ends in a NUL. The program itself may hold what its
+/// libraries declare (a copy that all of them use), so it is asked first.
+pub(crate) fn find_data(name: &str) -> Option<usize> {
+    find_from(libc::RTLD_DEFAULT, name)
+}
+
+fn find_from(first: *mut c_void, name: &str) -> Option<usize> {
     let name = CStr::from_bytes_with_nul(name.as_bytes()).ok()?;
     // SAFETY: the name ends in a NUL; the answer is an address or null.
-    let next = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) } as usize;
+    let next = unsafe { libc::dlsym(first, name.as_ptr()) } as usize;
     if next != 0 {
         return Some(next);
     }
