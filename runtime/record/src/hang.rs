@@ -85,6 +85,10 @@ fn describe((_, call, sequence): Place<'_>, ranks: &[&Waiting], now_ns: i64) -> 
     let who = format!("{noun} {}", named.join(", "));
     let seconds = seconds(longest_ns, now_ns);
     if call.is_empty() {
+        // Of ranks that nobody tells of, only this is known.
+        if ranks.iter().all(|rank| rank.sequence == 0) {
+            return format!("{who} {is} in no call");
+        }
         let reached = ranks.iter().map(|rank| rank.sequence).min().unwrap_or(0);
         return format!("{who} {is} in no call, after collective {reached}, for {seconds} s");
     }

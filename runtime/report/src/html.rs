@@ -7,9 +7,9 @@ use minijinja::{Environment, Value, context};
 use serde::Serialize;
 
 use crate::chart::{self, Row, Tick};
-use crate::format;
 use crate::schema::{Balance, Node, Rank, Report};
 use crate::series::Series;
+use crate::{format, split};
 
 /// Up to this many ranks or nodes get a chart each; more become a heat map.
 const MAX_MULTIPLES: usize = 12;
@@ -87,6 +87,7 @@ pub fn render(report: &Report) -> Result<String, HtmlError> {
     let mut environment = Environment::new();
     add_filters(&mut environment);
     environment.add_template("page.html", PAGE)?;
+    let communication = split::page::render(&mut environment, report)?;
     let axis: Vec<Tick> = chart::ticks(report.job.elapsed_s);
     let json = serde_json::to_string(report).unwrap_or_default();
     let embedded = (json.len() <= MAX_EMBEDDED_BYTES).then(|| data_uri(&json));
@@ -97,6 +98,7 @@ pub fn render(report: &Report) -> Result<String, HtmlError> {
         axis => Value::from(Serde(axis)),
         rank_panels => Value::from(Serde(rank_panels(report))),
         node_panels => Value::from(Serde(node_panels(report))),
+        communication => Value::from_safe_string(communication),
         bars => Value::from(Serde(bars(report))),
         json_uri => embedded,
         prov_uri => data_uri(&document),

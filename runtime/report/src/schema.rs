@@ -32,6 +32,9 @@ pub struct Report {
     pub network: Network,
     /// Energy of the nodes.
     pub energy: Energy,
+    /// Communication against computation; absent if no step asked with `--mizar=comm`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub communication: Option<crate::split::Communication>,
     /// What to change, most urgent first.
     pub advice: Vec<Advice>,
     /// Steps, by their start.
