@@ -8,6 +8,7 @@ pub mod clock;
 pub mod context;
 pub mod durable;
 pub mod ids;
+pub mod marks;
 pub mod nodelist;
 pub mod rendezvous;
 pub mod units;

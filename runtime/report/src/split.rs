@@ -154,7 +154,7 @@ pub(crate) fn measure(record: &JobRecord, frame: Frame) -> Option<Communication>
     }
     let mut found = Communication {
         method: method(record),
-        hangs: hangs(record, frame),
+        hangs: hangs(record, frame.end_ns),
         ..Communication::default()
     };
     for node in &record.nodes {
@@ -311,9 +311,10 @@ fn section_total((name, lengths): (String, Vec<f64>)) -> SectionTotal {
     }
 }
 
-/// The judgement of all nodes together, up to the end of the record: of the ranks of nodes that
-/// say nothing, it is only known that they do not wait.
-fn hangs(record: &JobRecord, frame: Frame) -> Vec<HangVerdict> {
+/// The judgement of all nodes together up to `now_ns`, the end of the record or the clock of a
+/// running job: of the ranks of nodes that say nothing, it is only known that they do not wait.
+#[must_use]
+pub fn hangs(record: &JobRecord, now_ns: i64) -> Vec<HangVerdict> {
     let mut steps: BTreeMap<u32, Vec<Vec<Waiting>>> = BTreeMap::new();
     for node in &record.nodes {
         for word in hang::last_words(node) {
@@ -322,7 +323,7 @@ fn hangs(record: &JobRecord, frame: Frame) -> Vec<HangVerdict> {
         }
     }
     let verdict = |(step, mut words): (u32, Vec<Vec<Waiting>>)| {
-        words.push(silent(record, step, frame));
+        words.push(silent(record, step, now_ns));
         let joined = hang::join(words);
         let ranks = record.nodes.iter().flat_map(|node| &node.steps);
         let count = ranks
@@ -330,7 +331,7 @@ fn hangs(record: &JobRecord, frame: Frame) -> Vec<HangVerdict> {
             .map(|known| known.task_count)
             .max();
         // They were judged when their nodes wrote it: any wait counts.
-        let text = hang::judge(&joined, count, 0, frame.end_ns)?;
+        let text = hang::judge(&joined, count, 0, now_ns)?;
         Some(HangVerdict {
             step: StepId(step).to_string(),
             text,
@@ -340,7 +341,7 @@ fn hangs(record: &JobRecord, frame: Frame) -> Vec<HangVerdict> {
 }
 
 /// The ranks of a step, as if in no call: said last, it holds where nobody said better.
-fn silent(record: &JobRecord, step: u32, frame: Frame) -> Vec<Waiting> {
+fn silent(record: &JobRecord, step: u32, now_ns: i64) -> Vec<Waiting> {
     let of_node = |node: &NodeRecord| -> Vec<Waiting> {
         let tasks = node.tasks.iter().filter(|task| task.step.0 == step);
         tasks
@@ -349,7 +350,7 @@ fn silent(record: &JobRecord, step: u32, frame: Frame) -> Vec<Waiting> {
                 node: node.node.clone(),
                 call: None,
                 sequence: 0,
-                since_ns: frame.end_ns,
+                since_ns: now_ns,
             })
             .collect()
     };

@@ -3,7 +3,7 @@
 use mizar_report::format;
 use mizar_report::text::{printable, table};
 
-use super::Row;
+use super::{Hang, Row};
 
 /// A table; a user with many steps sees each as a line.
 pub(super) fn render(rows: &[Row]) -> String {
@@ -41,6 +41,12 @@ pub(super) fn render(rows: &[Row]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// A line for each hang.
+pub(super) fn hangs(hangs: &[Hang]) -> String {
+    let line = |hang: &Hang| printable(&format!("! job {}, {}", hang.job, hang.text)) + "\n";
+    hangs.iter().map(line).collect()
 }
 
 /// `used of limit`; `-` where there is none.

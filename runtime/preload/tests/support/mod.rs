@@ -1,4 +1,5 @@
 //! A real `mizard` of the test's own, a job in it, and programs that run as that job's ranks.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
