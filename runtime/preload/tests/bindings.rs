@@ -101,13 +101,20 @@ fn glob(folder: &Path, name: &str) -> Option<PathBuf> {
 #[test]
 fn fortran_is_counted_through_both_of_its_modules() {
     let Some(mut mpi) = open_mpi() else { return };
-    for (binding, flags) in [("mpi", ""), ("mpi_f08", "-DF08")] {
-        mpi.cc = vec!["mpifort".to_owned(), "-cpp".to_owned()];
-        mpi.cc.extend((!flags.is_empty()).then(|| flags.to_owned()));
-        if Command::new("mpifort").arg("--version").output().is_err() {
-            println!("SKIP: mpifort (packages gfortran, libopenmpi-dev)");
-            return;
-        }
+    let runs = |program: &&str| {
+        let found = Command::new(program).arg("--version").output();
+        found.is_ok_and(|output| output.status.success())
+    };
+    let compilers = ["gfortran", "gfortran-12", "gfortran-13", "gfortran-14"];
+    let Some(compiler) = compilers.into_iter().find(runs) else {
+        println!("SKIP: a Fortran compiler (packages gfortran, libopenmpi-dev)");
+        return;
+    };
+    for (binding, flag) in [("mpi", "-DF90"), ("mpi_f08", "-DF08")] {
+        let chosen = format!("OMPI_FC={compiler}");
+        mpi.cc = ["env", &chosen, "mpifort", "-cpp", flag]
+            .map(str::to_owned)
+            .to_vec();
         let site = Site::start("sample_ms = 100\n");
         let program = mpi.compile("counts.f90", site.folder());
         println!("{binding}");
