@@ -322,7 +322,8 @@ impl Process {
 
     /// Where it is, for the judgement on hangs: of processes that know their place only.
     fn state(&self, stamp: Stamp) -> Option<waiting::RankState> {
-        if self.is_liar || self.split.ranks == 0 {
+        let was_killed = self.has_ended && self.split.state != STATE_ENDED;
+        if self.is_liar || was_killed || self.split.ranks == 0 {
             return None;
         }
         let outside_ns = stamp

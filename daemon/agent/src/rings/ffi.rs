@@ -35,6 +35,10 @@ pub(crate) enum RingError {
     Map(#[source] io::Error),
 }
 
+/// What the kernel lets through in one message (`SCM_MAX_FD`). With room for fewer it would cut
+/// the message, and which descriptors it had opened would not be known.
+const MAX_DESCRIPTORS: usize = 253;
+
 /// Reads from a socket; a descriptor that comes along is kept in `file`, further ones are
 /// closed.
 pub(crate) fn receive(
@@ -43,8 +47,7 @@ pub(crate) fn receive(
     file: &mut Option<OwnedFd>,
 ) -> io::Result<usize> {
     let mut pieces = [IoSliceMut::new(block)];
-    // Room for one: the kernel closes what does not fit.
-    let mut control = nix::cmsg_space!([RawFd; 1]);
+    let mut control = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
     let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
     let message = recvmsg::<UnixAddr>(socket, &mut pieces, Some(&mut control), flags)?;
     for part in message.cmsgs()? {
@@ -52,7 +55,8 @@ pub(crate) fn receive(
             for descriptor in descriptors {
                 // SAFETY: the kernel has just opened it for this process, and nobody else
                 // knows of it.
-                *file = Some(unsafe { OwnedFd::from_raw_fd(descriptor) });
+                let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
+                file.get_or_insert(descriptor);
             }
         }
     }

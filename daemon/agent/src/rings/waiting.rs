@@ -63,11 +63,12 @@ impl HangWatch {
                         .map(|text| format!("step {}: {text}", StepId(*step))),
                 );
                 events.extend(self.say(*step, waiting, text, now_ns));
-            } else if self.said.remove(step).is_some() {
+            } else if self.goes_on(*step, ranks) {
+                self.said.remove(step);
                 events.push(over(*step, now_ns));
             }
         }
-        // Steps that are gone hang no more.
+        // Steps that are gone have hung to their end.
         let gone: Vec<u32> = self
             .said
             .keys()
@@ -78,6 +79,13 @@ impl HangWatch {
             self.said.remove(&step);
         }
         (events, (!words.is_empty()).then(|| words.join("; ")))
+    }
+
+    /// Do the ranks that were said to hang move again? Those that are gone were ended.
+    fn goes_on(&self, step: u32, ranks: &[&RankState]) -> bool {
+        let is_here = |rank: u32| ranks.iter().any(|known| known.rank.0 == rank);
+        let said = self.said.get(&step);
+        said.is_some_and(|said| said.who.iter().all(|(rank, _, _)| is_here(*rank)))
     }
 
     /// The event, unless it was said before.
@@ -165,6 +173,16 @@ mod tests {
         assert!(events.is_empty() && text.is_some());
         let (events, text) = at(&[state(0, None, 81), state(1, None, 12)], 81);
         assert!(events[0].waiting.is_empty() && text.is_none());
+    }
+
+    #[test]
+    fn ranks_that_are_ended_one_after_another_do_not_go_on() {
+        let mut watch = HangWatch::default();
+        let stuck = [state(0, Some("MPI_Barrier"), 10), state(1, None, 12)];
+        assert_eq!(watch.judge(&stuck, "n1", 60 * S, 70 * S).0.len(), 1);
+        let left = [state(1, None, 12)];
+        assert!(watch.judge(&left, "n1", 60 * S, 71 * S).0.is_empty());
+        assert!(watch.judge(&[], "n1", 60 * S, 72 * S).0.is_empty());
     }
 
     #[test]
