@@ -5,6 +5,7 @@
 //! whose clocks agree sample at the same moments; they share one pass over /proc. GPUs are
 //! read meanwhile by threads of their own ([`crate::gpu`]).
 
+mod communication;
 mod ending;
 mod graphics;
 
@@ -26,6 +27,7 @@ use crate::gpu::Gpus;
 use crate::own_cost;
 use crate::recorder::{self, Preamble, Recorder};
 use crate::registry::{Job, Phase};
+use crate::rings::METHOD;
 use crate::shared::{NodeView, Shared};
 use crate::track::{Stamp, TaskNews, Track};
 use crate::worker::{Queues, Work};
@@ -84,6 +86,7 @@ impl Engine {
         self.unsampled_since_ns = self.last_written();
         while !self.shared.is_stopping() {
             self.take_changes();
+            self.take_rings();
             self.sample();
             self.collect_gpus();
             self.flush();
@@ -203,7 +206,11 @@ impl Engine {
             io: "/proc/<pid>/io of the process tree".to_owned(),
             energy: self.energy.method(),
             network: NETWORK_METHOD.to_owned(),
-            communication: String::new(),
+            communication: if job.comm {
+                METHOD.to_owned()
+            } else {
+                String::new()
+            },
         };
         let preamble = Preamble {
             job: job.info.clone(),
@@ -308,6 +315,7 @@ impl Engine {
         });
         let own = own_cost::read(stamp.unix_ns);
         let mut news = Vec::new();
+        let mut ring_news = Vec::new();
         for id in due {
             let Some(track) = self.tracks.get_mut(&id) else {
                 continue;
@@ -321,6 +329,10 @@ impl Engine {
             news.push((id, of_job));
             track.sample_steps(stamp, &mut self.buffer);
             track.sample_node(&usage, energy, stamp);
+            ring_news.extend(self.read_rings(id, stamp));
+            let Some(track) = self.tracks.get_mut(&id) else {
+                continue;
+            };
             track.recorder.rows.own_cost.extend(own);
             if track.devices.is_due(stamp.monotonic_ns) {
                 let roots = self.shared.config.roots();
@@ -339,6 +351,7 @@ impl Engine {
             track.due_ns = begin_ns + until_grid_ns(begin_unix_ns, track.period_ns);
         }
         self.tell(news, stamp.unix_ns);
+        self.tell_of_rings(ring_news);
         let spent_ns = (monotonic_ns() - begin_ns).unsigned_abs();
         self.shared
             .counters

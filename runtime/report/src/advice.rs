@@ -5,9 +5,8 @@
 
 use serde::Serialize;
 
-use crate::format;
-use crate::gpus;
 use crate::schema::{Advice, Report, Severity, Step};
+use crate::{format, gpus, split};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -43,6 +42,10 @@ pub struct Thresholds {
     pub io_bound_cpu: f64,
     /// … and the bytes per second and node that are much.
     pub io_bound_bytes_per_s: f64,
+    /// Exposed communication beyond this share of the ranks' time is worth a look.
+    pub exposed: f64,
+    /// Likewise time spent waiting for files.
+    pub data_wait: f64,
     /// The share of the ranks' time that must be observed.
     pub observed: f64,
     /// About GPUs.
@@ -66,6 +69,8 @@ impl Default for Thresholds {
             imbalance_worth: 0.01,
             io_bound_cpu: 0.50,
             io_bound_bytes_per_s: 50e6,
+            exposed: 0.25,
+            data_wait: 0.10,
             observed: 0.90,
             gpu: crate::gpus::Thresholds::default(),
         }
@@ -77,6 +82,8 @@ impl Default for Thresholds {
 pub fn of(report: &Report) -> Vec<Advice> {
     let mut advice = failures(report);
     advice.extend(gpus::advice::failures(report));
+    let communication = report.communication.iter();
+    advice.extend(communication.clone().flat_map(split::advice::on_hangs));
     if is_long_enough(report) {
         advice.extend(cpu(report));
         advice.extend(memory_low(report));
@@ -89,6 +96,8 @@ pub fn of(report: &Report) -> Vec<Advice> {
         advice.extend(report.steps.iter().filter_map(stragglers));
         advice.extend(io_bound(report));
         advice.extend(gpus::advice::usage(report));
+        let limits = &report.thresholds;
+        advice.extend(communication.flat_map(|found| split::advice::on_time(found, limits)));
     } else if report.job.state == "finished" {
         advice.push(too_short(report));
     }

@@ -26,6 +26,7 @@ mod ranks;
 pub mod raster;
 pub mod schema;
 pub mod series;
+pub mod split;
 pub mod synthetic;
 pub mod text;
 
