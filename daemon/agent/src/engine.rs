@@ -35,8 +35,11 @@ use crate::worker::{Queues, Work};
 /// Between readings of the node while no job runs, for the metrics.
 const IDLE_PERIOD_NS: i64 = 15_000_000_000;
 
-/// Between two listings of /proc, however many jobs and steps come and however fast they are
-/// sampled: known processes are read each time, new ones are met so often.
+/// Between two listings of /proc, however fast jobs are sampled: known processes are read each
+/// time, new ones are met so often, and those of a new step at once.
+const LIST_PERIOD_NS: i64 = 500_000_000;
+
+/// Between two passes for new steps, however many come.
 const MIN_PERIOD_NS: i64 = 100_000_000;
 
 /// The sampler.
@@ -359,7 +362,7 @@ impl Engine {
     fn list_processes(&mut self, now_ns: i64) {
         let is_due = self
             .listed_ns
-            .is_none_or(|listed_ns| now_ns - listed_ns >= MIN_PERIOD_NS);
+            .is_none_or(|listed_ns| now_ns - listed_ns >= LIST_PERIOD_NS);
         if self.processes.watched() == 0 || !is_due {
             return;
         }

@@ -258,6 +258,10 @@ fn cpu(report: &Report) -> Option<Advice> {
             directive: Some(format!("#SBATCH --nodes={working}")),
         });
     }
+    // A job on GPUs leaves its CPUs idle for good reasons.
+    if report.gpu.is_some() {
+        return None;
+    }
     if allocated > 1 && (limits.serial.0..=limits.serial.1).contains(&busy) {
         return Some(Advice {
             kind: "serial_code",
