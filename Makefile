@@ -76,7 +76,7 @@ deny: ## licences, bans, sources and advisories with cargo-deny, where it is ins
 
 # ---- A private cluster to try things on
 
-lab_programs = $(CARGO) build --quiet -p mizar-lab -p mizar-agent -p mizar-cli -p mizar-gateway -p spank-mizar
+lab_programs = $(CARGO) build --quiet -p mizar-lab -p mizar-agent -p mizar-cli -p mizar-gateway -p mizar-preload -p spank-mizar
 
 .PHONY: lab-up
 lab-up: packages ## start a private Slurm with mizard on NODES=2 nodes
@@ -95,7 +95,7 @@ lab-env: ## print the path of a file to source before srun, sbatch, mizar
 
 # ---- Figures (benches/README.md says what each measures)
 
-benches = plugin mizard gateway arrays
+benches = plugin mizard gateway arrays comm
 
 .PHONY: bench $(benches:%=bench-%)
 bench: ## run every benchmark, one after another
@@ -104,6 +104,7 @@ bench: ## run every benchmark, one after another
 bench-plugin: ## srun with the plugin over srun without
 bench-mizard: ## cost of mizard with 50 tasks
 bench-gateway: ## durable events per second
+bench-comm: ## cost of --mizar=comm at 10,000 MPI calls a second
 bench-arrays: ## the array engine beside CDO, xarray and a C loop
 $(benches:%=bench-%): bench-%: packages venv
 	@$(CARGO) build --quiet --release --workspace --bins --lib
@@ -117,12 +118,18 @@ module_dir = $(share)/modulefiles/mizar
 .PHONY: install
 install: ## build in release and install under PREFIX=/usr/local, DESTDIR= (PLUGIN=no: without Slurm)
 	$(say) 'building in release'
-	@$(CARGO) build --release -p mizar-cli -p mizar-agent -p mizar-gateway $(if $(filter yes,$(PLUGIN)),-p spank-mizar)
+	@$(CARGO) build --release -p mizar-cli -p mizar-agent -p mizar-gateway -p mizar-preload $(if $(filter yes,$(PLUGIN)),-p spank-mizar)
 	$(say) 'installing to $(DESTDIR)$(PREFIX)'
 	@install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/slurm $(module_dir) \
 	  $(DESTDIR)$(PREFIX)/lib/systemd/system $(share)/man/man1 $(share)/doc/mizar/examples \
 	  $(share)/bash-completion/completions $(share)/zsh/site-functions \
 	  $(share)/fish/vendor_completions.d
+	@install -d $(DESTDIR)$(PREFIX)/include $(share)/mizar/python
+	@install -m 644 runtime/preload/include/mizar.h $(DESTDIR)$(PREFIX)/include/
+	@install -m 644 runtime/preload/python/mizar.py $(share)/mizar/python/
+	@# As below: running programs have it mapped.
+	@install -m 755 $(release)/libmizar_comm.so $(DESTDIR)$(PREFIX)/lib/.libmizar_comm.so.new
+	@mv -f $(DESTDIR)$(PREFIX)/lib/.libmizar_comm.so.new $(DESTDIR)$(PREFIX)/lib/libmizar_comm.so
 	@install -m 755 $(release)/mizar $(release)/mizard $(release)/mizar-gateway $(DESTDIR)$(PREFIX)/bin/
 ifeq ($(PLUGIN),yes)
 	@# A rename swaps the plugin whole: a half-written one would be loaded by a running slurmd.

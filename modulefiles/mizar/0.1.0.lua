@@ -22,6 +22,9 @@ conflict("mizar")
 
 setenv("MIZAR_ROOT", prefix)
 prepend_path("PATH", pathJoin(prefix, "bin"))
+-- mizar.h and mizar.py: marks in C and in Python.
+prepend_path("CPATH", pathJoin(prefix, "include"))
+prepend_path("PYTHONPATH", pathJoin(prefix, "share", "mizar", "python"))
 -- man looks beside every bin on the PATH by itself, unless MANPATH is set; setting it here for
 -- the first time would hide the system's pages.
 if os.getenv("MANPATH") then

@@ -203,7 +203,7 @@ impl Spank {
         let option = c::SpankOption {
             name: c"mizar".as_ptr(),
             arginfo: c"[on|off|key=value,...]".as_ptr(),
-            usage: c"watch this job with Mizar and set up its ranks' rendezvous; keys: sample=<n>hz, <n>s or <n>ms; require".as_ptr(),
+            usage: c"watch this job with Mizar and set up its ranks' rendezvous; keys: sample=<n>hz, <n>s or <n>ms; comm; require".as_ptr(),
             has_arg: OPTIONAL_ARGUMENT,
             val: 0,
             callback: Some(option_chosen),

@@ -23,7 +23,7 @@ use mizar_core::rendezvous::Variable;
 use crate::exchange::Daemon;
 use crate::ffi::{self, Context, Item32, SharedFlag, Spank};
 use crate::settings::{Choice, Site};
-use crate::step::{Facts, RunningStep, chain};
+use crate::step::{Facts, RunningStep, chain, preload};
 
 static SITE: OnceLock<Site> = OnceLock::new();
 static CHOICE: Mutex<Option<Choice>> = Mutex::new(None);
@@ -114,9 +114,12 @@ pub(crate) fn user_init(spank: &Spank) -> bool {
     for (name, value) in environment.common.into_iter().filter_map(c_texts) {
         spank.set_variable(&name, &value);
     }
+    if settings.comm {
+        preload_library(spank, site.comm_library());
+    }
     let daemon = Daemon::new(socket, site.budget());
     let state = State {
-        running: RunningStep::new(&facts, settings.sample_ms, &lookup, daemon),
+        running: RunningStep::new(&facts, settings, &lookup, daemon),
         task_variables: environment
             .tasks
             .into_iter()
@@ -127,6 +130,24 @@ pub(crate) fn user_init(spank: &Spank) -> bool {
     // slurmstepd calls this once.
     let _ = STEP.set(state);
     true
+}
+
+/// Puts the library that counts communication before the user's own; without it the step runs
+/// on, not counted. A path with a space or a colon is two to the linker.
+fn preload_library(spank: &Spank, library: &std::path::Path) {
+    let text = library.to_str().filter(|text| !text.contains([' ', ':']));
+    let Some(text) = text.filter(|_| library.is_file()) else {
+        ffi::log_info(&format!(
+            "--mizar=comm: there is no {} here (`comm_lib=`); communication is not counted",
+            library.display()
+        ));
+        return;
+    };
+    let theirs = spank.variable("LD_PRELOAD");
+    let value = preload(text, theirs.as_deref());
+    if let Some(value) = value.and_then(|value| CString::new(value).ok()) {
+        spank.set_variable(c"LD_PRELOAD", &value);
+    }
 }
 
 /// In the task, before it becomes the user's program.

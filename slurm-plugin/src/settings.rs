@@ -4,16 +4,17 @@
 //! Wrong user values are refused at submission with the valid ones; wrong site values are
 //! reported and left at their defaults, because no typing error may stop a job.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What `--mizar` accepts, as shown with every refusal.
-pub(crate) const VALID_OPTIONS: &str =
-    "on, off, require, sample=<n>hz, sample=<n>s, sample=<n>ms (10 ms to 1 h), joined by commas";
+pub(crate) const VALID_OPTIONS: &str = "on, off, require, comm, sample=<n>hz, sample=<n>s, sample=<n>ms (10 ms to 1 h), joined by \
+     commas";
 
 /// What a line of plugstack.conf accepts after the plugin's path.
 const VALID_ARGUMENTS: &str = "socket=<path, %n is the node>, default=on|off, require, \
-                               sample=<n>hz|<n>s|<n>ms, budget_ms=1..1000";
+                               sample=<n>hz|<n>s|<n>ms, budget_ms=1..1000, \
+                               comm_lib=<path of libmizar_comm.so>";
 
 /// Time that a step may spend on the daemon unless the site says otherwise.
 const DEFAULT_BUDGET_MS: u32 = 50;
@@ -31,6 +32,7 @@ pub(crate) struct Site {
     require: bool,
     sample_ms: Option<u32>,
     budget_ms: u32,
+    comm_library: String,
     /// For tests alone: the hook that shall panic (`test-panic=NAME`).
     pub(crate) test_panic: Option<String>,
 }
@@ -41,6 +43,7 @@ pub(crate) struct Choice {
     on: bool,
     require: bool,
     sample_ms: Option<u32>,
+    comm: bool,
 }
 
 /// What holds for one step.
@@ -52,6 +55,8 @@ pub(crate) struct Settings {
     pub(crate) require: bool,
     /// The sampling interval asked for.
     pub(crate) sample_ms: Option<u32>,
+    /// Shall communication be told from computation?
+    pub(crate) comm: bool,
 }
 
 impl Default for Site {
@@ -62,6 +67,7 @@ impl Default for Site {
             require: false,
             sample_ms: None,
             budget_ms: DEFAULT_BUDGET_MS,
+            comm_library: mizar_api::DEFAULT_COMM_LIBRARY.to_owned(),
             test_panic: None,
         }
     }
@@ -85,6 +91,9 @@ impl Site {
         match argument.split_once('=') {
             None if argument == "require" => self.require = true,
             Some(("socket", path)) if path.starts_with('/') => self.socket = path.to_owned(),
+            Some(("comm_lib", path)) if path.starts_with('/') => {
+                self.comm_library = path.to_owned();
+            }
             Some(("default", "on")) => self.default_on = true,
             Some(("default", "off")) => self.default_on = false,
             Some(("sample", interval)) => self.sample_ms = Some(parse_interval_ms(interval)?),
@@ -103,6 +112,11 @@ impl Site {
         PathBuf::from(self.socket.replace("%n", node))
     }
 
+    /// The library that `--mizar=comm` preloads.
+    pub(crate) fn comm_library(&self) -> &Path {
+        Path::new(&self.comm_library)
+    }
+
     /// Time that one step may spend on the daemon.
     pub(crate) fn budget(&self) -> Duration {
         Duration::from_millis(u64::from(self.budget_ms))
@@ -117,6 +131,7 @@ impl Site {
             sample_ms: choice
                 .and_then(|choice| choice.sample_ms)
                 .or(self.sample_ms),
+            comm: choice.is_some_and(|choice| choice.comm),
         }
     }
 }
@@ -131,6 +146,7 @@ impl Choice {
             on: true,
             require: false,
             sample_ms: None,
+            comm: false,
         };
         // Slurm hands an absent argument on to inner steps as glibc prints a null pointer.
         let text = text.filter(|text| *text != "(null)").unwrap_or_default();
@@ -144,6 +160,7 @@ impl Choice {
             match word.split_once('=') {
                 None if word == "on" => {}
                 None if word == "require" => choice.require = true,
+                None if word == "comm" => choice.comm = true,
                 Some(("sample", interval)) => {
                     let interval = parse_interval_ms(interval).ok_or_else(|| refusal(word))?;
                     choice.sample_ms = Some(interval);
@@ -197,6 +214,7 @@ mod tests {
             on: true,
             require: false,
             sample_ms: None,
+            comm: false,
         };
         for (text, choice) in [
             (None, on),
@@ -247,6 +265,15 @@ mod tests {
                     ..on
                 },
             ),
+            (Some("comm"), Choice { comm: true, ..on }),
+            (
+                Some("sample=2hz,comm"),
+                Choice {
+                    comm: true,
+                    sample_ms: Some(500),
+                    ..on
+                },
+            ),
             (
                 Some("on,sample=10hz"),
                 Choice {
@@ -288,7 +315,8 @@ mod tests {
             "sample=nans",
             "sample=3601s",
             "require=1",
-            "comm",
+            "comm=1",
+            "off,comm",
             "on=off",
             "é=ü",
         ] {
@@ -315,11 +343,16 @@ mod tests {
             "require",
             "sample=2s",
             "budget_ms=20",
+            "comm_lib=/opt/mizar/lib/libmizar_comm.so",
             "test-panic=exit",
         ]);
         assert_eq!(problems, Vec::<String>::new());
         assert_eq!(full.socket("n7"), PathBuf::from("/tmp/x/n7/mizard.sock"));
         assert_eq!(full.budget(), Duration::from_millis(20));
+        let library = Path::new("/opt/mizar/lib/libmizar_comm.so");
+        assert_eq!(full.comm_library(), library);
+        assert!(!full.settings(None).comm);
+        assert!(full.settings(Choice::parse(Some("comm")).ok()).comm);
         assert_eq!(full.test_panic.as_deref(), Some("exit"));
 
         for wrong in [
@@ -328,6 +361,7 @@ mod tests {
             "requires",
             "sample=2",
             "budget_ms=0",
+            "comm_lib=mizar_comm.so",
             "x=1",
         ] {
             let (site, problems) = site(&[wrong]);

@@ -10,6 +10,7 @@ use mizar_core::nodelist;
 use mizar_core::rendezvous::{self, MARK, Step, Task, Variable};
 
 use crate::exchange::Daemon;
+use crate::settings::Settings;
 
 /// Programs that start the ranks of an `mpirun` or `mpiexec` inside a Slurm step of their own.
 /// Slurm's ranks are theirs, not those of the MPI program, so they must not inherit them.
@@ -227,7 +228,7 @@ impl Facts {
             })
     }
 
-    fn registration(&self, sample_ms: Option<u32>, lookup: Lookup<'_>) -> StepRegistration {
+    fn registration(&self, settings: Settings, lookup: Lookup<'_>) -> StepRegistration {
         let recorded = |name: &str| Some((name.to_owned(), lookup(name)?));
         StepRegistration {
             job: self.job,
@@ -251,11 +252,24 @@ impl Facts {
             command: shortened(&self.command),
             cwd: self.cwd.clone(),
             variables: RECORDED.into_iter().filter_map(recorded).collect(),
-            sample_ms,
-            comm: false,
+            sample_ms: settings.sample_ms,
+            comm: settings.comm,
             stepd_pid: std::process::id().cast_signed(),
             tasks: Vec::new(),
         }
+    }
+}
+
+/// `LD_PRELOAD` with a library before the user's own; `None` if it is there already.
+pub(crate) fn preload(library: &str, theirs: Option<&str>) -> Option<String> {
+    let theirs = theirs.unwrap_or_default();
+    // The linker takes either separator.
+    if theirs.split([':', ' ']).any(|path| path == library) {
+        return None;
+    }
+    match theirs {
+        "" => Some(library.to_owned()),
+        theirs => Some(format!("{library}:{theirs}")),
     }
 }
 
@@ -287,12 +301,12 @@ pub(crate) struct RunningStep {
 impl RunningStep {
     pub(crate) fn new(
         facts: &Facts,
-        sample_ms: Option<u32>,
+        settings: Settings,
         lookup: Lookup<'_>,
         daemon: Daemon,
     ) -> Self {
         Self {
-            registration: facts.registration(sample_ms, lookup),
+            registration: facts.registration(settings, lookup),
             ranks: facts.local_ranks.clone(),
             pids: facts
                 .local_ranks
@@ -373,6 +387,31 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    const WATCHED: Settings = Settings {
+        enabled: true,
+        require: false,
+        sample_ms: None,
+        comm: true,
+    };
+
+    #[test]
+    fn the_library_comes_before_the_users_own_and_once() {
+        let ours = "/opt/libmizar_comm.so";
+        for (theirs, expected) in [
+            (None, Some("/opt/libmizar_comm.so")),
+            (Some(""), Some("/opt/libmizar_comm.so")),
+            (Some("/a.so"), Some("/opt/libmizar_comm.so:/a.so")),
+            (
+                Some("/a.so /b.so"),
+                Some("/opt/libmizar_comm.so:/a.so /b.so"),
+            ),
+            (Some("/a.so:/opt/libmizar_comm.so"), None),
+            (Some("/opt/libmizar_comm.so /a.so"), None),
+        ] {
+            assert_eq!(preload(ours, theirs).as_deref(), expected, "{theirs:?}");
+        }
+    }
 
     fn facts(step: StepId, program: &str) -> Facts {
         Facts {
@@ -529,7 +568,7 @@ mod tests {
         facts
             .command
             .extend(std::iter::repeat_n("x".repeat(1024), 4096));
-        let registration = facts.registration(None, &|_| None);
+        let registration = facts.registration(WATCHED, &|_| None);
         assert!(serde_json::to_vec(&registration).unwrap().len() < 2 * MAX_COMMAND_BYTES);
         assert_eq!(registration.command.first().map(String::as_str), Some("ls"));
         assert_eq!(registration.command.last().map(String::as_str), Some("…"));
@@ -544,7 +583,7 @@ mod tests {
             ..facts(StepId(0), "python")
         };
         let daemon = Daemon::new(socket, Duration::from_millis(50));
-        let step = RunningStep::new(&two, None, &|_| None, daemon);
+        let step = RunningStep::new(&two, WATCHED, &|_| None, daemon);
         assert!(step.forked(1, 101, None).is_none());
         assert!(step.forked(7, 107, None).is_none());
         let error = step.forked(0, 100, None).unwrap().unwrap_err();

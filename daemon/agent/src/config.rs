@@ -90,6 +90,8 @@ pub(crate) struct Config {
     pub(crate) digest_timeout_s: u32,
     /// A job without any process for this long has ended, even if no epilog said so.
     pub(crate) job_idle_end_s: u32,
+    /// Ranks that wait for each other for so long, and in different places, hang.
+    pub(crate) hang_s: u32,
     /// Jobs watched at once.
     pub(crate) max_jobs: usize,
     /// Tasks watched at once, all jobs.
@@ -125,6 +127,7 @@ impl Default for Config {
             digest_max_bytes: 64 << 30,
             digest_timeout_s: 600,
             job_idle_end_s: 600,
+            hang_s: 60,
             max_jobs: 512,
             max_tasks: 8192,
             max_connections: 256,
@@ -285,6 +288,7 @@ impl Config {
             return wrong("metrics_names", "nothing".to_owned(), expected);
         }
         for (key, limit) in [
+            ("hang_s", self.hang_s as usize),
             ("max_jobs", self.max_jobs),
             ("max_tasks", self.max_tasks),
             ("max_connections", self.max_connections),

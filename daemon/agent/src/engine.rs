@@ -5,6 +5,7 @@
 //! whose clocks agree sample at the same moments; they share one pass over /proc. GPUs are
 //! read meanwhile by threads of their own ([`crate::gpu`]).
 
+mod communication;
 mod ending;
 mod graphics;
 
@@ -26,6 +27,7 @@ use crate::gpu::Gpus;
 use crate::own_cost;
 use crate::recorder::{self, Preamble, Recorder};
 use crate::registry::{Job, Phase};
+use crate::rings::METHOD;
 use crate::shared::{NodeView, Shared};
 use crate::track::{Stamp, TaskNews, Track};
 use crate::worker::{Queues, Work};
@@ -33,8 +35,11 @@ use crate::worker::{Queues, Work};
 /// Between readings of the node while no job runs, for the metrics.
 const IDLE_PERIOD_NS: i64 = 15_000_000_000;
 
-/// Between two listings of /proc, however many jobs and steps come and however fast they are
-/// sampled: known processes are read each time, new ones are met so often.
+/// Between two listings of /proc, however fast jobs are sampled: known processes are read each
+/// time, new ones are met so often, and those of a new step at once.
+const LIST_PERIOD_NS: i64 = 500_000_000;
+
+/// Between two passes for new steps, however many come.
 const MIN_PERIOD_NS: i64 = 100_000_000;
 
 /// The sampler.
@@ -81,6 +86,7 @@ impl Engine {
         self.unsampled_since_ns = self.last_written();
         while !self.shared.is_stopping() {
             self.take_changes();
+            self.take_rings();
             self.sample();
             self.collect_gpus();
             self.flush();
@@ -200,7 +206,11 @@ impl Engine {
             io: "/proc/<pid>/io of the process tree".to_owned(),
             energy: self.energy.method(),
             network: NETWORK_METHOD.to_owned(),
-            communication: String::new(),
+            communication: if job.comm {
+                METHOD.to_owned()
+            } else {
+                String::new()
+            },
         };
         let preamble = Preamble {
             job: job.info.clone(),
@@ -305,6 +315,7 @@ impl Engine {
         });
         let own = own_cost::read(stamp.unix_ns);
         let mut news = Vec::new();
+        let mut ring_news = Vec::new();
         for id in due {
             let Some(track) = self.tracks.get_mut(&id) else {
                 continue;
@@ -318,6 +329,10 @@ impl Engine {
             news.push((id, of_job));
             track.sample_steps(stamp, &mut self.buffer);
             track.sample_node(&usage, energy, stamp);
+            ring_news.extend(self.read_rings(id, stamp));
+            let Some(track) = self.tracks.get_mut(&id) else {
+                continue;
+            };
             track.recorder.rows.own_cost.extend(own);
             if track.devices.is_due(stamp.monotonic_ns) {
                 let roots = self.shared.config.roots();
@@ -336,6 +351,7 @@ impl Engine {
             track.due_ns = begin_ns + until_grid_ns(begin_unix_ns, track.period_ns);
         }
         self.tell(news, stamp.unix_ns);
+        self.tell_of_rings(ring_news);
         let spent_ns = (monotonic_ns() - begin_ns).unsigned_abs();
         self.shared
             .counters
@@ -346,7 +362,7 @@ impl Engine {
     fn list_processes(&mut self, now_ns: i64) {
         let is_due = self
             .listed_ns
-            .is_none_or(|listed_ns| now_ns - listed_ns >= MIN_PERIOD_NS);
+            .is_none_or(|listed_ns| now_ns - listed_ns >= LIST_PERIOD_NS);
         if self.processes.watched() == 0 || !is_due {
             return;
         }

@@ -176,7 +176,12 @@ impl Gpus {
 
     fn take_found(&mut self, found: Found) {
         for note in &found.notes {
-            tracing::info!(note, "no GPUs from here");
+            // Of interest only to who misses GPUs.
+            if found.backends.is_empty() {
+                tracing::info!(note, "no GPUs from here");
+            } else {
+                tracing::debug!(note, "no GPUs from here");
+            }
         }
         if found.backends.is_empty() {
             let due_ns = monotonic_ns() + SEARCH_PERIOD_NS;

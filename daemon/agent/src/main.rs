@@ -18,6 +18,7 @@ mod own_cost;
 mod privileges;
 mod recorder;
 mod registry;
+mod rings;
 mod serve;
 mod shared;
 mod socket;

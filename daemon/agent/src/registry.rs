@@ -9,7 +9,7 @@ mod views;
 
 use std::collections::BTreeMap;
 
-use mizar_api::{FileRole, FileUse, StepRegistration, TaskExit};
+use mizar_api::{FileRole, FileUse, LiveCall, LiveSplit, StepRegistration, TaskExit};
 use mizar_core::ids::{JobId, Rank, StepId};
 use mizar_record::model::{Event, FileRecord, GpuInfo, JobInfo, StepInfo, TaskInfo};
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,9 @@ pub(crate) struct Job {
     pub(crate) job_cpus: Option<u32>,
     pub(crate) memory_limit_bytes: Option<u64>,
     pub(crate) sample_ms: u32,
+    /// Has a step asked for `--mizar=comm`?
+    #[serde(default)]
+    pub(crate) comm: bool,
     pub(crate) phase: Phase,
     pub(crate) steps: Vec<Step>,
     pub(crate) files: Vec<FileRecord>,
@@ -70,6 +73,9 @@ pub(crate) struct Job {
     /// Changed since it was last kept on disk.
     #[serde(skip)]
     pub(crate) unsaved: bool,
+    /// What is said of ranks that hang, if any do.
+    #[serde(skip)]
+    pub(crate) hang: Option<String>,
     /// Events that the engine has not recorded yet.
     #[serde(skip)]
     pub(crate) outbox: Vec<Event>,
@@ -104,6 +110,9 @@ pub(crate) struct Task {
     /// GPUs that its processes use, as the record numbers them.
     #[serde(skip)]
     pub(crate) gpus: Vec<u32>,
+    /// How it spends its time and where it is, with `--mizar=comm`.
+    #[serde(skip)]
+    pub(crate) communication: Option<(LiveSplit, Option<LiveCall>)>,
 }
 
 /// The last reading of a task.
@@ -271,6 +280,7 @@ impl Job {
             job_cpus: step.job_cpus,
             memory_limit_bytes: step.job_memory_mib.map(|mib| mib.saturating_mul(1 << 20)),
             sample_ms: asked_ms.clamp(*SAMPLE_MS_RANGE.start(), *SAMPLE_MS_RANGE.end()),
+            comm: step.comm,
             phase: Phase::Running,
             steps: Vec::new(),
             files: Vec::new(),
@@ -279,6 +289,7 @@ impl Job {
             live_gpus: Vec::new(),
             resumed: false,
             unsaved: false,
+            hang: None,
             outbox: Vec::new(),
             failed_merges: 0,
             merge_due_ns: None,
@@ -320,8 +331,10 @@ impl Job {
                 present,
                 live: Live::default(),
                 gpus: Vec::new(),
+                communication: None,
             });
         }
+        self.comm |= step.comm;
         self.steps.retain(|known| known.info.step != step.step);
         let slurm_gpus = crate::gpu::slurm_list(info.step, &step.variables);
         self.steps.push(Step {

@@ -2,13 +2,14 @@
 //! but the state file and a look at the registered processes.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::path::Component;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use mizar_api::{
-    Envelope, ErrorCode, FileUse, PROTOCOL_VERSION, Request, Response, StepRegistration,
+    Envelope, ErrorCode, FileUse, PROTOCOL_VERSION, Request, Response, RingOffer, StepRegistration,
 };
 use mizar_core::clock::unix_ns;
 use mizar_core::ids::JobId;
@@ -17,6 +18,7 @@ use mizar_record::folder::is_node_name;
 use nix::unistd::{Uid, User, geteuid};
 
 use crate::registry::{Arrival, Registry, RegistryError};
+use crate::rings::{self, ffi::Mapping};
 use crate::shared::Shared;
 
 /// Longest texts of a registration that are kept.
@@ -58,6 +60,13 @@ impl From<RegistryError> for Refusal {
     }
 }
 
+/// Who asks, as the kernel tells.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    pub(crate) uid: u32,
+    pub(crate) pid: Option<i32>,
+}
+
 /// Answers requests.
 pub(crate) struct Service {
     shared: std::sync::Arc<Shared>,
@@ -87,11 +96,15 @@ impl Service {
     }
 
     /// Answers one line of a client whose uid the kernel told.
-    pub(crate) fn answer(&self, line: &[u8], uid: u32) -> Response {
+    pub(crate) fn answer(&self, line: &[u8], peer: Peer, file: Option<OwnedFd>) -> Response {
+        let uid = peer.uid;
         let counters = &self.shared.counters;
         counters.requests.fetch_add(1, Ordering::Relaxed);
         self.parse(line, uid)
-            .and_then(|request| self.perform(request, uid))
+            .and_then(|request| match request {
+                Request::Ring(offer) => self.ring(&offer, peer, file).map(|()| Response::Ok),
+                other => self.perform(other, uid),
+            })
             .unwrap_or_else(|refusal| {
                 counters.refused_requests.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!(uid, code = ?refusal.code, refusal.message, "refused");
@@ -187,7 +200,8 @@ impl Service {
                 known.end(now_ns);
                 Ok(())
             }),
-            Request::Ping | Request::Jobs { .. } | Request::File(_) => Ok(()),
+            // Answered elsewhere.
+            Request::Ping | Request::Jobs { .. } | Request::File(_) | Request::Ring(_) => Ok(()),
         }
     }
 
@@ -276,6 +290,33 @@ impl Service {
         // Kept with the next flush: a program may report thousands.
         job.unsaved = true;
         Ok(())
+    }
+
+    /// Takes the memory of a process's counters in: of the job's owner, for a step that is here.
+    fn ring(&self, offer: &RingOffer, peer: Peer, file: Option<OwnedFd>) -> Result<(), Refusal> {
+        {
+            let mut registry = self.shared.registry();
+            let admin = self.is_admin(peer.uid);
+            let job = owned(&mut registry, offer.job, peer.uid, admin)?;
+            job.step_mut(offer.step)?;
+        }
+        let malformed = |message: String| Refusal::new(ErrorCode::Malformed, message);
+        let memory = file.ok_or_else(|| malformed("no memory came with the line".to_owned()))?;
+        let mapping = Mapping::new(&memory).map_err(|error| malformed(error.to_string()))?;
+        let arrival = rings::Arrival {
+            job: offer.job,
+            step: offer.step,
+            rank: offer.rank,
+            pid: peer
+                .pid
+                .ok_or_else(|| malformed("its process is not known".to_owned()))?,
+            mapping,
+        };
+        if self.shared.hand_over(arrival) {
+            return Ok(());
+        }
+        let message = "too many processes hand over their counters at once";
+        Err(Refusal::new(ErrorCode::Limit, message))
     }
 
     fn pong(&self) -> Response {

@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::registry::{Job, Registry};
+use crate::rings::Arrival;
 use crate::state::State;
+
+/// Rings that wait for the engine; more are refused.
+const MAX_ARRIVALS: usize = 4096;
 
 /// Shared by socket, metrics, engine and workers.
 pub(crate) struct Shared {
@@ -22,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) node: Mutex<Option<NodeView>>,
     /// The GPUs of running jobs as last read, likewise.
     pub(crate) gpus: Mutex<Vec<crate::gpu::GpuView>>,
+    /// Rings on their way to the engine.
+    arrivals: Mutex<Vec<Arrival>>,
 }
 
 /// Counts of what happened since the daemon began.
@@ -59,6 +65,7 @@ impl Shared {
             counters: Counters::default(),
             node: Mutex::new(None),
             gpus: Mutex::default(),
+            arrivals: Mutex::default(),
         }
     }
 
@@ -66,6 +73,21 @@ impl Shared {
     pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
         // A panic elsewhere must not end the daemon: every change leaves the registry whole.
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves a ring for the engine; false if too many wait.
+    pub(crate) fn hand_over(&self, arrival: Arrival) -> bool {
+        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_room = arrivals.len() < MAX_ARRIVALS;
+        if has_room {
+            arrivals.push(arrival);
+        }
+        has_room
+    }
+
+    /// The rings that have come since.
+    pub(crate) fn take_arrivals(&self) -> Vec<Arrival> {
+        std::mem::take(&mut *self.arrivals.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Wakes the engine.

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -10,10 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mizar_api::{ErrorCode, MAX_MESSAGE_BYTES, Response};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::serve::Service;
+use crate::rings::ffi::receive;
+use crate::serve::{Peer, Service};
 use crate::shared::Shared;
 
 /// A client that has not sent its line, or taken its answer, by then is dropped.
@@ -115,14 +117,18 @@ pub(crate) async fn serve(listener: UnixListener, service: Arc<Service>, shared:
         let Ok(peer) = stream.peer_cred() else {
             continue;
         };
-        let uid = peer.uid();
+        let peer = Peer {
+            uid: peer.uid(),
+            pid: peer.pid(),
+        };
+        let uid = peer.uid;
         match place(&open, uid, &service, &shared) {
             Some(place) => {
                 let service = Arc::clone(&service);
                 tokio::spawn(async move {
                     // A client that is late or gone is its own loss.
-                    let _ =
-                        tokio::time::timeout(EXCHANGE_LIMIT, exchange(stream, uid, &service)).await;
+                    let _ = tokio::time::timeout(EXCHANGE_LIMIT, exchange(stream, peer, &service))
+                        .await;
                     drop(place);
                 });
             }
@@ -171,16 +177,22 @@ fn refuse(stream: &UnixStream) {
     let _ = stream.try_write(&answer);
 }
 
-async fn exchange(mut stream: UnixStream, uid: u32, service: &Service) -> io::Result<()> {
-    let limit = if service.is_admin(uid) {
+async fn exchange(mut stream: UnixStream, peer: Peer, service: &Service) -> io::Result<()> {
+    let limit = if service.is_admin(peer.uid) {
         MAX_MESSAGE_BYTES
     } else {
         MAX_USER_MESSAGE_BYTES
     };
     let mut line = Vec::new();
     let mut block = [0; 8192];
+    let mut file = None;
     let answer = loop {
-        let count = stream.read(&mut block).await?;
+        let socket = stream.as_raw_fd();
+        let count = stream
+            .async_io(Interest::READABLE, || {
+                receive(socket, &mut block, &mut file)
+            })
+            .await?;
         if count == 0 {
             return Ok(());
         }
@@ -194,7 +206,7 @@ async fn exchange(mut stream: UnixStream, uid: u32, service: &Service) -> io::Re
             };
         }
         if end.is_some() {
-            break service.answer(&line, uid);
+            break service.answer(&line, peer, file.take());
         }
     };
     stream.write_all(&encode(&answer)).await?;

@@ -13,6 +13,7 @@ use mizar_record::model::{NodeSample, StepSample, TaskSample};
 use crate::devices::DeviceTrack;
 use crate::recorder::Recorder;
 use crate::registry::{Job, Live};
+use crate::rings::JobRings;
 
 /// A job being sampled.
 pub(crate) struct Track {
@@ -29,6 +30,8 @@ pub(crate) struct Track {
     pub(crate) script_asked: bool,
     /// Since when no task has had a process, monotonic.
     pub(crate) idle_since_ns: Option<i64>,
+    /// The rings of its processes.
+    pub(crate) rings: JobRings,
     tasks: Vec<TaskTrack>,
     steps: HashMap<StepId, StepTrack>,
     last_node_ns: Option<i64>,
@@ -86,6 +89,7 @@ impl Track {
             end_due_ns: 0,
             script_asked: job.script.is_some(),
             idle_since_ns: None,
+            rings: JobRings::default(),
             tasks: Vec::new(),
             steps: HashMap::new(),
             last_node_ns: None,

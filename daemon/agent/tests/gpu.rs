@@ -163,6 +163,13 @@ fn a_job_gets_its_own_gpus_with_ranks_energy_and_the_label_of_the_double() {
         record.gpus[0]
     );
     assert_eq!(record.gpus[0].pci.as_deref(), Some("0000:04:00.0"));
+    // Due on the wall clock's grid, as on every other node.
+    let mut late_ms: Vec<i64> = of(&record, 0)
+        .iter()
+        .map(|row| row.time_ns / 1_000_000 % 100)
+        .collect();
+    late_ms.sort_unstable();
+    assert!(late_ms[late_ms.len() / 2] < 30, "{late_ms:?}");
     // The exact integral over the readings, from the script and not from the meter.
     for (gpu, later_w) in [(0, 100.0), (1, 300.0)] {
         let rows = of(&record, gpu);

@@ -10,11 +10,14 @@
 //! Left out on purpose: any decision. Who may send what is the daemon's to say (by the peer's
 //! uid); what to do about a dead daemon is the caller's.
 
+pub mod calls;
 pub mod client;
 pub mod message;
+pub mod ring;
 
 pub use client::{Client, ClientError};
 pub use message::*;
+pub use ring::RingOffer;
 
 /// The protocol spoken here; a daemon refuses other numbers with [`ErrorCode::Version`].
 pub const PROTOCOL_VERSION: u16 = 1;
@@ -24,6 +27,9 @@ pub const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
 /// Where `mizard` listens unless the site says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/mizar/mizard.sock";
+
+/// Where the library for `--mizar=comm` lies unless the site says otherwise.
+pub const DEFAULT_COMM_LIBRARY: &str = "/usr/local/lib/libmizar_comm.so";
 
 /// Variable that names another socket for commands (never for the plugin).
 pub const SOCKET_VARIABLE: &str = "MIZAR_SOCKET";

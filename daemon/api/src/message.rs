@@ -1,4 +1,5 @@
-//! The messages, version 1. Adding an optional field keeps the version; anything else raises it.
+//! The messages, version 1. Adding an optional field or a request keeps the version; anything
+//! else raises it.
 
 use std::path::PathBuf;
 
@@ -43,6 +44,9 @@ pub enum Request {
     },
     /// A program read or wrote a file: provenance. From the job's owner or root.
     File(FileUse),
+    /// A process hands over the memory with its counters, as the one file descriptor that comes
+    /// with the line. From the job's owner or root.
+    Ring(crate::RingOffer),
 }
 
 /// One step's arrival on one node.

@@ -76,11 +76,20 @@ pub(crate) struct Row {
     pub(crate) source: &'static str,
 }
 
+/// Ranks of a job that hang.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Hang {
+    pub(crate) job: JobId,
+    /// Ranks, nodes, calls, for how long.
+    pub(crate) text: String,
+}
+
 #[derive(Serialize)]
 struct Listing<'r> {
     schema: &'static str,
     time_s: f64,
     rows: &'r [Row],
+    hangs: &'r [Hang],
 }
 
 /// Runs `mizar ps`.
@@ -96,6 +105,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
                 schema: SCHEMA,
                 time_s: now_ns as f64 / 1e9,
                 rows: &found.rows,
+                hangs: &found.hangs,
             };
             serde_json::to_string_pretty(&listing)? + "\n"
         } else if found.rows.is_empty() {
@@ -105,7 +115,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             );
             format!("{what}\n{}\n", found.looked.join("\n"))
         } else {
-            table::render(&found.rows)
+            table::render(&found.rows) + &table::hangs(&found.hangs)
         };
         let Some(seconds) = args.watch else {
             stdout::print(&text)?;

@@ -9,6 +9,7 @@ pub mod context;
 pub mod durable;
 pub mod energy;
 pub mod ids;
+pub mod marks;
 pub mod nodelist;
 pub mod rendezvous;
 pub mod units;

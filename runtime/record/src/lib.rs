@@ -20,6 +20,7 @@
 pub mod error;
 pub mod events;
 pub mod folder;
+pub mod hang;
 pub mod merge;
 pub mod model;
 pub mod provenance;

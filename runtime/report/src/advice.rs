@@ -7,9 +7,8 @@ mod time_limit;
 
 use serde::Serialize;
 
-use crate::format;
-use crate::gpus;
 use crate::schema::{Advice, Report, Severity, Step};
+use crate::{format, gpus, split};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -47,6 +46,10 @@ pub struct Thresholds {
     pub io_bound_cpu: f64,
     /// … and the bytes per second and node that are much.
     pub io_bound_bytes_per_s: f64,
+    /// Exposed communication beyond this share of the ranks' time is worth a look.
+    pub exposed: f64,
+    /// Likewise time spent waiting for files.
+    pub data_wait: f64,
     /// A job that ran longer than this, in seconds, …
     pub time_limit_min_s: f64,
     /// … and for less than this share of its time limit asked for too much, …
@@ -77,6 +80,8 @@ impl Default for Thresholds {
             imbalance_worth: 0.01,
             io_bound_cpu: 0.50,
             io_bound_bytes_per_s: 50e6,
+            exposed: 0.25,
+            data_wait: 0.10,
             time_limit_min_s: 900.0,
             time_limit_low: 0.60,
             time_limit_critical: 0.10,
@@ -90,8 +95,10 @@ impl Default for Thresholds {
 #[must_use]
 pub fn of(report: &Report) -> Vec<Advice> {
     let mut advice = failures(report);
-    advice.extend(time_limit::of(report));
     advice.extend(gpus::advice::failures(report));
+    let communication = report.communication.iter();
+    advice.extend(communication.clone().flat_map(split::advice::on_hangs));
+    advice.extend(time_limit::of(report));
     if is_long_enough(report) {
         advice.extend(cpu(report));
         advice.extend(memory_low(report));
@@ -104,6 +111,8 @@ pub fn of(report: &Report) -> Vec<Advice> {
         advice.extend(report.steps.iter().filter_map(stragglers));
         advice.extend(io_bound(report));
         advice.extend(gpus::advice::usage(report));
+        let limits = &report.thresholds;
+        advice.extend(communication.flat_map(|found| split::advice::on_time(found, limits)));
     } else if report.job.state == "finished" {
         advice.push(too_short(report));
     }
@@ -248,6 +257,10 @@ fn cpu(report: &Report) -> Option<Advice> {
                 .to_owned(),
             directive: Some(format!("#SBATCH --nodes={working}")),
         });
+    }
+    // A job on GPUs leaves its CPUs idle for good reasons.
+    if report.gpu.is_some() {
+        return None;
     }
     if allocated > 1 && (limits.serial.0..=limits.serial.1).contains(&busy) {
         return Some(Advice {

@@ -15,7 +15,7 @@ use crate::schema::{
     Rank, Report, SCHEMA, Step,
 };
 use crate::series::{GAP_INTERVALS, Grid, median};
-use crate::{advice, balance, gpus, nodes, ranks};
+use crate::{advice, balance, gpus, nodes, ranks, split};
 
 /// The interval that is assumed where a record holds too few readings to tell.
 const USUAL_INTERVAL_NS: i64 = 1_000_000_000;
@@ -54,6 +54,7 @@ pub fn analyse_with(record: &JobRecord, thresholds: Thresholds) -> Report {
         },
         energy: energy(record, &nodes, elapsed_s),
         gpu: gpus::measure(record, frame),
+        communication: split::measure(record, frame),
         advice: Vec::new(),
         steps: steps(record, &measured, frame),
         ranks: Vec::new(),

@@ -7,10 +7,10 @@ use minijinja::{Environment, Value, context};
 use serde::Serialize;
 
 use crate::chart::{self, Row, Tick};
-use crate::format;
 use crate::gpus::Gpu;
 use crate::schema::{Balance, Count, Node, Rank, Report};
 use crate::series::Series;
+use crate::{format, split};
 
 /// Up to this many ranks or nodes get a chart each; more become a heat map.
 const MAX_MULTIPLES: usize = 12;
@@ -97,6 +97,7 @@ pub fn render(report: &Report) -> Result<String, HtmlError> {
     let mut environment = Environment::new();
     add_filters(&mut environment);
     environment.add_template("page.html", PAGE)?;
+    let communication = split::page::render(&mut environment, report)?;
     let axis: Vec<Tick> = chart::ticks(report.job.elapsed_s);
     let json = serde_json::to_string(report).unwrap_or_default();
     let embedded = (json.len() <= MAX_EMBEDDED_BYTES).then(|| data_uri(&json));
@@ -108,6 +109,7 @@ pub fn render(report: &Report) -> Result<String, HtmlError> {
         rank_panels => Value::from(Serde(rank_panels(report))),
         node_panels => Value::from(Serde(node_panels(report))),
         gpu_panels => Value::from(Serde(gpu_panels(report))),
+        communication => Value::from_safe_string(communication),
         bars => Value::from(Serde(bars(report))),
         devices => Value::from(Serde(devices(report))),
         json_uri => embedded,

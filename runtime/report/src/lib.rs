@@ -29,6 +29,7 @@ pub mod raster;
 pub mod scaling;
 pub mod schema;
 pub mod series;
+pub mod split;
 pub mod synthetic;
 pub mod text;
 

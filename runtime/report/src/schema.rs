@@ -34,6 +34,9 @@ pub struct Report {
     pub energy: Energy,
     /// GPUs, if the job had any.
     pub gpu: Option<crate::gpus::Gpus>,
+    /// Communication against computation; absent if no step asked with `--mizar=comm`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub communication: Option<crate::split::Communication>,
     /// What to change, most urgent first.
     pub advice: Vec<Advice>,
     /// Steps, by their start.

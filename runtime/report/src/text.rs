@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-use crate::format;
 use crate::gpus::words;
 use crate::schema::{Advice, File, IoTotals, Report, Severity};
+use crate::{format, split};
 
 /// Rows of a table that may be long; the JSON has all.
 const MAX_ROWS: usize = 16;
@@ -20,6 +20,9 @@ pub fn render(report: &Report) -> String {
     advice(&mut out, report);
     steps(&mut out, report);
     ranks(&mut out, report);
+    for (title, rows) in report.communication.iter().flat_map(split::text::tables) {
+        put_table(&mut out, &title, &rows);
+    }
     nodes(&mut out, report);
     gpus(&mut out, report);
     devices(&mut out, report);

@@ -228,6 +228,19 @@ fn advice_on_use_follows_jobstats() {
 }
 
 #[test]
+fn idle_cpus_of_a_job_on_gpus_are_no_fault() {
+    let lazy = Shape {
+        nodes: 1,
+        busy: |_, _| 0.2,
+        ..Shape::default()
+    };
+    assert!(kinds(&analyse(&record(&lazy))).contains(&"low_cpu"));
+    let mut job = record(&lazy);
+    add_gpus(&mut job, &[GpuShape::default()]);
+    assert!(!kinds(&analyse(&job)).contains(&"low_cpu"));
+}
+
+#[test]
 fn advice_on_health_names_node_and_directive() {
     let hot = GpuShape {
         limits: |second| {

@@ -4,7 +4,7 @@
 mod browser;
 
 use browser::{assert_figures_are_those_of_the_json, drawn};
-use mizar_report::synthetic::{Shape, record};
+use mizar_report::synthetic::{GpuShape, Shape, add_gpu_event, add_gpus, record};
 use mizar_report::{Report, analyse, html};
 
 fn hostile() -> Report {
@@ -99,5 +99,29 @@ fn a_browser_draws_it_without_a_complaint() {
     assert!(
         page.contains("<title>Job 1234 · &lt;script&gt;"),
         "the title was cut"
+    );
+}
+
+#[test]
+fn a_browser_draws_gpus_and_users_text_in_them_stays_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut job = record(&Shape::default());
+    add_gpus(&mut job, &[GpuShape::default(), GpuShape::default()]);
+    job.nodes[0].gpus[0].name = "<script>alert(1)</script>".to_owned();
+    add_gpu_event(&mut job, 0, 9, "xid", "XID 31 <img src=x>");
+    let report = analyse(&job);
+    let file = folder.path().join("report.html");
+    let page = html::render(&report).unwrap();
+    assert!(!page.contains("<script") && !page.contains("<img"));
+    std::fs::write(&file, page).unwrap();
+    let Some((page, complaints)) = drawn(&file, folder.path()) else {
+        return;
+    };
+    assert_figures_are_those_of_the_json(&page, &report);
+    assert!(!complaints.contains("CONSOLE"), "{complaints}");
+    // Two nodes of two ranks and two GPUs: 3 quantities of each, 4 of the nodes without power.
+    assert_eq!(
+        page.matches("<path class=\"area\"").count(),
+        3 * 4 + 3 * 4 + 4 * 2
     );
 }

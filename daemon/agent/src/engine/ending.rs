@@ -55,6 +55,7 @@ impl Engine {
 
     /// Moves jobs that have left through their last phases.
     pub(super) fn end_jobs(&mut self) {
+        self.take_rings();
         let limit_ns = i64::from(self.shared.config.job_idle_end_s) * 1_000_000_000;
         let shared = Arc::clone(&self.shared);
         let mut ended = Vec::new();
@@ -73,6 +74,8 @@ impl Engine {
                 shared.ring();
             }
             if job.phase == Phase::Ending && job.outbox.is_empty() && self.gpus.farewell(*id) {
+                // What its processes said last, even if they lived shorter than a period.
+                super::communication::last_reading(track, &mut self.processes, &job.node);
                 track.release(&mut self.processes);
                 track.due_ns = i64::MAX;
                 if self.shared.config.digest && !job.files.is_empty() {

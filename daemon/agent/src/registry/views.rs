@@ -31,8 +31,11 @@ impl Job {
             io_bytes_per_s: task.live.io_bytes_per_s,
             threads: task.live.threads,
             gpus: task.gpus.clone(),
-            split: None,
-            call: None,
+            split: task.communication.as_ref().map(|(split, _)| *split),
+            call: task
+                .communication
+                .as_ref()
+                .and_then(|(_, call)| call.clone()),
         };
         let steps = self.steps.iter().filter(|step| step.info.end_ns.is_none());
         LiveJob {
@@ -52,7 +55,7 @@ impl Job {
                 })
                 .collect(),
             gpus: self.live_gpus.clone(),
-            hang: None,
+            hang: self.hang.clone(),
         }
     }
 }

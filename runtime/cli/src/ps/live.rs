@@ -10,7 +10,7 @@ use mizar_core::ids::{JobId, StepId};
 use mizar_record::model::{JobRecord, NodeRecord, TaskSample, UNKNOWN};
 use nix::unistd::{Uid, User};
 
-use super::{Row, gpus};
+use super::{Hang, Row, gpus};
 use crate::record_dir::{self, RecordDir};
 
 /// A record that nobody has written to for so long is that of a dead node, not of a job.
@@ -21,6 +21,8 @@ pub(crate) const OLD_READING_NS: i64 = 60_000_000_000;
 /// What was found, and where it was looked for.
 pub(super) struct Found {
     pub(super) rows: Vec<Row>,
+    /// Ranks that hang, as all nodes tell together.
+    pub(super) hangs: Vec<Hang>,
     /// Did the daemon answer, or could the record folder be read?
     pub(super) reached: bool,
     /// One line a place, for people.
@@ -31,6 +33,7 @@ pub(super) struct Found {
 pub(super) fn find(job: Option<JobId>, records: &RecordDir) -> Found {
     let mut found = Found {
         rows: Vec::new(),
+        hangs: Vec::new(),
         reached: false,
         looked: Vec::new(),
     };
@@ -41,6 +44,7 @@ pub(super) fn find(job: Option<JobId>, records: &RecordDir) -> Found {
             found.reached = true;
             let count = jobs.len();
             for record in &jobs {
+                found.add_hangs(record);
                 // What the daemon of a node says is newer than what it has written.
                 found.rows.extend(record_rows(record, &told));
             }
@@ -61,6 +65,21 @@ pub(super) fn find(job: Option<JobId>, records: &RecordDir) -> Found {
     found
 }
 
+impl Found {
+    /// What the nodes of a job tell together goes before what the local daemon tells alone.
+    fn add_hangs(&mut self, record: &JobRecord) {
+        let job = JobId(record.job.id);
+        let verdicts = mizar_report::split::hangs(record, clock::unix_ns());
+        if !verdicts.is_empty() {
+            self.hangs.retain(|known| known.job != job);
+        }
+        self.hangs.extend(verdicts.into_iter().map(|verdict| Hang {
+            job,
+            text: format!("step {}: {}", verdict.step, verdict.text),
+        }));
+    }
+}
+
 /// Adds the rows of the local daemon; returns the jobs and nodes that it told of.
 fn ask_daemon(job: Option<JobId>, found: &mut Found) -> HashSet<(JobId, String)> {
     let client = record_dir::daemon();
@@ -75,6 +94,10 @@ fn ask_daemon(job: Option<JobId>, found: &mut Found) -> HashSet<(JobId, String)>
             ));
             for job in &jobs {
                 told.insert((job.job, job.node.clone()));
+                found.hangs.extend(job.hang.iter().map(|text| Hang {
+                    job: job.job,
+                    text: text.clone(),
+                }));
                 found
                     .rows
                     .extend(job.steps.iter().map(|step| live_row(job, step)));
@@ -263,6 +286,48 @@ mod tests {
         assert_eq!(row.memory_bytes, Some(1 << 30));
         assert_eq!(row.io_bytes_per_s, Some(10.0 * f64::from(1 << 20)));
         assert!((59.0..120.0).contains(&row.elapsed_s));
+    }
+
+    #[test]
+    fn what_nodes_tell_together_of_a_hang_goes_before_one_nodes_word() {
+        use mizar_core::ids::Rank;
+        use mizar_record::model::Waiting;
+
+        let mut job = running();
+        for (index, node) in job.nodes.iter_mut().enumerate() {
+            let waiting = |rank| Waiting {
+                rank: Rank(rank),
+                node: node.node.clone(),
+                call: Some(["MPI_Barrier", "MPI_Bcast"][index].to_owned()),
+                sequence: 4,
+                since_ns: clock::unix_ns() - 70_000_000_000,
+            };
+            let first = 2 * index as u32;
+            node.hangs = vec![mizar_record::model::Hang {
+                time_ns: clock::unix_ns(),
+                step: StepId(0),
+                waiting: vec![waiting(first), waiting(first + 1)],
+                text: String::new(),
+            }];
+        }
+        let alone = Hang {
+            job: JobId(1234),
+            text: "step 0: half of the truth".to_owned(),
+        };
+        let mut found = Found {
+            rows: Vec::new(),
+            hangs: vec![alone],
+            reached: true,
+            looked: Vec::new(),
+        };
+        found.add_hangs(&job);
+        assert_eq!(found.hangs.len(), 1);
+        let text = &found.hangs[0].text;
+        assert!(
+            text.contains("ranks 0 on n1, 1 on n1 wait in MPI_Barrier"),
+            "{text}"
+        );
+        assert!(text.contains("2 on n2, 3 on n2 wait in MPI_Bcast, collective 4, for 70 s"));
     }
 
     #[test]

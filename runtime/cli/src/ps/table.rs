@@ -3,8 +3,8 @@
 use mizar_report::format;
 use mizar_report::text::{printable, table};
 
-use super::Row;
 use super::gpus::StepGpus;
+use super::{Hang, Row};
 
 /// A table; a user with many steps sees each as a line.
 pub(super) fn render(rows: &[Row]) -> String {
@@ -72,6 +72,12 @@ fn gpu_cells(gpus: Option<&StepGpus>) -> [String; 3] {
         gpus.power_watts
             .map_or_else(|| "-".to_owned(), |watts| format::power(Some(watts))),
     ]
+}
+
+/// A line for each hang.
+pub(super) fn hangs(hangs: &[Hang]) -> String {
+    let line = |hang: &Hang| printable(&format!("! job {}, {}", hang.job, hang.text)) + "\n";
+    hangs.iter().map(line).collect()
 }
 
 /// `used of limit`; `-` where there is none.
