@@ -314,3 +314,49 @@ fn mlflow_gets_what_itwinai_logs_in_batches_that_it_takes() {
     );
     assert_eq!(upload.update["status"], "FINISHED");
 }
+
+#[test]
+fn network_traffic_is_by_device_where_the_record_has_it() {
+    use mizar_record::model::{CounterInfo, CounterSample};
+    let mut job = job();
+    let counter = |id, class: &str, device: &str, quantity: &str| CounterInfo {
+        id,
+        class: class.to_owned(),
+        device: device.to_owned(),
+        quantity: quantity.to_owned(),
+        unit: "bytes".to_owned(),
+    };
+    let node = &mut job.nodes[0];
+    node.counters = vec![
+        counter(1, "ethernet", "eth0", "received"),
+        counter(2, "slingshot", "hsn0", "sent, at least"),
+        counter(3, "lustre", "scratch", "read"),
+    ];
+    let times: Vec<i64> = node
+        .node_samples
+        .iter()
+        .map(|sample| sample.time_ns)
+        .collect();
+    for (time_ns, id) in times
+        .iter()
+        .flat_map(|time| [1, 2, 3].map(|id| (*time, id)))
+    {
+        node.counter_samples.push(CounterSample {
+            time_ns,
+            interval_ns: 1_000_000_000,
+            value: u64::from(id) * 100,
+            counter: id,
+            reserved: 0,
+        });
+    }
+    let network = &omnistat::files(&job)[2].text;
+    let lines: Vec<&str> = network.lines().collect();
+    assert_eq!(
+        lines[0],
+        "metric,omnistat_network_rx_bytes,omnistat_network_tx_bytes"
+    );
+    assert_eq!(lines[1], "instance,n1,n1");
+    assert_eq!(lines[2], "device_class,net,slingshot");
+    assert_eq!(lines[3], "interface,eth0,hsn0");
+    assert!(lines[5].ends_with(",100,200"), "{}", lines[5]);
+}

@@ -2,12 +2,12 @@
 //!
 //! Metrics of NVIDIA GPUs stand under the same `rocm_` names, so that scripts find them. The
 //! readings of all nodes are brought to one raster of the interval as measured, since a row has
-//! one time: a cell holds the last reading of its interval, or nothing. Network traffic is that
-//! of all devices together, and its labels say so.
+//! one time: a cell holds the last reading of its interval, or nothing. Network traffic is by
+//! device where the record has it; else that of all together, and its labels say so.
 
 use std::collections::BTreeMap;
 
-use mizar_record::model::{GpuSample, JobRecord, NodeRecord, NodeSample, UNKNOWN};
+use mizar_record::model::{CounterInfo, GpuSample, JobRecord, NodeRecord, NodeSample, UNKNOWN};
 use time::OffsetDateTime;
 
 use crate::series::median;
@@ -26,6 +26,14 @@ struct Column {
     labels: Vec<String>,
     values: BTreeMap<i64, f64>,
 }
+
+/// Our classes of network devices, and omnistat's words for them.
+const NETWORKS: [(&str, &str); 4] = [
+    ("ethernet", "net"),
+    ("infiniband", "infiniband"),
+    ("roce", "infiniband"),
+    ("slingshot", "slingshot"),
+];
 
 /// More columns than this are not written: a spreadsheet would not open them.
 const MAX_COLUMNS: usize = 16_384;
@@ -277,7 +285,42 @@ fn host(record: &JobRecord, raster: Raster) -> Vec<Column> {
     of_nodes(record, raster, &metrics, |_| Vec::new())
 }
 
+/// Traffic by device where the record has it, else of all devices together.
 fn network(record: &JobRecord, raster: Raster) -> Vec<Column> {
+    let mut columns = Vec::new();
+    for (metric, quantity) in [
+        ("omnistat_network_rx_bytes", "received"),
+        ("omnistat_network_tx_bytes", "sent"),
+    ] {
+        for node in &record.nodes {
+            // Slingshot's are lower bounds: `received, at least`.
+            let is_wanted = |info: &&CounterInfo| {
+                info.unit == "bytes"
+                    && NETWORKS.iter().any(|(class, _)| *class == info.class)
+                    && info.quantity.split(',').next() == Some(quantity)
+            };
+            for info in node.counters.iter().filter(is_wanted) {
+                let class = NETWORKS.iter().find(|(class, _)| *class == info.class);
+                let labels = vec![
+                    metric.to_owned(),
+                    node.node.clone(),
+                    class.map_or("", |(_, theirs)| theirs).to_owned(),
+                    info.device.clone(),
+                ];
+                let samples = node.counter_samples.iter().filter(|s| s.counter == info.id);
+                columns.extend(column(
+                    labels,
+                    samples,
+                    |s| s.time_ns,
+                    |s| known(s.value),
+                    raster,
+                ));
+            }
+        }
+    }
+    if !columns.is_empty() {
+        return columns;
+    }
     let metrics: [(&str, NodeValue); 2] = [
         ("omnistat_network_rx_bytes", |(_, now)| {
             known(now.net_rx_bytes)
