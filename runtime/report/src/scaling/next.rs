@@ -12,7 +12,7 @@ use super::fit::{Fit, Law};
 use super::points::ratio;
 use super::run::Run;
 use super::schema::{Basis, Estimate, Next, Point};
-use super::words::ranks as ranks_word;
+use super::words::{estimate, ranks as ranks_word};
 use crate::format;
 
 /// No law is believed beyond this multiple of the largest size measured.
@@ -157,15 +157,7 @@ fn efficient(
     options: &Options,
 ) {
     let target = options.target_efficiency;
-    let words = |e: &Estimate| match (e.low, e.high) {
-        (Some(low), Some(high)) => format!(
-            "{} ({} to {})",
-            format::share(Some(e.value)),
-            format::share(Some(low)),
-            format::share(Some(high))
-        ),
-        _ => format!("{} (no interval)", format::share(Some(e.value))),
-    };
+    let words = |e: &Estimate| estimate(Some(e), |share| format::share(Some(share)));
     let known = || {
         sizes
             .iter()

@@ -20,7 +20,7 @@ pub fn law(law: Law) -> &'static str {
     }
 }
 
-/// `10.2 (9.8 to 10.6)`, with a mark where the interval is of one run's epochs alone.
+/// `10.2 s (9.8 to 10.6)`, with a mark where the interval is of one run's epochs alone.
 #[must_use]
 pub fn estimate(estimate: Option<&Estimate>, show: impl Fn(f64) -> String) -> String {
     let Some(found) = estimate else {
@@ -34,12 +34,16 @@ pub fn estimate(estimate: Option<&Estimate>, show: impl Fn(f64) -> String) -> St
     match (found.low, found.high) {
         _ if found.basis == Basis::Baseline => show(found.value),
         (Some(low), Some(high)) => {
-            format!(
-                "{} ({} to {}){mark}",
-                show(found.value),
-                show(low),
-                show(high)
-            )
+            let (value, low, high) = (show(found.value), show(low), show(high));
+            // The unit once is enough, if it is the same.
+            match [&value, &low, &high].map(|figure| figure.rsplit_once(' ')) {
+                [Some((_, unit)), Some((low, of_low)), Some((high, of_high))]
+                    if unit == of_low && unit == of_high =>
+                {
+                    format!("{value} ({low} to {high}){mark}")
+                }
+                _ => format!("{value} ({low} to {high}){mark}"),
+            }
         }
         _ => format!("{} (no interval)", show(found.value)),
     }
