@@ -162,6 +162,10 @@ packages:
 venv: packages
 	@tests/tools/venv.sh >/dev/null
 
+.PHONY: mlflow
+mlflow: packages ## fetch MLflow for the tests that talk to it (350 MB; they skip without it)
+	@tests/tools/mlflow.sh >/dev/null
+
 .PHONY: modules
 modules: packages
 	@tests/tools/modules.sh

@@ -36,6 +36,16 @@ pub(crate) enum ConfigError {
     },
 }
 
+/// The names under which metrics are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MetricsNames {
+    /// Ours: `mizar_…`.
+    Mizar,
+    /// omnistat's, for its dashboards.
+    Omnistat,
+}
+
 /// Everything a site can say, effective and checked. Keys of the file have the same names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -50,6 +60,8 @@ pub(crate) struct Config {
     pub(crate) state_dir: PathBuf,
     /// Address of the Prometheus endpoint; empty: none.
     pub(crate) metrics_listen: String,
+    /// Under whose names; several serve each figure once for each.
+    pub(crate) metrics_names: Vec<MetricsNames>,
     /// Between samples, unless a job asks otherwise.
     pub(crate) sample_ms: u32,
     /// Between writes of samples to the record.
@@ -100,6 +112,7 @@ impl Default for Config {
             record_dir: PathBuf::from("/var/lib/mizar/records"),
             state_dir: PathBuf::from("/var/lib/mizar/state"),
             metrics_listen: "127.0.0.1:9741".to_owned(),
+            metrics_names: vec![MetricsNames::Mizar],
             sample_ms: 1000,
             flush_ms: 4000,
             admin_uids: Vec::new(),
@@ -270,6 +283,10 @@ impl Config {
                 expected,
             );
         }
+        if self.metrics_names.is_empty() {
+            let expected = "\"mizar\", \"omnistat\" or both";
+            return wrong("metrics_names", "nothing".to_owned(), expected);
+        }
         for (key, limit) in [
             ("hang_s", self.hang_s as usize),
             ("max_jobs", self.max_jobs),
@@ -369,6 +386,8 @@ mod tests {
             ("node = \"../x\"", "node"),
             ("socket = \"mizard.sock\"", "socket"),
             ("metrics_listen = \"here\"", "metrics_listen"),
+            ("metrics_names = []", "metrics_names"),
+            ("metrics_names = [\"other\"]", "metrics_names"),
             ("max_jobs = 0", "max_jobs"),
             ("nvml_library = \"libnvidia-ml.so.1\"", "nvml_library"),
             ("gpu_deadline_ms = 1", "gpu_deadline_ms"),

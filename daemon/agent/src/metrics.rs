@@ -11,6 +11,9 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use mizar_node::UNKNOWN;
 
+use crate::config::MetricsNames;
+use crate::live;
+use crate::omnistat;
 use crate::own_cost;
 use crate::registry::{Job, Registry, Task};
 use crate::shared::{NodeView, Shared};
@@ -21,6 +24,8 @@ const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The pages that are served.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
+        .route("/", get(live::page))
+        .route("/live.json", get(live::figures))
         .route("/metrics", get(page))
         .route("/healthz", get(|| async { "ok\n" }))
         .with_state(shared)
@@ -74,8 +79,22 @@ fn seconds(value_ns: u64) -> Option<f64> {
     known(value_ns).map(|value_ns| value_ns * 1e-9)
 }
 
-/// The whole page.
-pub(crate) fn render(shared: &Shared) -> String {
+/// The whole page, under the names that the site wants.
+fn render(shared: &Shared) -> String {
+    let own = own(shared);
+    let names = &shared.config.metrics_names;
+    let mut page = Page(String::new());
+    if names.contains(&MetricsNames::Omnistat) {
+        omnistat::render(&mut page, &live::samples(&own), &shared.registry());
+    }
+    if names.contains(&MetricsNames::Mizar) {
+        page.0.insert_str(0, &own);
+    }
+    page.0
+}
+
+/// All metrics under our own names.
+pub(crate) fn own(shared: &Shared) -> String {
     let mut page = Page(String::with_capacity(4096));
     page.family(
         "mizar_agent_info",

@@ -4,6 +4,7 @@
 //! A change both alters the state and leaves the record's event in the job's outbox, so that
 //! the two cannot disagree. No I/O here; [`crate::state`] keeps it on disk.
 
+mod time_limit;
 mod views;
 
 use std::collections::BTreeMap;
@@ -267,6 +268,10 @@ impl Job {
             nodes: step.job_nodes.clone(),
             start_ns: arrival.now_ns,
             end_ns: None,
+            time_limit_s: time_limit::from_variables(
+                &variable("SLURM_JOB_START_TIME"),
+                &variable("SLURM_JOB_END_TIME"),
+            ),
         };
         let asked_ms = step.sample_ms.unwrap_or(arrival.sample_ms);
         Self {

@@ -5,7 +5,7 @@
 //! (`mizar report`).
 
 mod gpus;
-mod live;
+pub(crate) mod live;
 mod table;
 
 use std::io::IsTerminal as _;

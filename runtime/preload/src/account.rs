@@ -4,7 +4,8 @@
 //! The main thread (the one that initialised MPI) decides. While it is inside a call the window
 //! is *exposed* communication or *I/O*. While it is outside, the window is *compute* for as much
 //! CPU time as the whole process used in it, at most its length, and *idle* for the rest;
-//! windows shorter than [`SHORT_NS`] are compute. What of a window outside lies under
+//! windows shorter than [`SHORT_NS`], or
+//! three milliseconds among frequent calls, are compute. What of a window outside lies under
 //! communication in flight (operations begun and not yet completed, calls of other threads) is
 //! *hidden* as far as it is compute, and *exposed* as far as it is not.
 
@@ -15,7 +16,7 @@ pub(crate) const SHORT_NS: u64 = 1_000_000;
 
 /// A reading of the CPU time that is younger than this is taken for the start of a window: a
 /// thread that polls inside MPI uses CPU time as fast as the clock runs.
-const FRESH_NS: u64 = 500_000;
+const FRESH_NS: u64 = 2_000_000;
 
 /// The account of one process.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(crate) struct Account {
     pub(crate) split: Split,
     /// When the CPU time was last read, and what it was.
     cpu_read: (u64, u64),
+    /// How old that was when the running window began: a shorter window could not be told.
+    stale_ns: u64,
 }
 
 impl Account {
@@ -38,6 +41,7 @@ impl Account {
         Self {
             split,
             cpu_read: (start_ns, cpu_ns),
+            stale_ns: 0,
         }
     }
 
@@ -52,6 +56,7 @@ impl Account {
         self.close(now_ns, || 0);
         self.split.state = STATE_OUTSIDE;
         self.split.cpu_ns = self.cpu_at(now_ns, cpu_ns);
+        self.stale_ns = now_ns.saturating_sub(self.cpu_read.0);
     }
 
     /// The CPU time at `now_ns`, read or taken from a fresh reading.
@@ -89,7 +94,7 @@ impl Account {
 
     fn close_outside(&mut self, length_ns: u64, now_ns: u64, cpu_ns: impl FnOnce() -> u64) {
         let mut used_ns = length_ns;
-        if length_ns >= SHORT_NS {
+        if length_ns >= SHORT_NS + self.stale_ns {
             self.cpu_read = (now_ns, cpu_ns());
             used_ns = self.cpu_read.1.saturating_sub(self.split.cpu_ns);
         }

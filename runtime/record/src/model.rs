@@ -67,6 +67,9 @@ pub struct JobInfo {
     pub start_ns: i64,
     /// End on the last node; `None` while it runs.
     pub end_ns: Option<i64>,
+    /// Its time limit, if it has one and Slurm told (23.02 and newer).
+    #[serde(default)]
+    pub time_limit_s: Option<u64>,
 }
 
 /// One node's part.

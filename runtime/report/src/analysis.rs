@@ -128,6 +128,7 @@ fn job(record: &JobRecord, elapsed_s: f64) -> Job {
         start_s: job.start_ns as f64 / 1e9,
         end_s: job.end_ns.map(|end_ns| end_ns as f64 / 1e9),
         elapsed_s,
+        time_limit_s: job.time_limit_s,
     }
 }
 

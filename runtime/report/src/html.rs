@@ -17,10 +17,10 @@ const MAX_MULTIPLES: usize = 12;
 /// Up to this many ranks get a bar with their name; more become a strip of bars.
 const MAX_NAMED_BARS: usize = 24;
 /// A larger report is not put into the page a second time as JSON.
-const MAX_EMBEDDED_BYTES: usize = 1 << 20;
+pub(crate) const MAX_EMBEDDED_BYTES: usize = 1 << 20;
 
 const PAGE: &str = include_str!("page.html");
-const STYLE: &str = include_str!("page.css");
+pub(crate) const STYLE: &str = include_str!("page.css");
 
 /// The page could not be made: a fault of the template, not of the report.
 #[derive(Debug, thiserror::Error)]
@@ -422,11 +422,13 @@ fn bars(report: &Report) -> Vec<Bars> {
 }
 
 /// JSON as a link that a browser saves without asking anybody.
-fn data_uri(json: &str) -> String {
+pub(crate) fn data_uri(json: &str) -> String {
     format!("data:application/json;base64,{}", base64(json.as_bytes()))
 }
 
-pub(crate) fn base64(bytes: &[u8]) -> String {
+/// Base64 with the usual alphabet and padding.
+#[must_use]
+pub fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {

@@ -84,6 +84,8 @@ pub struct Job {
     pub end_s: Option<f64>,
     /// From its start to its end, or to the last reading while it runs.
     pub elapsed_s: f64,
+    /// Its time limit, if it has one and Slurm told.
+    pub time_limit_s: Option<u64>,
 }
 
 /// What of the job was seen.
@@ -303,6 +305,8 @@ pub struct Node {
     pub node: String,
     /// CPUs of the job here.
     pub job_cpus: Option<u32>,
+    /// All CPUs of the node, by how fast their time passes.
+    pub node_cpus: Option<u32>,
     /// CPU seconds of the job here.
     pub job_cpu_s: Option<f64>,
     /// Those / (CPUs × elapsed).

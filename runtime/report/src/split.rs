@@ -445,7 +445,7 @@ mod tests {
             job.nodes[1].call_samples = vec![call(2, 7, 5, 40, 1)];
             job.nodes[1].names = vec![name(7, "MPI_Allreduce")];
         });
-        let found = report.communication.unwrap();
+        let found = report.communication.clone().unwrap();
         assert_eq!(found.ranks.len(), 2);
         assert_eq!(found.ranks[0].time.watched_s, 60.0);
         assert_eq!(
@@ -455,6 +455,14 @@ mod tests {
                 found.total.hidden_s
             ),
             (50.0, 50.0, 5.0)
+        );
+        let page = crate::html::render(&report).unwrap();
+        assert!(page.contains("MPI_Allreduce</code>"));
+        assert_eq!(page.matches("class=\"exposed\" style").count(), 2);
+        let text = crate::text::render(&report);
+        assert!(
+            text.contains("Time of the ranks") && text.contains("Calls"),
+            "{text}"
         );
         let first = &found.calls[0];
         assert_eq!((first.call.as_str(), first.ranks), ("MPI_Allreduce", 3));

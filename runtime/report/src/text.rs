@@ -56,12 +56,12 @@ pub fn table(header: &[&str], numbers_from: usize) -> Table {
     table
 }
 
-fn put(out: &mut String, line: &str) {
+pub(crate) fn put(out: &mut String, line: &str) {
     out.push_str(line.trim_end());
     out.push('\n');
 }
 
-fn put_table(out: &mut String, title: &str, table: &Table) {
+pub(crate) fn put_table(out: &mut String, title: &str, table: &Table) {
     put(out, "");
     put(out, title);
     for line in table.lines() {
@@ -92,9 +92,15 @@ fn head(out: &mut String, report: &Report) {
     let end = job
         .end_s
         .map_or_else(|| "its last reading".to_owned(), format::instant);
+    let limit = job.time_limit_s.map_or_else(String::new, |limit_s| {
+        format!(" of {}", format::duration(limit_s as f64))
+    });
     put(
         out,
-        &format!("  {start} to {end}: {}", format::duration(job.elapsed_s)),
+        &format!(
+            "  {start} to {end}: {}{limit}",
+            format::duration(job.elapsed_s)
+        ),
     );
 }
 

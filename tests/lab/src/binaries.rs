@@ -56,8 +56,9 @@ pub(crate) fn require_built() -> Result<(), LabError> {
 /// plugstack.conf for a lab in `dir`: optional, as on a real site.
 pub(crate) fn plugstack(dir: &Path) -> String {
     format!(
-        "optional {} socket={}/run/%n/mizard.sock\n",
+        "optional {} socket={}/run/%n/mizard.sock comm_lib={}\n",
         plugin_path().display(),
-        dir.display()
+        dir.display(),
+        binary("libmizar_comm.so").display()
     )
 }

@@ -1,5 +1,4 @@
 //! A daemon of the test's own, tasks for it, and ways to ask it as oneself or as nobody.
-#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;

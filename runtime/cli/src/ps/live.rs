@@ -16,7 +16,7 @@ use crate::record_dir::{self, RecordDir};
 /// A record that nobody has written to for so long is that of a dead node, not of a job.
 const STALE_AFTER: Duration = Duration::from_secs(300);
 /// A reading this old says nothing about now.
-const OLD_READING_NS: i64 = 60_000_000_000;
+pub(crate) const OLD_READING_NS: i64 = 60_000_000_000;
 
 /// What was found, and where it was looked for.
 pub(super) struct Found {
@@ -136,7 +136,7 @@ fn live_row(job: &LiveJob, step: &LiveStep) -> Row {
 
 /// Records that are not merged and were written to lately. One that cannot be read is another
 /// user's, or just beginning: passed over.
-fn unfinished(folder: &Path, only: Option<JobId>) -> std::io::Result<Vec<JobRecord>> {
+pub(crate) fn unfinished(folder: &Path, only: Option<JobId>) -> std::io::Result<Vec<JobRecord>> {
     let mut records = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let Ok(entry) = entry else { continue };
@@ -234,7 +234,7 @@ fn record_row(record: &JobRecord, node: &NodeRecord, step: StepId, ranks: u32) -
     }
 }
 
-fn known(number: u64) -> Option<u64> {
+pub(crate) fn known(number: u64) -> Option<u64> {
     (number != UNKNOWN).then_some(number)
 }
 
@@ -244,11 +244,11 @@ fn sum<T: std::iter::Sum>(numbers: impl Iterator<Item = Option<T>>) -> Option<T>
     (!known.is_empty()).then(|| known.into_iter().sum())
 }
 
-fn elapsed_s(start_ns: i64) -> f64 {
+pub(crate) fn elapsed_s(start_ns: i64) -> f64 {
     (clock::unix_ns() - start_ns).max(0) as f64 / 1e9
 }
 
-fn user_name(uid: u32) -> String {
+pub(crate) fn user_name(uid: u32) -> String {
     match User::from_uid(Uid::from_raw(uid)) {
         Ok(Some(user)) => user.name,
         _ => uid.to_string(),

@@ -225,12 +225,12 @@ pub(crate) fn succeed(command: &mut Command) -> Output {
     output
 }
 
-/// The last figures of a call: calls, bytes, nanoseconds.
+/// The last figures of a call, on whatever node: calls, bytes, nanoseconds.
 pub(crate) fn calls(record: &JobRecord, rank: u32, name: &str) -> Option<(u64, u64, u64)> {
-    let node = &record.nodes[0];
-    let id = node.names.iter().find(|known| known.name == name)?.id;
-    let rows = node.call_samples.iter();
-    rows.filter(|row| (row.rank, row.call) == (rank, id))
-        .next_back()
-        .map(|row| (row.calls, row.bytes, row.spent_ns))
+    record.nodes.iter().find_map(|node| {
+        let id = node.names.iter().find(|known| known.name == name)?.id;
+        let mut rows = node.call_samples.iter();
+        rows.rfind(|row| (row.rank, row.call) == (rank, id))
+            .map(|row| (row.calls, row.bytes, row.spent_ns))
+    })
 }
