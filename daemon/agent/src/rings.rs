@@ -31,7 +31,8 @@ use crate::track::Stamp;
 pub(crate) const METHOD: &str = "calls intercepted by a preloaded library; union of intervals by \
     the main thread: inside MPI or NCCL exposed, inside file calls of 0.2 ms or more I/O, else \
     compute up to the process's CPU time and idle beyond it; hidden is compute while operations \
-    are in flight, from their begin until they are seen to be complete";
+    are in flight, from their begin until they are seen to be complete; of NCCL the host's time \
+    in its calls, not its kernels'";
 
 /// Rings of one job on this node.
 pub(crate) const MAX_RINGS: usize = 8192;

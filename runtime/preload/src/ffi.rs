@@ -16,6 +16,7 @@ mod collective;
 mod exports;
 mod file;
 pub(crate) mod memory;
+mod nccl;
 mod one_sided;
 mod point_to_point;
 mod posix;
