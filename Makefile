@@ -141,7 +141,7 @@ endif
 	  sed -E 's|^ExecStart=/usr(/local)?/|ExecStart=$(PREFIX)/|' $$unit > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; done
 	@install -m 644 examples/*.sbatch $(wildcard daemon/*/*.example.* daemon/*/deploy/*.toml slurm-plugin/*.example) $(share)/doc/mizar/examples/
 	@$(release)/mizar man > $(share)/man/man1/mizar.1
-	@for command in cube ps report plot completions man; do \
+	@for command in cube ps report plot comm-bench completions man; do \
 	  $(release)/mizar man $$command > $(share)/man/man1/mizar-$$command.1 || exit 1; done
 	@$(release)/mizar completions bash > $(share)/bash-completion/completions/mizar
 	@$(release)/mizar completions zsh > $(share)/zsh/site-functions/_mizar
@@ -161,6 +161,10 @@ packages:
 .PHONY: venv
 venv: packages
 	@tests/tools/venv.sh >/dev/null
+
+.PHONY: mlflow
+mlflow: packages ## fetch MLflow for the tests that talk to it (350 MB; they skip without it)
+	@tests/tools/mlflow.sh >/dev/null
 
 .PHONY: modules
 modules: packages

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What `--mizar` accepts, as shown with every refusal.
-pub(crate) const VALID_OPTIONS: &str = "on, off, require, comm, sample=<n>hz, sample=<n>s, sample=<n>ms (0.1 s to 1 h), joined by \
+pub(crate) const VALID_OPTIONS: &str = "on, off, require, comm, sample=<n>hz, sample=<n>s, sample=<n>ms (10 ms to 1 h), joined by \
      commas";
 
 /// What a line of plugstack.conf accepts after the plugin's path.
@@ -20,8 +20,8 @@ const VALID_ARGUMENTS: &str = "socket=<path, %n is the node>, default=on|off, re
 const DEFAULT_BUDGET_MS: u32 = 50;
 const MAX_BUDGET_MS: u32 = 1_000;
 
-/// Sampling faster than this costs more than it tells.
-const MIN_SAMPLE_MS: f64 = 100.0;
+/// 100 Hz: sampling faster than this costs more than it tells.
+const MIN_SAMPLE_MS: f64 = 10.0;
 const MAX_SAMPLE_MS: f64 = 3_600_000.0;
 
 /// The site's choice: the arguments in plugstack.conf.
@@ -281,6 +281,13 @@ mod tests {
                     ..on
                 },
             ),
+            (
+                Some("sample=100hz"),
+                Choice {
+                    sample_ms: Some(10),
+                    ..on
+                },
+            ),
         ] {
             assert_eq!(Choice::parse(text), Ok(choice), "{text:?}");
         }
@@ -299,8 +306,8 @@ mod tests {
             "sample=2",
             "sample=hz",
             "sample=0hz",
-            "sample=11hz",
-            "sample=99ms",
+            "sample=101hz",
+            "sample=9ms",
             "sample=2h",
             "sample=-1s",
             "sample=1e3ms",

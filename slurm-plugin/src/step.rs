@@ -24,12 +24,15 @@ const LAUNCHERS: [&str; 6] = [
 ];
 
 /// Variables that go into the record; never the whole environment.
-const RECORDED: [&str; 12] = [
+const RECORDED: [&str; 14] = [
     "SLURM_JOB_NAME",
     "SLURM_JOB_PARTITION",
     "SLURM_JOB_ACCOUNT",
     "SLURM_JOB_QOS",
     "SLURM_JOB_USER",
+    // Since Slurm 23.02; their difference is the time limit.
+    "SLURM_JOB_START_TIME",
+    "SLURM_JOB_END_TIME",
     "SLURM_CLUSTER_NAME",
     "SLURM_SUBMIT_DIR",
     "SLURM_SUBMIT_HOST",

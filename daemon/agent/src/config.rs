@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) const DEFAULT_FILE: &str = "/etc/mizar/mizard.toml";
 
 /// The fastest and slowest sampling that is allowed.
-pub(crate) const SAMPLE_MS_RANGE: std::ops::RangeInclusive<u32> = 100..=60_000;
+pub(crate) const SAMPLE_MS_RANGE: std::ops::RangeInclusive<u32> = 10..=60_000;
 
 /// Why the configuration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,16 @@ pub(crate) enum ConfigError {
     },
 }
 
+/// The names under which metrics are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MetricsNames {
+    /// Ours: `mizar_…`.
+    Mizar,
+    /// omnistat's, for its dashboards.
+    Omnistat,
+}
+
 /// Everything a site can say, effective and checked. Keys of the file have the same names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -50,6 +60,8 @@ pub(crate) struct Config {
     pub(crate) state_dir: PathBuf,
     /// Address of the Prometheus endpoint; empty: none.
     pub(crate) metrics_listen: String,
+    /// Under whose names; several serve each figure once for each.
+    pub(crate) metrics_names: Vec<MetricsNames>,
     /// Between samples, unless a job asks otherwise.
     pub(crate) sample_ms: u32,
     /// Between writes of samples to the record.
@@ -60,6 +72,16 @@ pub(crate) struct Config {
     pub(crate) proc_root: PathBuf,
     /// Where /sys is.
     pub(crate) sys_root: PathBuf,
+    /// Look for GPUs when a job comes that may have some.
+    pub(crate) gpu: bool,
+    /// NVIDIA's library; empty: `libnvidia-ml.so.1` where the system keeps it.
+    pub(crate) nvml_library: PathBuf,
+    /// AMD's library; empty: `librocm_smi64.so` where the system keeps it.
+    pub(crate) rocm_smi_library: PathBuf,
+    /// AMD's newer one, where the other is not; empty: `libamd_smi.so`.
+    pub(crate) amd_smi_library: PathBuf,
+    /// A GPU whose driver does not answer for this long is left alone until it does.
+    pub(crate) gpu_deadline_ms: u32,
     /// Take digests of the files that jobs report, after the job.
     pub(crate) digest: bool,
     /// Larger files get none.
@@ -90,11 +112,17 @@ impl Default for Config {
             record_dir: PathBuf::from("/var/lib/mizar/records"),
             state_dir: PathBuf::from("/var/lib/mizar/state"),
             metrics_listen: "127.0.0.1:9741".to_owned(),
+            metrics_names: vec![MetricsNames::Mizar],
             sample_ms: 1000,
-            flush_ms: 5000,
+            flush_ms: 4000,
             admin_uids: Vec::new(),
             proc_root: PathBuf::from("/proc"),
             sys_root: PathBuf::from("/sys"),
+            gpu: true,
+            nvml_library: PathBuf::new(),
+            rocm_smi_library: PathBuf::new(),
+            amd_smi_library: PathBuf::new(),
+            gpu_deadline_ms: 2000,
             digest: true,
             digest_max_bytes: 64 << 30,
             digest_timeout_s: 600,
@@ -130,6 +158,12 @@ pub(crate) struct Overrides {
     /// Milliseconds between samples
     #[arg(long, env = "MIZARD_SAMPLE_MS")]
     sample_ms: Option<u32>,
+    /// NVIDIA's library, where it is not libnvidia-ml.so.1 of the system
+    #[arg(long, env = "MIZARD_NVML_LIBRARY")]
+    nvml_library: Option<PathBuf>,
+    /// AMD's library, where it is not librocm_smi64.so of the system
+    #[arg(long, env = "MIZARD_ROCM_SMI_LIBRARY")]
+    rocm_smi_library: Option<PathBuf>,
 }
 
 impl Config {
@@ -169,6 +203,8 @@ impl Config {
             state_dir,
             metrics_listen,
             sample_ms,
+            nvml_library,
+            rocm_smi_library,
         } = overrides;
         replace(&mut self.node, node);
         replace(&mut self.socket, socket);
@@ -176,6 +212,8 @@ impl Config {
         replace(&mut self.state_dir, state_dir);
         replace(&mut self.metrics_listen, metrics_listen);
         replace(&mut self.sample_ms, sample_ms);
+        replace(&mut self.nvml_library, nvml_library);
+        replace(&mut self.rocm_smi_library, rocm_smi_library);
     }
 
     /// Finds the node's name and puts it where `%n` stands.
@@ -216,6 +254,20 @@ impl Config {
                 return wrong(key, path.display().to_string(), "an absolute path");
             }
         }
+        for (key, path) in [
+            ("nvml_library", &self.nvml_library),
+            ("rocm_smi_library", &self.rocm_smi_library),
+            ("amd_smi_library", &self.amd_smi_library),
+        ] {
+            if !path.as_os_str().is_empty() && !path.is_absolute() {
+                let expected = "an absolute path, or nothing";
+                return wrong(key, path.display().to_string(), expected);
+            }
+        }
+        if !(100..=60_000).contains(&self.gpu_deadline_ms) {
+            let found = self.gpu_deadline_ms.to_string();
+            return wrong("gpu_deadline_ms", found, "100 to 60000");
+        }
         if !SAMPLE_MS_RANGE.contains(&self.sample_ms) {
             let expected = format!("{} to {}", SAMPLE_MS_RANGE.start(), SAMPLE_MS_RANGE.end());
             return wrong("sample_ms", self.sample_ms.to_string(), &expected);
@@ -230,6 +282,10 @@ impl Config {
                 format!("`{}`", self.metrics_listen),
                 expected,
             );
+        }
+        if self.metrics_names.is_empty() {
+            let expected = "\"mizar\", \"omnistat\" or both";
+            return wrong("metrics_names", "nothing".to_owned(), expected);
         }
         for (key, limit) in [
             ("hang_s", self.hang_s as usize),
@@ -252,6 +308,17 @@ impl Config {
     /// Where metrics are served, if they are.
     pub(crate) fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_listen.parse().ok()
+    }
+
+    /// Where the vendors' libraries for GPUs are.
+    pub(crate) fn libraries(&self) -> mizar_gpu::Libraries {
+        let named = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
+        mizar_gpu::Libraries {
+            nvml: named(&self.nvml_library),
+            rocm_smi: named(&self.rocm_smi_library),
+            amd_smi: named(&self.amd_smi_library),
+            sys: self.sys_root.clone(),
+        }
     }
 
     /// Where the kernel's trees are.
@@ -319,7 +386,11 @@ mod tests {
             ("node = \"../x\"", "node"),
             ("socket = \"mizard.sock\"", "socket"),
             ("metrics_listen = \"here\"", "metrics_listen"),
+            ("metrics_names = []", "metrics_names"),
+            ("metrics_names = [\"other\"]", "metrics_names"),
             ("max_jobs = 0", "max_jobs"),
+            ("nvml_library = \"libnvidia-ml.so.1\"", "nvml_library"),
+            ("gpu_deadline_ms = 1", "gpu_deadline_ms"),
         ] {
             let error = load(text).unwrap_err();
             let source = std::error::Error::source(&error).map(ToString::to_string);

@@ -1,10 +1,13 @@
 //! The one thread that samples and writes records.
 //!
 //! It sleeps until a sample or a flush is due or the bell rings, so an idle daemon costs
-//! nothing. Jobs of one period are due together, and share one pass over /proc.
+//! nothing. Jobs of one period are due together, on the grid of the wall clock, so that nodes
+//! whose clocks agree sample at the same moments; they share one pass over /proc. GPUs are
+//! read meanwhile by threads of their own ([`crate::gpu`]).
 
 mod communication;
 mod ending;
+mod graphics;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +22,8 @@ use mizar_node::machine::{self, NETWORK_METHOD};
 use mizar_node::process::ProcessTable;
 use mizar_record::model::{Event, Methods};
 
+use crate::devices::Devices;
+use crate::gpu::Gpus;
 use crate::own_cost;
 use crate::recorder::{self, Preamble, Recorder};
 use crate::registry::{Job, Phase};
@@ -30,7 +35,11 @@ use crate::worker::{Queues, Work};
 /// Between readings of the node while no job runs, for the metrics.
 const IDLE_PERIOD_NS: i64 = 15_000_000_000;
 
-/// Between two passes over /proc, however many jobs and steps come.
+/// Between two listings of /proc, however fast jobs are sampled: known processes are read each
+/// time, new ones are met so often, and those of a new step at once.
+const LIST_PERIOD_NS: i64 = 500_000_000;
+
+/// Between two passes for new steps, however many come.
 const MIN_PERIOD_NS: i64 = 100_000_000;
 
 /// The sampler.
@@ -39,9 +48,13 @@ pub(crate) struct Engine {
     queues: Queues,
     processes: ProcessTable,
     energy: EnergyMeter,
+    gpus: Gpus,
+    devices: Devices,
     tracks: BTreeMap<JobId, Track>,
     idle_due_ns: i64,
     last_pass_ns: i64,
+    /// When /proc was listed last.
+    listed_ns: Option<i64>,
     /// Since when the jobs found again have not been sampled.
     unsampled_since_ns: BTreeMap<JobId, i64>,
     buffer: Vec<u8>,
@@ -52,13 +65,16 @@ impl Engine {
         let energy = EnergyMeter::discover(&shared.config.roots());
         tracing::info!(method = energy.method(), "energy of the node");
         Self {
+            gpus: Gpus::new(&shared.config),
             shared,
             queues,
             processes,
             energy,
+            devices: Devices::default(),
             tracks: BTreeMap::new(),
             idle_due_ns: 0,
             last_pass_ns: monotonic_ns() - MIN_PERIOD_NS,
+            listed_ns: None,
             unsampled_since_ns: BTreeMap::new(),
             buffer: Vec::new(),
         }
@@ -72,6 +88,7 @@ impl Engine {
             self.take_changes();
             self.take_rings();
             self.sample();
+            self.collect_gpus();
             self.flush();
             self.end_jobs();
             let wait_ns = (self.next_due_ns() - monotonic_ns()).max(0);
@@ -106,7 +123,8 @@ impl Engine {
             .values()
             .map(|track| track.due_ns.min(track.flush_due_ns))
             .min();
-        due.unwrap_or(self.idle_due_ns)
+        let due = due.unwrap_or(self.idle_due_ns);
+        self.gpus.due_ns().map_or(due, |gpus_ns| due.min(gpus_ns))
     }
 
     fn send(&self, work: Work) -> bool {
@@ -137,6 +155,7 @@ impl Engine {
             if is_new {
                 if let Some(mut old) = self.tracks.remove(id) {
                     old.release(&mut self.processes);
+                    self.gpus.forget(*id);
                     earlier_runs.push(old.recorder);
                 }
                 self.tracks.insert(*id, self.begin(job));
@@ -147,9 +166,13 @@ impl Engine {
             let events = std::mem::take(&mut job.outbox);
             if is_new || events.iter().any(|event| matches!(event, Event::Task(_))) {
                 track.adopt(job, &mut self.processes, &roots);
+                self.gpus.adopt(*id, job, &roots);
+                self.listed_ns = None;
                 // The first reading of a new task is taken at once, but a storm of short steps
                 // is not let to make a storm of passes.
-                track.due_ns = track.due_ns.min(self.last_pass_ns + MIN_PERIOD_NS);
+                track.due_ns = track
+                    .due_ns
+                    .min(self.last_pass_ns + MIN_PERIOD_NS.min(track.period_ns));
             }
             // Files can wait; what people look at cannot.
             if events.iter().any(|event| !matches!(event, Event::File(_))) {
@@ -259,7 +282,7 @@ impl Engine {
 
     /// Samples the jobs that are due, all from one pass.
     fn sample(&mut self) {
-        let begin_ns = monotonic_ns();
+        let (begin_ns, begin_unix_ns) = (monotonic_ns(), unix_ns());
         let due: Vec<JobId> = self
             .tracks
             .iter()
@@ -271,11 +294,9 @@ impl Engine {
         }
         self.idle_due_ns = begin_ns + IDLE_PERIOD_NS;
         self.last_pass_ns = begin_ns;
-        if self.processes.watched() > 0
-            && let Err(error) = self.processes.pass()
-        {
-            tracing::error!(%error, "cannot list processes");
-        }
+        // Before the processes, so that both look at the same moment.
+        self.request_gpus(&due);
+        self.list_processes(begin_ns);
         let uses = if due.is_empty() {
             Default::default()
         } else {
@@ -313,14 +334,21 @@ impl Engine {
                 continue;
             };
             track.recorder.rows.own_cost.extend(own);
+            if track.devices.is_due(stamp.monotonic_ns) {
+                let roots = self.shared.config.roots();
+                let (stamp, counters) = self.devices.read(&roots, &mut self.buffer);
+                track.devices.sample(&mut track.recorder, stamp, counters);
+            }
             let late = begin_ns - track.due_ns > track.period_ns / 2;
             self.shared.counters.samples.fetch_add(1, Ordering::Relaxed);
             self.shared
                 .counters
                 .late_samples
                 .fetch_add(u64::from(late), Ordering::Relaxed);
-            // On the clock's grid, so that jobs of one period stay together.
-            track.due_ns = (begin_ns / track.period_ns + 1) * track.period_ns;
+            let missed = ((begin_ns - track.due_ns) / track.period_ns).max(0);
+            let counter = &self.shared.counters.missed_samples;
+            counter.fetch_add(missed.unsigned_abs(), Ordering::Relaxed);
+            track.due_ns = begin_ns + until_grid_ns(begin_unix_ns, track.period_ns);
         }
         self.tell(news, stamp.unix_ns);
         self.tell_of_rings(ring_news);
@@ -329,6 +357,19 @@ impl Engine {
             .counters
             .sampling_ns
             .fetch_add(spent_ns, Ordering::Relaxed);
+    }
+
+    fn list_processes(&mut self, now_ns: i64) {
+        let is_due = self
+            .listed_ns
+            .is_none_or(|listed_ns| now_ns - listed_ns >= LIST_PERIOD_NS);
+        if self.processes.watched() == 0 || !is_due {
+            return;
+        }
+        self.listed_ns = Some(now_ns);
+        if let Err(error) = self.processes.pass() {
+            tracing::error!(%error, "cannot list processes");
+        }
     }
 
     fn show_node(&self, view: NodeView) {
@@ -395,5 +436,29 @@ impl Engine {
                 self.shared.save(job);
             }
         }
+    }
+}
+
+/// Until the next point of the wall clock's grid: all nodes sample then. A point that is
+/// nearly reached counts as this one, for the two clocks do not run quite alike.
+fn until_grid_ns(unix_ns: i64, period_ns: i64) -> i64 {
+    const EARLY_PART: i64 = 8;
+    let point = (unix_ns + period_ns / EARLY_PART) / period_ns + 1;
+    point * period_ns - unix_ns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::until_grid_ns;
+
+    #[test]
+    fn samples_are_due_on_the_wall_clocks_grid() {
+        const S: i64 = 1_000_000_000;
+        let unix_ns = 1_795_000_000 * S;
+        assert_eq!(until_grid_ns(unix_ns, S), S);
+        assert_eq!(until_grid_ns(unix_ns + 300_000_000, S), 700_000_000);
+        // Awake a little too early: not twice for one point.
+        assert_eq!(until_grid_ns(unix_ns - 1_000, S), S + 1_000);
+        assert_eq!(until_grid_ns(unix_ns + 3_000_000, S / 100), 7_000_000);
     }
 }

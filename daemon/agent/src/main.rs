@@ -5,11 +5,15 @@
 //! failed, 2 wrong usage.
 
 mod config;
+mod devices;
 mod digest;
 mod engine;
 mod finish;
+mod gpu;
+mod live;
 mod metrics;
 mod notify;
+mod omnistat;
 mod own_cost;
 mod privileges;
 mod recorder;

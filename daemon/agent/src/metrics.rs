@@ -11,6 +11,9 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use mizar_node::UNKNOWN;
 
+use crate::config::MetricsNames;
+use crate::live;
+use crate::omnistat;
 use crate::own_cost;
 use crate::registry::{Job, Registry, Task};
 use crate::shared::{NodeView, Shared};
@@ -21,6 +24,8 @@ const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The pages that are served.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
+        .route("/", get(live::page))
+        .route("/live.json", get(live::figures))
         .route("/metrics", get(page))
         .route("/healthz", get(|| async { "ok\n" }))
         .with_state(shared)
@@ -31,14 +36,14 @@ async fn page(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
 }
 
 /// A page being written.
-struct Page(String);
+pub(crate) struct Page(String);
 
 impl Page {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
+    pub(crate) fn family(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    fn value(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+    pub(crate) fn value(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
         let labels: Vec<String> = labels
             .iter()
             .map(|(key, value)| format!("{key}=\"{}\"", escape(value)))
@@ -74,8 +79,22 @@ fn seconds(value_ns: u64) -> Option<f64> {
     known(value_ns).map(|value_ns| value_ns * 1e-9)
 }
 
-/// The whole page.
-pub(crate) fn render(shared: &Shared) -> String {
+/// The whole page, under the names that the site wants.
+fn render(shared: &Shared) -> String {
+    let own = own(shared);
+    let names = &shared.config.metrics_names;
+    let mut page = Page(String::new());
+    if names.contains(&MetricsNames::Omnistat) {
+        omnistat::render(&mut page, &live::samples(&own), &shared.registry());
+    }
+    if names.contains(&MetricsNames::Mizar) {
+        page.0.insert_str(0, &own);
+    }
+    page.0
+}
+
+/// All metrics under our own names.
+pub(crate) fn own(shared: &Shared) -> String {
     let mut page = Page(String::with_capacity(4096));
     page.family(
         "mizar_agent_info",
@@ -96,6 +115,11 @@ pub(crate) fn render(shared: &Shared) -> String {
         render_node(&mut page, &view);
     }
     render_jobs(&mut page, &shared.registry());
+    let gpus = shared.gpus.lock();
+    let gpus = gpus
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .clone();
+    crate::gpu::render(&mut page, &gpus);
     render_agent(&mut page, shared);
     page.0
 }
@@ -260,6 +284,16 @@ fn render_agent(page: &mut Page, shared: &Shared) {
             "late_samples_total",
             "Samples over half a period late.",
             count(&counters.late_samples),
+        ),
+        (
+            "missed_samples_total",
+            "Samples that were due and not taken, because the one before took too long.",
+            count(&counters.missed_samples),
+        ),
+        (
+            "missed_gpu_readings_total",
+            "Readings of GPUs that were due while the last was not done.",
+            count(&counters.missed_gpu_readings),
         ),
         (
             "record_errors_total",

@@ -4,13 +4,14 @@
 //! A change both alters the state and leaves the record's event in the job's outbox, so that
 //! the two cannot disagree. No I/O here; [`crate::state`] keeps it on disk.
 
+mod time_limit;
 mod views;
 
 use std::collections::BTreeMap;
 
 use mizar_api::{FileRole, FileUse, LiveCall, LiveSplit, StepRegistration, TaskExit};
 use mizar_core::ids::{JobId, Rank, StepId};
-use mizar_record::model::{Event, FileRecord, JobInfo, StepInfo, TaskInfo};
+use mizar_record::model::{Event, FileRecord, GpuInfo, JobInfo, StepInfo, TaskInfo};
 use serde::{Deserialize, Serialize};
 
 use crate::config::SAMPLE_MS_RANGE;
@@ -60,6 +61,12 @@ pub(crate) struct Job {
     pub(crate) steps: Vec<Step>,
     pub(crate) files: Vec<FileRecord>,
     pub(crate) script: Option<FileRecord>,
+    /// Its GPUs here, as its record numbers them.
+    #[serde(default)]
+    pub(crate) gpus: Vec<GpuInfo>,
+    /// Those as last read.
+    #[serde(skip)]
+    pub(crate) live_gpus: Vec<mizar_api::LiveGpu>,
     /// Found again after a restart: its record goes on in a new segment.
     #[serde(skip)]
     pub(crate) resumed: bool,
@@ -85,6 +92,9 @@ pub(crate) struct Job {
 pub(crate) struct Step {
     pub(crate) info: StepInfo,
     pub(crate) tasks: Vec<Task>,
+    /// Slurm's own list of the step's GPUs on this node.
+    #[serde(default)]
+    pub(crate) slurm_gpus: Option<String>,
 }
 
 /// A task on this node.
@@ -97,6 +107,9 @@ pub(crate) struct Task {
     pub(crate) present: bool,
     #[serde(skip)]
     pub(crate) live: Live,
+    /// GPUs that its processes use, as the record numbers them.
+    #[serde(skip)]
+    pub(crate) gpus: Vec<u32>,
     /// How it spends its time and where it is, with `--mizar=comm`.
     #[serde(skip)]
     pub(crate) communication: Option<(LiveSplit, Option<LiveCall>)>,
@@ -255,6 +268,10 @@ impl Job {
             nodes: step.job_nodes.clone(),
             start_ns: arrival.now_ns,
             end_ns: None,
+            time_limit_s: time_limit::from_variables(
+                &variable("SLURM_JOB_START_TIME"),
+                &variable("SLURM_JOB_END_TIME"),
+            ),
         };
         let asked_ms = step.sample_ms.unwrap_or(arrival.sample_ms);
         Self {
@@ -268,6 +285,8 @@ impl Job {
             steps: Vec::new(),
             files: Vec::new(),
             script: None,
+            gpus: Vec::new(),
+            live_gpus: Vec::new(),
             resumed: false,
             unsaved: false,
             hang: None,
@@ -311,12 +330,18 @@ impl Job {
                 start_ticks,
                 present,
                 live: Live::default(),
+                gpus: Vec::new(),
                 communication: None,
             });
         }
         self.comm |= step.comm;
         self.steps.retain(|known| known.info.step != step.step);
-        self.steps.push(Step { info, tasks });
+        let slurm_gpus = crate::gpu::slurm_list(info.step, &step.variables);
+        self.steps.push(Step {
+            info,
+            tasks,
+            slurm_gpus,
+        });
         self.forget_old_steps();
         self.post(events);
     }

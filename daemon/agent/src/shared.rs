@@ -24,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     /// The last reading of the node, for metrics.
     pub(crate) node: Mutex<Option<NodeView>>,
+    /// The GPUs of running jobs as last read, likewise.
+    pub(crate) gpus: Mutex<Vec<crate::gpu::GpuView>>,
     /// Rings on their way to the engine.
     arrivals: Mutex<Vec<Arrival>>,
 }
@@ -36,6 +38,8 @@ pub(crate) struct Counters {
     pub(crate) refused_connections: AtomicU64,
     pub(crate) samples: AtomicU64,
     pub(crate) late_samples: AtomicU64,
+    pub(crate) missed_samples: AtomicU64,
+    pub(crate) missed_gpu_readings: AtomicU64,
     pub(crate) record_errors: AtomicU64,
     pub(crate) dropped_rows: AtomicU64,
     pub(crate) sampling_ns: AtomicU64,
@@ -60,6 +64,7 @@ impl Shared {
             stopping: AtomicBool::new(false),
             counters: Counters::default(),
             node: Mutex::new(None),
+            gpus: Mutex::default(),
             arrivals: Mutex::default(),
         }
     }

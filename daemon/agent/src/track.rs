@@ -10,6 +10,7 @@ use mizar_node::machine::NodeUse;
 use mizar_node::process::{ProcessTable, TreeUse};
 use mizar_record::model::{NodeSample, StepSample, TaskSample};
 
+use crate::devices::DeviceTrack;
 use crate::recorder::Recorder;
 use crate::registry::{Job, Live};
 use crate::rings::JobRings;
@@ -35,6 +36,7 @@ pub(crate) struct Track {
     steps: HashMap<StepId, StepTrack>,
     last_node_ns: Option<i64>,
     energy_base: Option<f64>,
+    pub(crate) devices: DeviceTrack,
 }
 
 struct TaskTrack {
@@ -92,6 +94,7 @@ impl Track {
             steps: HashMap::new(),
             last_node_ns: None,
             energy_base: None,
+            devices: DeviceTrack::default(),
         }
     }
 
@@ -132,6 +135,12 @@ impl Track {
         for task in self.tasks.drain(..) {
             processes.unwatch(task.pid);
         }
+    }
+
+    /// The first process of each task, and whose it is.
+    pub(crate) fn ranks(&self) -> impl Iterator<Item = (i32, (StepId, Rank))> {
+        let tasks = self.tasks.iter();
+        tasks.map(|task| (task.pid, (task.step, task.rank)))
     }
 
     /// Adds a row a task, and says what is new. Tasks without processes are let go.

@@ -1,14 +1,17 @@
-//! Reads the machine that a daemon runs on: process trees, step cgroups, the node, its energy.
+//! Reads the machine that a daemon runs on: process trees, step cgroups, the node, its devices,
+//! its energy.
 //!
 //! Called by `mizard`'s sampler, once an interval. Every reader takes its roots ([`Roots`]),
 //! so that tests give it fixture trees. What cannot be read is a value ([`UNKNOWN`] or NaN)
 //! and never 0; what a figure rests on is said by a `method` in words. Readings are raw
 //! counters: rates and judgement are others' business.
 //!
-//! GPUs: their readers will be a module `gpu` beside [`energy`], with the same three calls
-//! (`discover`, `method`, `read`); nothing else here will have to change.
+//! GPUs have a crate of their own, `runtime/gpu`; here is only who may open which of their
+//! device nodes ([`device_cgroup`]).
 
 pub mod cgroup;
+pub mod device_cgroup;
+pub mod devices;
 pub mod energy;
 pub mod machine;
 pub mod process;

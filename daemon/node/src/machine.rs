@@ -11,6 +11,9 @@ const TICK_NS: u64 = 10_000_000;
 /// `type` of an InfiniBand network device (`ARPHRD_INFINIBAND`).
 const INFINIBAND_TYPE: u64 = 32;
 
+/// `type` of an Ethernet device (`ARPHRD_ETHER`).
+pub(crate) const ETHERNET_TYPE: u64 = 1;
+
 /// Bytes in a unit of InfiniBand's `port_*_data`.
 const INFINIBAND_WORD_BYTES: u64 = 4;
 
@@ -103,7 +106,7 @@ fn read_network(roots: &Roots, buffer: &mut Vec<u8>) -> (u64, u64) {
 }
 
 /// Devices of /proc/net/dev but loopback: name, bytes received, bytes sent.
-fn parse_net_dev(text: &[u8]) -> impl Iterator<Item = (&str, u64, u64)> {
+pub(crate) fn parse_net_dev(text: &[u8]) -> impl Iterator<Item = (&str, u64, u64)> {
     lines(text).skip(2).filter_map(|line| {
         let colon = line.iter().position(|byte| *byte == b':')?;
         let name = std::str::from_utf8(line[..colon].trim_ascii()).ok()?;

@@ -176,6 +176,12 @@ impl ProcessTable {
         }
     }
 
+    /// The first process of the watched tree that a process belongs to, as of the last pass.
+    #[must_use]
+    pub fn task(&self, pid: i32) -> Option<i32> {
+        self.known.get(&pid)?.task
+    }
+
     /// Number of trees watched.
     #[must_use]
     pub fn watched(&self) -> usize {

@@ -19,6 +19,18 @@ pub(crate) fn read_into<'b>(path: &Path, buffer: &'b mut Vec<u8>) -> Option<&'b 
     Some(buffer)
 }
 
+/// Reads a file that grows with what is mounted, up to 4 MiB.
+pub(crate) fn read_long<'b>(path: &Path, buffer: &'b mut Vec<u8>) -> Option<&'b [u8]> {
+    const MAX_BYTES: u64 = 4 << 20;
+    buffer.clear();
+    File::open(path)
+        .ok()?
+        .take(MAX_BYTES)
+        .read_to_end(buffer)
+        .ok()?;
+    Some(buffer)
+}
+
 /// Reads an open file from its beginning: one system call for what fits in `buffer`.
 pub(crate) fn reread<'b>(file: &File, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
     match file.read_at(buffer, 0) {

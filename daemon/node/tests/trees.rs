@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use mizar_node::cgroup::{StepCgroup, StepUse};
+use mizar_node::devices;
 use mizar_node::energy::EnergyMeter;
 use mizar_node::machine;
 use mizar_node::process::{ProcessTable, TreeUse, parse_io, parse_stat};
@@ -477,4 +478,85 @@ proptest! {
     fn no_bytes_are_too_strange(bytes: Vec<u8>) {
         let _ = (parse_stat(&bytes), parse_io(&bytes));
     }
+}
+
+#[test]
+fn devices_and_file_systems_are_counted_by_name() {
+    let fixture = Fixture::new();
+    fixture
+        .proc(
+            "net/dev",
+            "Inter-|   Receive\n face |bytes\n    lo: 9 0 0 0 0 0 0 0 9 0\n  eth0: 100 1 0 0 0 0 0 0 \
+             200 2 0\n  br0: 7 0 0 0 0 0 0 0 8 0\n   ib0: 5 0 0 0 0 0 0 0 6 0\n",
+        )
+        .sys("class/net/eth0/type", "1\n")
+        .sys("class/net/eth0/device/vendor", "0x15b3\n")
+        .sys("class/net/br0/type", "1\n")
+        .sys("class/net/ib0/type", "32\n")
+        .sys("class/net/ib0/device/vendor", "0x15b3\n");
+    let port = "class/infiniband/mlx5_0/ports/1";
+    fixture
+        .sys(&format!("{port}/link_layer"), "InfiniBand\n")
+        .sys(&format!("{port}/counters/port_rcv_data"), "1000\n")
+        .sys(
+            &format!("{port}/counters/port_xmit_data"),
+            "18446744073709551615\n",
+        )
+        .sys(&format!("{port}/counters/port_xmit_wait"), "77\n");
+    let roce = "class/infiniband/bnxt_re0/ports/1";
+    fixture
+        .sys(&format!("{roce}/link_layer"), "Ethernet\n")
+        .sys(&format!("{roce}/counters/port_rcv_data"), "1000\n")
+        .sys(&format!("{roce}/hw_counters/rp_cnp_handled"), "3\n");
+    let telemetry = "class/cxi/cxi0/device/telemetry";
+    fixture
+        .sys(&format!("{telemetry}/hni_rx_ok_27"), "2@1700000000.5\n")
+        .sys(
+            &format!("{telemetry}/hni_rx_ok_128_to_255"),
+            "10@1700000000.5\n",
+        )
+        .sys(
+            &format!("{telemetry}/hni_tx_ok_8192_to_max"),
+            "1@1700000000.5\n",
+        )
+        .sys(&format!("{telemetry}/hni_tx_paused_0"), "5@1700000000.5\n");
+    let llite = "fs/lustre/llite/scratch-ffff8881";
+    fixture.proc(
+        &format!("{llite}/stats"),
+        "snapshot_time 1.2 secs.nsecs\nread_bytes 35 samples [bytes] 4096 1048576 123456 9\n\
+         write_bytes 2 samples [bytes] 1 2 3\nopen 4 samples [regs]\n",
+    );
+    fixture.proc(
+        "self/mountstats",
+        "device proc mounted on /proc with fstype proc\n\
+         device nas:/home mounted on /home with fstype nfs4 statvers=1.1\n\
+         \topts:\trw\n\tbytes:\t11 12 13 14 15 16 17 18\n\
+         device tmpfs mounted on /tmp with fstype tmpfs\n\tbytes:\t1 2 3 4 5 6 7 8\n",
+    );
+    let found = devices::read(&fixture.roots, &mut Vec::new());
+    let told: Vec<_> = found
+        .iter()
+        .map(|c| (c.class, c.device.as_str(), c.quantity, c.value))
+        .collect();
+    let expected = [
+        ("ethernet", "eth0", "received", 100),
+        ("ethernet", "eth0", "sent", 200),
+        ("roce", "bnxt_re0:1", "slowed down by congestion", 3),
+        ("infiniband", "mlx5_0:1", "received", 4000),
+        ("infiniband", "mlx5_0:1", "sent", u64::MAX),
+        ("infiniband", "mlx5_0:1", "waited to send", 77),
+        ("slingshot", "cxi0", "received, at least", 2 * 27 + 10 * 128),
+        ("slingshot", "cxi0", "sent, at least", 8192),
+        ("lustre", "scratch", "read", 123_456),
+        ("lustre", "scratch", "written", 3),
+        ("nfs", "nas:/home", "read", 15),
+        ("nfs", "nas:/home", "written", 16),
+    ];
+    assert_eq!(told, expected);
+    let ids: std::collections::HashSet<u32> = found.iter().map(devices::Counter::id).collect();
+    assert_eq!(ids.len(), found.len());
+    // The record of an earlier release has these numbers: they may not change.
+    assert_eq!(found[0].id(), 0x6a2c_f7b0);
+    let empty = Fixture::new();
+    assert!(devices::read(&empty.roots, &mut Vec::new()).is_empty());
 }

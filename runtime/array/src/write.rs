@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 mod backend;
 mod codec;
 mod encode;
+
 mod error;
+mod huffman;
 mod layout;
 mod netcdf;
 mod options;

@@ -1,4 +1,5 @@
-//! A run that is stopped, by Ctrl-C, `scancel` or its time limit, leaves no half-made file.
+//! A run that is stopped, by Ctrl-C, `scancel` or its time limit, leaves no half-made file, and
+//! no terminal in disorder.
 //!
 //! A thread waits for the signals that stop a program, which all other threads block; they
 //! inherit that, so it must be set up before any other thread starts. SIGKILL cannot be waited
@@ -11,6 +12,11 @@ const STOPS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
 /// From now on a signal that ends the process first removes what it has not finished.
 pub(crate) fn leave_nothing_half_made() -> anyhow::Result<()> {
+    before_a_stop(durable::abandon_all)
+}
+
+/// From now on `last` is done before a signal ends the process.
+pub(crate) fn before_a_stop(last: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
     let ignored = ignored_signals();
     let mut stops = SigSet::empty();
     // What the caller ignores (`nohup`, a background job of a script) stays ignored.
@@ -24,7 +30,7 @@ pub(crate) fn leave_nothing_half_made() -> anyhow::Result<()> {
         .name("signals".to_owned())
         .spawn(move || {
             if let Ok(signal) = stops.wait() {
-                durable::abandon_all();
+                last();
                 // The default action ends the process, and the caller sees which signal did.
                 let _ = stops.thread_unblock();
                 let _ = raise(signal);

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed (one message on stderr says what), 2 the command line is wrong.
 //! Left out: any logic that a library could hold.
 
+mod comm_bench;
 mod cube;
 mod generate;
 mod interrupt;
@@ -11,6 +12,7 @@ mod ps;
 mod record_dir;
 mod report;
 mod stdout;
+mod top;
 
 use std::process::ExitCode;
 
@@ -23,6 +25,7 @@ const EXAMPLES: &str = "\
 Examples:
   srun --mizar -n 4 mizar cube -ymonmean in.nc out.nc   compute, watched
   mizar ps                                              what runs, with its live use
+  mizar top 1234                                        one job live, rank by rank
   mizar report 1234 --html report.html                  what job 1234 did
   mizar plot out.nc tas -o map.svg                      look at a result
   mizar man report | man -l -                           the manual of a subcommand
@@ -44,10 +47,14 @@ enum Command {
     Cube(cube::Args),
     /// Show running jobs with their live use
     Ps(ps::Args),
-    /// Show the report of a job
-    Report(report::Args),
+    /// Show a running job live, rank by rank
+    Top(top::Args),
+    /// Show the report of a job, or how a program scales
+    Report(Box<report::Args>),
     /// Draw a variable of a NetCDF file or Zarr store as a map or a line
     Plot(plot::Args),
+    /// Measure how fast the ranks of a job speak to each other
+    CommBench(comm_bench::Args),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -65,8 +72,10 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Cube(args) => cube::run(args),
         Command::Ps(args) => ps::run(args),
-        Command::Report(args) => report::run(args),
+        Command::Top(args) => top::run(args),
+        Command::Report(args) => report::run(&args),
         Command::Plot(args) => plot::run(args),
+        Command::CommBench(args) => comm_bench::run(args),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { command } => generate::manual(command.as_deref()),
     };

@@ -4,7 +4,8 @@
 //! that it works from a login node with a shared record folder. Left out: finished jobs
 //! (`mizar report`).
 
-mod live;
+mod gpus;
+pub(crate) mod live;
 mod table;
 
 use std::io::IsTerminal as _;
@@ -27,7 +28,7 @@ Examples:
   mizar ps 1234 --watch           one job, again every 2 seconds
   mizar ps --json | jq '.rows[]'  for programs
 
-CPUs are those kept busy, memory is what is resident, I/O is read and written together, each
+GPU columns appear when a job has any. CPUs are those kept busy, memory is what is resident, I/O is read and written together, each
 by the ranks on that node over the last sampling interval. What other nodes do is read from
 their records, which are some seconds old. A dash is what is not known yet.";
 
@@ -69,6 +70,8 @@ pub(crate) struct Row {
     /// Limit of the job on this node, all steps together.
     pub(crate) memory_limit_bytes: Option<u64>,
     pub(crate) io_bytes_per_s: Option<f64>,
+    /// The GPUs of the step on this node, if it has any.
+    pub(crate) gpus: Option<gpus::StepGpus>,
     /// Who told: `mizard` or `record`.
     pub(crate) source: &'static str,
 }

@@ -8,9 +8,11 @@
 //! **Invariant:** a reduction gives the same bits whatever the back end, because values are
 //! gathered in rank order and folded by us, never by `MPI_Allreduce`.
 //!
-//! Left out on purpose: windows, persistent and non-blocking operations (the trainer's issue
-//! brings them), and any knowledge of what is sent.
+//! Left out on purpose: any knowledge of what is sent; arrays of numbers, and operations that go
+//! on meanwhile, are [`collective`]'s.
 
+pub mod bench;
+pub mod collective;
 pub mod conformance;
 mod launch;
 #[cfg(feature = "mpi")]
@@ -18,6 +20,8 @@ mod mpi;
 mod single;
 mod threads;
 mod watch;
+
+use std::time::Duration;
 
 pub use launch::{Launch, MODE_VARIABLE, world};
 #[cfg(feature = "mpi")]
@@ -60,6 +64,71 @@ pub enum CommError {
         /// Its length in bytes.
         found: usize,
     },
+    /// An array cannot be cut into a part for each rank.
+    #[error("{length} values cannot be cut into equal parts for {ranks} ranks")]
+    Indivisible {
+        /// How many values.
+        length: usize,
+        /// For how many ranks.
+        ranks: usize,
+    },
+    /// A rank calls something else than the caller.
+    #[error(
+        "rank {rank} on {node} does {found}, here it is {expected}: ranks must call the same collectives in the same order"
+    )]
+    Mismatch {
+        /// The rank that differs.
+        rank: usize,
+        /// Its node.
+        node: String,
+        /// What the caller calls.
+        expected: String,
+        /// What that rank calls.
+        found: String,
+    },
+    /// A rank did not come.
+    #[error(
+        "rank {rank} on {node} did not come to {collective} within {limit_s} s: it hangs, computes on, or is lost"
+    )]
+    TimedOut {
+        /// The rank that was waited for.
+        rank: usize,
+        /// Its node.
+        node: String,
+        /// What was to be done together.
+        collective: &'static str,
+        /// How long the caller waited.
+        limit_s: f64,
+    },
+    /// Another rank could not go on.
+    #[error("rank {rank} gave up: {message}")]
+    PeerFailed {
+        /// Which.
+        rank: usize,
+        /// What it says.
+        message: String,
+    },
+    /// No memory to share.
+    #[error(
+        "{bytes} bytes of shared memory at {path} could not be had; is /dev/shm full or too small?"
+    )]
+    SharedMemory {
+        /// The file of it.
+        path: std::path::PathBuf,
+        /// How much.
+        bytes: usize,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The system gives no thread.
+    #[error("no thread for communication could be started")]
+    NoThread {
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The thread that communicates ended early, with a panic.
+    #[error("the thread that communicates has ended")]
+    EngineEnded,
     /// MPI said no.
     #[error("{operation} failed: {message}")]
     Mpi {
@@ -129,6 +198,12 @@ pub trait Communicator {
     /// # Errors
     /// [`CommError`] if the peer does not exist or is gone.
     fn receive(&self, from: usize, tag: Tag) -> Result<Vec<u8>>;
+
+    /// As [`receive`](Self::receive), but gives up after `limit`: `None`.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    fn receive_within(&self, from: usize, tag: Tag, limit: Duration) -> Result<Option<Vec<u8>>>;
 
     /// Ends all ranks at once with this exit code; the last resort.
     fn abort(&self, code: i32) -> !;
@@ -221,6 +296,54 @@ pub trait Communicator {
         Ok(())
     }
 }
+
+/// What points to a communicator is one.
+macro_rules! through {
+    ($pointer:ty) => {
+        impl<C: Communicator + ?Sized> Communicator for $pointer {
+            fn rank(&self) -> usize {
+                (**self).rank()
+            }
+            fn size(&self) -> usize {
+                (**self).size()
+            }
+            fn send(&self, to: usize, tag: Tag, bytes: &[u8]) -> Result<()> {
+                (**self).send(to, tag, bytes)
+            }
+            fn receive(&self, from: usize, tag: Tag) -> Result<Vec<u8>> {
+                (**self).receive(from, tag)
+            }
+            fn receive_within(
+                &self,
+                from: usize,
+                tag: Tag,
+                limit: Duration,
+            ) -> Result<Option<Vec<u8>>> {
+                (**self).receive_within(from, tag, limit)
+            }
+            fn abort(&self, code: i32) -> ! {
+                (**self).abort(code)
+            }
+            fn barrier(&self) -> Result<()> {
+                (**self).barrier()
+            }
+            fn broadcast(&self, root: usize, buffer: &mut Vec<u8>) -> Result<()> {
+                (**self).broadcast(root, buffer)
+            }
+            fn gather(&self, root: usize, bytes: &[u8]) -> Result<Option<Vec<Vec<u8>>>> {
+                (**self).gather(root, bytes)
+            }
+            fn all_gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
+                (**self).all_gather(bytes)
+            }
+            fn all_reduce(&self, values: &mut [f64], operation: ReduceOperation) -> Result<()> {
+                (**self).all_reduce(values, operation)
+            }
+        }
+    };
+}
+through!(Box<C>);
+through!(&C);
 
 /// The stream that collectives made of messages use; callers' tags must differ from it.
 const TAG_COLLECTIVE: Tag = Tag::MAX;

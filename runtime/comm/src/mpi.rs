@@ -5,11 +5,16 @@
 //! message, and long ones go in pieces, because MPI 3 counts in `int`.
 
 use std::os::raw::c_int;
+use std::time::{Duration, Instant};
 
 use crate::{CommError, Communicator, Result, Tag, check_peer, check_root};
 
 /// The longest single MPI message: below 2^31 with room for the transport's own headers.
 const CHUNK_BYTES: usize = 1 << 30;
+
+/// Looks for a message before the processor is given away, and before the thread sleeps.
+const LOOKS: u32 = 1 << 10;
+const SLEEPS: u32 = 1 << 14;
 
 /// All ranks that the launcher started. Not `Send`: only the thread that opened MPI calls it
 /// (`MPI_THREAD_FUNNELED`).
@@ -43,6 +48,17 @@ impl Mpi {
             size,
             chunk_bytes: chunk_bytes.clamp(1, CHUNK_BYTES),
         })
+    }
+
+    /// The sum over all ranks as MPI makes it, to compare with ours: its bits may differ from run
+    /// to run.
+    ///
+    /// # Errors
+    /// [`CommError::Mpi`].
+    pub fn sum_by_mpi(&self, from: &[f32], to: &mut [f32]) -> Result<()> {
+        let length = from.len().min(to.len()).min(CHUNK_BYTES);
+        self.world
+            .all_reduce_sum(&from[..length], &mut to[..length])
     }
 
     /// Every rank's length in bytes.
@@ -102,6 +118,22 @@ impl Communicator for Mpi {
             .chunks_mut(self.chunk_bytes)
             .try_for_each(|part| self.world.receive(from as c_int, tag, part))?;
         Ok(bytes)
+    }
+
+    fn receive_within(&self, from: usize, tag: Tag, limit: Duration) -> Result<Option<Vec<u8>>> {
+        check_peer(self.rank, self.size, from, "received from")?;
+        let deadline = Instant::now() + limit;
+        let mut looks = 0_u32;
+        while !self.world.has_message(from as c_int, tag)? {
+            looks = looks.saturating_add(1);
+            match looks {
+                0..LOOKS => std::hint::spin_loop(),
+                _ if Instant::now() >= deadline => return Ok(None),
+                LOOKS..SLEEPS => std::thread::yield_now(),
+                _ => std::thread::sleep(Duration::from_micros(100)),
+            }
+        }
+        self.receive(from, tag).map(Some)
     }
 
     fn barrier(&self) -> Result<()> {
@@ -296,6 +328,16 @@ mod ffi {
             })
         }
 
+        pub(super) fn has_message(&self, from: c_int, tag: Tag) -> Result<bool> {
+            let mut found: c_int = 0;
+            // SAFETY: the communicator is valid; MPI writes one int and no status.
+            check("MPI_Iprobe", unsafe {
+                let status = ffi::RSMPI_STATUS_IGNORE;
+                ffi::MPI_Iprobe(from, c_int::from(tag), self.comm, &mut found, status)
+            })?;
+            Ok(found != 0)
+        }
+
         pub(super) fn broadcast(&self, root: c_int, bytes: &mut [u8]) -> Result<()> {
             // SAFETY: MPI reads or writes exactly `bytes`; all ranks pass the same length.
             check("MPI_Bcast", unsafe {
@@ -311,6 +353,20 @@ mod ffi {
                 let from = (&raw const own).cast::<c_void>();
                 let to = all.as_mut_ptr().cast::<c_void>();
                 ffi::MPI_Allgather(from, 1, kind, to, 1, kind, self.comm)
+            })
+        }
+
+        pub(super) fn all_reduce_sum(&self, from: &[f32], to: &mut [f32]) -> Result<()> {
+            // SAFETY: both arrays are as long as the count; MPI reads one and writes the other.
+            check("MPI_Allreduce", unsafe {
+                ffi::MPI_Allreduce(
+                    from.as_ptr().cast(),
+                    to.as_mut_ptr().cast(),
+                    from.len() as c_int,
+                    ffi::RSMPI_FLOAT,
+                    ffi::RSMPI_SUM,
+                    self.comm,
+                )
             })
         }
 

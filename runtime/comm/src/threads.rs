@@ -5,7 +5,8 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
 
 use crate::{CommError, Communicator, Result, Tag, check_peer};
 
@@ -60,6 +61,31 @@ fn group(size: usize) -> Vec<Threads> {
         .collect()
 }
 
+impl Threads {
+    /// The next message of `from` with this tag, of those that `next` brings; `None` if it
+    /// brings none any more.
+    fn take(
+        &self,
+        from: usize,
+        tag: Tag,
+        next: impl Fn(&Receiver<Message>) -> std::result::Result<Option<Message>, ()>,
+    ) -> Result<Option<Vec<u8>>> {
+        let (receiver, early) = &self.receivers[from];
+        let mut early = early.borrow_mut();
+        if let Some(place) = early.iter().position(|(found, _)| *found == tag) {
+            return Ok(early.remove(place).map(|(_, bytes)| bytes));
+        }
+        loop {
+            match next(receiver) {
+                Ok(Some((found, bytes))) if found == tag => return Ok(Some(bytes)),
+                Ok(Some(other)) => early.push_back(other),
+                Ok(None) => return Ok(None),
+                Err(()) => return Err(CommError::Lost { rank: from }),
+            }
+        }
+    }
+}
+
 impl Communicator for Threads {
     fn rank(&self) -> usize {
         self.rank
@@ -78,21 +104,22 @@ impl Communicator for Threads {
 
     fn receive(&self, from: usize, tag: Tag) -> Result<Vec<u8>> {
         check_peer(self.rank, self.size(), from, "received from")?;
-        let (receiver, early) = &self.receivers[from];
-        let mut early = early.borrow_mut();
-        if let Some(place) = early.iter().position(|(found, _)| *found == tag) {
-            return Ok(early
-                .remove(place)
-                .map(|(_, bytes)| bytes)
-                .unwrap_or_default());
-        }
-        loop {
-            match receiver.recv() {
-                Ok((found, bytes)) if found == tag => return Ok(bytes),
-                Ok(other) => early.push_back(other),
-                Err(_) => return Err(CommError::Lost { rank: from }),
+        self.take(from, tag, |receiver| {
+            receiver.recv().map(Some).map_err(|_| ())
+        })
+        .and_then(|bytes| bytes.ok_or(CommError::Lost { rank: from }))
+    }
+
+    fn receive_within(&self, from: usize, tag: Tag, limit: Duration) -> Result<Option<Vec<u8>>> {
+        check_peer(self.rank, self.size(), from, "received from")?;
+        let deadline = Instant::now() + limit;
+        self.take(from, tag, |receiver| {
+            match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(message) => Ok(Some(message)),
+                Err(RecvTimeoutError::Timeout) => Ok(None),
+                Err(RecvTimeoutError::Disconnected) => Err(()),
             }
-        }
+        })
     }
 
     fn abort(&self, code: i32) -> ! {

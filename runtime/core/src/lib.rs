@@ -1,4 +1,4 @@
-//! What every part of Mizar shares: ids, units, clocks, node lists, the distributed
+//! What every part of Mizar shares: ids, units, clocks, node lists, energy, the distributed
 //! environment of a task, and files that are either whole or absent.
 //!
 //! Called by all crates; knows no I/O beyond [`durable`] and [`context`], no MPI, no HDF5 and
@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod context;
 pub mod durable;
+pub mod energy;
 pub mod ids;
 pub mod marks;
 pub mod nodelist;

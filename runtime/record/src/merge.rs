@@ -3,7 +3,7 @@
 //! Layout, for plain h5py: the root has attributes `schema`, `mizar`, `job_id`, `job` (JSON),
 //! `user`, `nodes`, `start_ns`, `end_ns` (-1 if a node did not finish) and `complete` (is every
 //! node of the job in it?); each `/nodes/<node>` has the tables `task_samples`, `step_samples`,
-//! `node_samples`, `own_cost`, `gpu_samples`, `gpu_process_samples`, `call_samples`,
+//! `node_samples`, `own_cost`, `counter_samples`, `gpu_samples`, `gpu_process_samples`, `call_samples`,
 //! `split_samples`, `mark_samples` (compressed compounds) and `events` (JSON lines, one string each), and attributes
 //! `cpu_method`, `memory_method`, `io_method`, `energy_method`, `network_method`,
 //! `communication_method`.
@@ -27,8 +27,8 @@ use crate::RecordError;
 use crate::events::read_events;
 use crate::folder::{self, MERGED, Segment};
 use crate::model::{
-    CallSample, Event, GpuProcessSample, GpuSample, JobInfo, MarkSample, Methods, NodeSample,
-    OwnCost, SCHEMA, SplitSample, StepSample, TaskSample,
+    CallSample, CounterSample, Event, GpuProcessSample, GpuSample, JobInfo, MarkSample, Methods,
+    NodeSample, OwnCost, SCHEMA, SplitSample, StepSample, TaskSample,
 };
 use crate::reader::open_segment;
 use crate::table::{Row, Table, visit_rows};
@@ -160,6 +160,7 @@ fn write_node(
     copy_table::<StepSample>(group, path, segments)?;
     copy_table::<NodeSample>(group, path, segments)?;
     copy_table::<OwnCost>(group, path, segments)?;
+    copy_table::<CounterSample>(group, path, segments)?;
     copy_table::<GpuSample>(group, path, segments)?;
     copy_table::<GpuProcessSample>(group, path, segments)?;
     copy_table::<CallSample>(group, path, segments)?;

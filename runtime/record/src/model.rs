@@ -5,6 +5,7 @@
 //! [`UNKNOWN`] (integers), never 0.
 
 mod communication;
+mod device;
 mod gpu;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use communication::{
     CallSample, Hang, MARK_BEGIN, MARK_END, MARK_FIGURE, MarkSample, Name, SplitSample, Waiting,
 };
+pub use device::{CounterInfo, CounterSample};
 pub use gpu::{GpuEvent, GpuInfo, GpuProcessSample, GpuSample, limits};
 
 /// The integer that means "could not be read".
@@ -65,6 +67,9 @@ pub struct JobInfo {
     pub start_ns: i64,
     /// End on the last node; `None` while it runs.
     pub end_ns: Option<i64>,
+    /// Its time limit, if it has one and Slurm told (23.02 and newer).
+    #[serde(default)]
+    pub time_limit_s: Option<u64>,
 }
 
 /// One node's part.
@@ -94,6 +99,10 @@ pub struct NodeRecord {
     pub node_samples: Vec<NodeSample>,
     /// `/own_cost`.
     pub own_cost: Vec<OwnCost>,
+    /// Counters of the node's devices.
+    pub counters: Vec<CounterInfo>,
+    /// `/counter_samples`.
+    pub counter_samples: Vec<CounterSample>,
     /// GPUs of the job here, by number.
     pub gpus: Vec<GpuInfo>,
     /// `/gpu_samples`.
@@ -352,6 +361,8 @@ pub enum Event {
     File(FileRecord),
     /// The batch script.
     Script(FileRecord),
+    /// A counter of a device of the node was seen.
+    Counter(CounterInfo),
     /// A GPU of the job was seen.
     Gpu(GpuInfo),
     /// Something befell a GPU.

@@ -147,6 +147,7 @@ fn read_tables(group: &Group, path: &Path, record: &mut NodeRecord) -> Result<()
         + read_table(group, path, &mut record.step_samples)?
         + read_table(group, path, &mut record.node_samples)?
         + read_table(group, path, &mut record.own_cost)?
+        + read_table(group, path, &mut record.counter_samples)?
         + read_table(group, path, &mut record.gpu_samples)?
         + read_table(group, path, &mut record.gpu_process_samples)?
         + read_table(group, path, &mut record.call_samples)?
@@ -307,6 +308,11 @@ fn fold_thing(event: &Event, record: &mut NodeRecord) {
             (known.step, known.rank, known.generated, &known.path)
                 == (file.step, file.rank, file.generated, &file.path)
         }),
+        Event::Counter(counter) => {
+            replace(&mut record.counters, counter, |known| {
+                known.id == counter.id
+            });
+        }
         Event::Gpu(gpu) => replace(&mut record.gpus, gpu, |known| known.gpu == gpu.gpu),
         Event::GpuEvent(event) => record.gpu_events.push(event.clone()),
         Event::Name(name) => replace(&mut record.names, name, |known| known.id == name.id),

@@ -8,8 +8,8 @@ use hdf5::{Dataset, Group, H5Type};
 
 use crate::RecordError;
 use crate::model::{
-    CallSample, GpuProcessSample, GpuSample, MarkSample, NodeSample, OwnCost, SplitSample,
-    StepSample, TaskSample,
+    CallSample, CounterSample, GpuProcessSample, GpuSample, MarkSample, NodeSample, OwnCost,
+    SplitSample, StepSample, TaskSample,
 };
 
 /// Rows a chunk holds: some 70 KB of task samples.
@@ -48,6 +48,11 @@ impl Row for NodeSample {
 impl Row for OwnCost {
     const TABLE: &'static str = "own_cost";
 }
+impl Row for CounterSample {
+    const TABLE: &'static str = "counter_samples";
+    const ALWAYS: bool = false;
+}
+
 impl Row for GpuSample {
     const TABLE: &'static str = "gpu_samples";
     const ALWAYS: bool = false;

@@ -15,8 +15,8 @@ use crate::RecordError;
 use crate::events::EventLog;
 use crate::folder::{self, Segment};
 use crate::model::{
-    CallSample, Event, GpuProcessSample, GpuSample, MarkSample, NodeSample, OwnCost, SCHEMA,
-    SplitSample, StepSample, TaskSample,
+    CallSample, CounterSample, Event, GpuProcessSample, GpuSample, MarkSample, NodeSample, OwnCost,
+    SCHEMA, SplitSample, StepSample, TaskSample,
 };
 use crate::table::Table;
 
@@ -41,6 +41,8 @@ pub struct Rows {
     pub node_samples: Vec<NodeSample>,
     /// For `/own_cost`.
     pub own_cost: Vec<OwnCost>,
+    /// For `/counter_samples`.
+    pub counter_samples: Vec<CounterSample>,
     /// For `/gpu_samples`.
     pub gpu_samples: Vec<GpuSample>,
     /// For `/gpu_process_samples`.
@@ -61,6 +63,7 @@ impl Rows {
             + self.step_samples.len()
             + self.node_samples.len()
             + self.own_cost.len()
+            + self.counter_samples.len()
             + self.gpu_samples.len()
             + self.gpu_process_samples.len()
             + self.call_samples.len()
@@ -74,6 +77,7 @@ impl Rows {
         self.step_samples.clear();
         self.node_samples.clear();
         self.own_cost.clear();
+        self.counter_samples.clear();
         self.gpu_samples.clear();
         self.gpu_process_samples.clear();
         self.call_samples.clear();
@@ -86,6 +90,7 @@ impl Rows {
             + size_of_val(&self.step_samples[..])
             + size_of_val(&self.node_samples[..])
             + size_of_val(&self.own_cost[..])
+            + size_of_val(&self.counter_samples[..])
             + size_of_val(&self.gpu_samples[..])
             + size_of_val(&self.gpu_process_samples[..])
             + size_of_val(&self.call_samples[..])
@@ -112,6 +117,7 @@ struct Tables {
     step_samples: Table,
     node_samples: Table,
     own_cost: Table,
+    counter_samples: Table,
     gpu_samples: Table,
     gpu_process_samples: Table,
     call_samples: Table,
@@ -245,6 +251,7 @@ impl Tables {
         self.step_samples.append_flushed(&rows.step_samples)?;
         self.node_samples.append_flushed(&rows.node_samples)?;
         self.own_cost.append_flushed(&rows.own_cost)?;
+        self.counter_samples.append_flushed(&rows.counter_samples)?;
         self.gpu_samples.append_flushed(&rows.gpu_samples)?;
         self.gpu_process_samples
             .append_flushed(&rows.gpu_process_samples)?;
@@ -270,6 +277,7 @@ fn create_tables(segment: &Segment) -> Result<(File, Tables), RecordError> {
             step_samples: Table::create_live::<StepSample>(&file)?,
             node_samples: Table::create_live::<NodeSample>(&file)?,
             own_cost: Table::create_live::<OwnCost>(&file)?,
+            counter_samples: Table::create_live::<CounterSample>(&file)?,
             gpu_samples: Table::create_live::<GpuSample>(&file)?,
             gpu_process_samples: Table::create_live::<GpuProcessSample>(&file)?,
             call_samples: Table::create_live::<CallSample>(&file)?,

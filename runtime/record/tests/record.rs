@@ -73,6 +73,13 @@ fn rows(from: u64, count: u64) -> Rows {
             cpu_ns: index,
             rss_bytes: 9,
         });
+        rows.counter_samples.push(CounterSample {
+            time_ns,
+            interval_ns: 1,
+            value: index,
+            counter: 77,
+            reserved: 0,
+        });
         rows.gpu_samples.push(GpuSample {
             time_ns,
             energy_uj: index,
@@ -350,6 +357,7 @@ fn a_record_of_the_first_release_has_no_gpus_and_no_calls() {
     assert_eq!(full.nodes[0].mark_samples[6].value, 0.25);
     let file = hdf5::File::open_rw(&merged).unwrap();
     for table in [
+        "counter_samples",
         "gpu_samples",
         "gpu_process_samples",
         "call_samples",

@@ -3,10 +3,12 @@
 //! The limits on CPU and memory are those of Princeton's jobstats; the others are ours. Advice
 //! on use is withheld from jobs too short to judge; failures are always told.
 
+mod time_limit;
+
 use serde::Serialize;
 
 use crate::schema::{Advice, Report, Severity, Step};
-use crate::{format, split};
+use crate::{format, gpus, split};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -28,6 +30,8 @@ pub struct Thresholds {
     pub serial: (f64, f64),
     /// Memory use below this share of the limit is wasteful.
     pub memory_low: f64,
+    /// … unless the job has this share of its node's CPUs: then nobody could use the memory.
+    pub memory_full_node: f64,
     /// Memory use above this share is dangerous.
     pub memory_high: f64,
     /// What to ask for, as a multiple of what was used.
@@ -46,8 +50,16 @@ pub struct Thresholds {
     pub exposed: f64,
     /// Likewise time spent waiting for files.
     pub data_wait: f64,
+    /// A job that ran longer than this, in seconds, …
+    pub time_limit_min_s: f64,
+    /// … and for less than this share of its time limit asked for too much, …
+    pub time_limit_low: f64,
+    /// … for less than this one, for far too much.
+    pub time_limit_critical: f64,
     /// The share of the ranks' time that must be observed.
     pub observed: f64,
+    /// About GPUs.
+    pub gpu: crate::gpus::Thresholds,
 }
 
 impl Default for Thresholds {
@@ -60,6 +72,7 @@ impl Default for Thresholds {
             cpu_warning: 0.80,
             serial: (0.85, 1.01),
             memory_low: 0.70,
+            memory_full_node: 0.85,
             memory_high: 0.95,
             memory_margin: 1.2,
             memory_worth_bytes: GIB,
@@ -69,7 +82,11 @@ impl Default for Thresholds {
             io_bound_bytes_per_s: 50e6,
             exposed: 0.25,
             data_wait: 0.10,
+            time_limit_min_s: 900.0,
+            time_limit_low: 0.60,
+            time_limit_critical: 0.10,
             observed: 0.90,
+            gpu: crate::gpus::Thresholds::default(),
         }
     }
 }
@@ -78,8 +95,10 @@ impl Default for Thresholds {
 #[must_use]
 pub fn of(report: &Report) -> Vec<Advice> {
     let mut advice = failures(report);
+    advice.extend(gpus::advice::failures(report));
     let communication = report.communication.iter();
     advice.extend(communication.clone().flat_map(split::advice::on_hangs));
+    advice.extend(time_limit::of(report));
     if is_long_enough(report) {
         advice.extend(cpu(report));
         advice.extend(memory_low(report));
@@ -91,6 +110,7 @@ pub fn of(report: &Report) -> Vec<Advice> {
         );
         advice.extend(report.steps.iter().filter_map(stragglers));
         advice.extend(io_bound(report));
+        advice.extend(gpus::advice::usage(report));
         let limits = &report.thresholds;
         advice.extend(communication.flat_map(|found| split::advice::on_time(found, limits)));
     } else if report.job.state == "finished" {
@@ -238,6 +258,10 @@ fn cpu(report: &Report) -> Option<Advice> {
             directive: Some(format!("#SBATCH --nodes={working}")),
         });
     }
+    // A job on GPUs leaves its CPUs idle for good reasons.
+    if report.gpu.is_some() {
+        return None;
+    }
     if allocated > 1 && (limits.serial.0..=limits.serial.1).contains(&busy) {
         return Some(Advice {
             kind: "serial_code",
@@ -297,6 +321,14 @@ fn memory_low(report: &Report) -> Option<Advice> {
     let limits = report.thresholds;
     let (peak, limit) = report.memory.peak_bytes.zip(report.memory.limit_bytes)?;
     let enough = rounded_up((peak as f64 * limits.memory_margin) as u64);
+    let node = report
+        .nodes
+        .iter()
+        .find(|node| Some(&node.node) == report.memory.node.as_ref());
+    let cpus = node.and_then(|node| node.job_cpus.zip(node.node_cpus));
+    if cpus.is_some_and(|(job, all)| f64::from(job) >= limits.memory_full_node * f64::from(all)) {
+        return None;
+    }
     let wasteful = (peak as f64) < limits.memory_low * limit as f64
         && limit.saturating_sub(enough) >= limits.memory_worth_bytes;
     wasteful.then(|| Advice {

@@ -15,7 +15,7 @@ use crate::schema::{
     Rank, Report, SCHEMA, Step,
 };
 use crate::series::{GAP_INTERVALS, Grid, median};
-use crate::{advice, balance, nodes, ranks, split};
+use crate::{advice, balance, gpus, nodes, ranks, split};
 
 /// The interval that is assumed where a record holds too few readings to tell.
 const USUAL_INTERVAL_NS: i64 = 1_000_000_000;
@@ -53,6 +53,7 @@ pub fn analyse_with(record: &JobRecord, thresholds: Thresholds) -> Report {
             method: method(record, |node| &node.methods.network),
         },
         energy: energy(record, &nodes, elapsed_s),
+        gpu: gpus::measure(record, frame),
         communication: split::measure(record, frame),
         advice: Vec::new(),
         steps: steps(record, &measured, frame),
@@ -127,6 +128,7 @@ fn job(record: &JobRecord, elapsed_s: f64) -> Job {
         start_s: job.start_ns as f64 / 1e9,
         end_s: job.end_ns.map(|end_ns| end_ns as f64 / 1e9),
         elapsed_s,
+        time_limit_s: job.time_limit_s,
     }
 }
 

@@ -34,6 +34,30 @@ pub fn byte_rate(rate: Option<f64>) -> String {
     )
 }
 
+/// How much was counted: bytes as such, else `12 packets`.
+#[must_use]
+pub fn counted(value: Option<f64>, unit: &str) -> String {
+    let Some(value) = value.map(|value| value.round().max(0.0)) else {
+        return NOT_MEASURED.to_owned();
+    };
+    match unit {
+        "bytes" => Bytes(value as u64).to_string(),
+        _ => format!("{value} {unit}"),
+    }
+}
+
+/// The same per second.
+#[must_use]
+pub fn counted_rate(rate: Option<f64>, unit: &str) -> String {
+    match unit {
+        "bytes" => byte_rate(rate),
+        _ => rate.map_or_else(
+            || NOT_MEASURED.to_owned(),
+            |rate| format!("{rate:.1} {unit}/s"),
+        ),
+    }
+}
+
 /// `52.3 %`.
 #[must_use]
 pub fn share(share: Option<f64>) -> String {

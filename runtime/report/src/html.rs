@@ -7,7 +7,8 @@ use minijinja::{Environment, Value, context};
 use serde::Serialize;
 
 use crate::chart::{self, Row, Tick};
-use crate::schema::{Balance, Node, Rank, Report};
+use crate::gpus::Gpu;
+use crate::schema::{Balance, Count, Node, Rank, Report};
 use crate::series::Series;
 use crate::{format, split};
 
@@ -16,10 +17,10 @@ const MAX_MULTIPLES: usize = 12;
 /// Up to this many ranks get a bar with their name; more become a strip of bars.
 const MAX_NAMED_BARS: usize = 24;
 /// A larger report is not put into the page a second time as JSON.
-const MAX_EMBEDDED_BYTES: usize = 1 << 20;
+pub(crate) const MAX_EMBEDDED_BYTES: usize = 1 << 20;
 
 const PAGE: &str = include_str!("page.html");
-const STYLE: &str = include_str!("page.css");
+pub(crate) const STYLE: &str = include_str!("page.css");
 
 /// The page could not be made: a fault of the template, not of the report.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,15 @@ struct Bar {
     busiest: bool,
 }
 
+/// A counter of a device.
+#[derive(Serialize)]
+struct DeviceRow<'r> {
+    node: &'r str,
+    device: &'r str,
+    class: &'r str,
+    count: &'r Count,
+}
+
 /// A quantity of something that a panel shows.
 struct Drawn<'r> {
     label: String,
@@ -98,8 +108,10 @@ pub fn render(report: &Report) -> Result<String, HtmlError> {
         axis => Value::from(Serde(axis)),
         rank_panels => Value::from(Serde(rank_panels(report))),
         node_panels => Value::from(Serde(node_panels(report))),
+        gpu_panels => Value::from(Serde(gpu_panels(report))),
         communication => Value::from_safe_string(communication),
         bars => Value::from(Serde(bars(report))),
+        devices => Value::from(Serde(devices(report))),
         json_uri => embedded,
         prov_uri => data_uri(&document),
         script_name => report.provenance.script.as_ref().map(|script| script.path.clone()),
@@ -107,14 +119,41 @@ pub fn render(report: &Report) -> Result<String, HtmlError> {
     Ok(page)
 }
 
+/// Rows of a page that many nodes would make too long to read.
+const MAX_DEVICE_ROWS: usize = 64;
+
+fn devices(report: &Report) -> Vec<DeviceRow<'_>> {
+    let mut rows = Vec::new();
+    for node in &report.nodes {
+        for device in &node.devices {
+            let counts = device.counts.iter().filter(|count| count.is_of_interest());
+            rows.extend(counts.map(|count| DeviceRow {
+                node: &node.node,
+                device: &device.device,
+                class: &device.class,
+                count,
+            }));
+        }
+    }
+    rows.truncate(MAX_DEVICE_ROWS);
+    rows
+}
+
 fn add_filters(environment: &mut Environment<'_>) {
     environment.add_filter("bytes", format::bytes);
     environment.add_filter("byte_rate", format::byte_rate);
     environment.add_filter("share", format::share);
+    environment.add_filter("counted", |value: Option<f64>, unit: String| {
+        format::counted(value, &unit)
+    });
+    environment.add_filter("counted_rate", |rate: Option<f64>, unit: String| {
+        format::counted_rate(rate, &unit)
+    });
     environment.add_filter("duration", format::duration);
     environment.add_filter("cpu_time", format::cpu_time);
     environment.add_filter("energy", format::energy);
     environment.add_filter("power", format::power);
+    environment.add_filter("energy_bound", crate::gpus::words::energy_words);
     environment.add_filter("instant", format::instant);
     environment.add_filter("number", format::number);
     environment.add_filter("percent", |share: Option<f64>| {
@@ -244,6 +283,38 @@ fn node_panels(report: &Report) -> Vec<Panel> {
     .collect()
 }
 
+fn gpu_panels(report: &Report) -> Vec<Panel> {
+    let elapsed_s = report.job.elapsed_s;
+    let gpus = report.gpu.iter().flat_map(|gpus| &gpus.devices);
+    let drawn = |of: fn(&Gpu) -> &Series| -> Vec<Drawn<'_>> {
+        let drawn = |gpu| {
+            let gpu: &Gpu = gpu;
+            Drawn {
+                label: format!("{}:{}", gpu.node, gpu.gpu),
+                row: Row {
+                    series: of(gpu),
+                    from_s: 0.0,
+                    to_s: elapsed_s,
+                },
+            }
+        };
+        gpus.clone().map(drawn).collect()
+    };
+    let share = |share: f64| format::share(Some(share));
+    let bytes = |bytes: f64| format::bytes(Some(bytes as u64));
+    let power = |watts: f64| format::power(Some(watts));
+    let (busy, memory) = (drawn(|gpu| &gpu.busy), drawn(|gpu| &gpu.memory));
+    let watts = drawn(|gpu| &gpu.power);
+    [
+        panel("Busy", "cpu", &busy, elapsed_s, 1.0, &share),
+        panel("Memory", "memory", &memory, elapsed_s, 0.0, &bytes),
+        panel("Power", "power", &watts, elapsed_s, 0.0, &power),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
 /// A panel; `None` if nothing of it was observed. All its charts share one scale, which
 /// reaches at least to `least`.
 fn panel(
@@ -351,11 +422,13 @@ fn bars(report: &Report) -> Vec<Bars> {
 }
 
 /// JSON as a link that a browser saves without asking anybody.
-fn data_uri(json: &str) -> String {
+pub(crate) fn data_uri(json: &str) -> String {
     format!("data:application/json;base64,{}", base64(json.as_bytes()))
 }
 
-pub(crate) fn base64(bytes: &[u8]) -> String {
+/// Base64 with the usual alphabet and padding.
+#[must_use]
+pub fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {

@@ -43,6 +43,7 @@ pub(crate) fn measure(node: &NodeRecord, ranks: &[&Rank], frame: Frame) -> Node 
     Node {
         node: node.node.clone(),
         job_cpus: node.job_cpus,
+        node_cpus: cpu_count(&samples),
         job_cpu_s,
         job_cpu_efficiency: job_cpu_s
             .zip(available_s)
@@ -62,7 +63,17 @@ pub(crate) fn measure(node: &NodeRecord, ranks: &[&Rank], frame: Frame) -> Node 
         received_rate: rate(|s| s.net_rx_bytes),
         sent_rate: rate(|s| s.net_tx_bytes),
         power: level(|s| s.power_watts.is_finite().then_some(s.power_watts)),
+        devices: crate::devices::of_node(node),
     }
+}
+
+/// All CPUs together spend so many seconds a second.
+fn cpu_count(samples: &[NodeSample]) -> Option<u32> {
+    let (first, last) = (samples.first()?, samples.last()?);
+    let spent_ns = known(last.cpu_total_ns)?.checked_sub(known(first.cpu_total_ns)?)?;
+    let passed_ns = last.time_ns - first.time_ns;
+    let count = (passed_ns > 0).then(|| spent_ns as f64 / passed_ns as f64)?;
+    (count >= 0.5).then(|| count.round() as u32)
 }
 
 fn length_s(frame: Frame) -> f64 {

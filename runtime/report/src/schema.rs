@@ -32,6 +32,8 @@ pub struct Report {
     pub network: Network,
     /// Energy of the nodes.
     pub energy: Energy,
+    /// GPUs, if the job had any.
+    pub gpu: Option<crate::gpus::Gpus>,
     /// Communication against computation; absent if no step asked with `--mizar=comm`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub communication: Option<crate::split::Communication>,
@@ -82,6 +84,8 @@ pub struct Job {
     pub end_s: Option<f64>,
     /// From its start to its end, or to the last reading while it runs.
     pub elapsed_s: f64,
+    /// Its time limit, if it has one and Slurm told.
+    pub time_limit_s: Option<u64>,
 }
 
 /// What of the job was seen.
@@ -301,6 +305,8 @@ pub struct Node {
     pub node: String,
     /// CPUs of the job here.
     pub job_cpus: Option<u32>,
+    /// All CPUs of the node, by how fast their time passes.
+    pub node_cpus: Option<u32>,
     /// CPU seconds of the job here.
     pub job_cpu_s: Option<f64>,
     /// Those / (CPUs × elapsed).
@@ -329,6 +335,42 @@ pub struct Node {
     pub sent_rate: Series,
     /// Watts.
     pub power: Series,
+    /// Its network devices and network file systems.
+    pub devices: Vec<Device>,
+}
+
+/// A network device or network file system of a node: all that the node did with it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Device {
+    /// `ethernet`, `infiniband`, `roce`, `slingshot`, `lustre` or `nfs`.
+    pub class: String,
+    /// Its name.
+    pub device: String,
+    /// What was counted while the job ran.
+    pub counts: Vec<Count>,
+}
+
+/// How far a counter rose while the job ran.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Count {
+    /// What is counted: `received`, `sent`, `read`, `written`, …
+    pub quantity: String,
+    /// `bytes`, `packets`, `ticks` or `times`.
+    pub unit: String,
+    /// So much; `null` if it was read once only.
+    pub value: Option<f64>,
+    /// Per second of what was observed, on average.
+    pub mean_per_s: Option<f64>,
+    /// Per second in the interval with the most.
+    pub max_per_s: Option<f64>,
+}
+
+impl Count {
+    /// Is it worth a line for people? What is carried always is; what goes wrong if it did.
+    #[must_use]
+    pub fn is_of_interest(&self) -> bool {
+        self.unit == "bytes" || self.value.is_some_and(|value| value > 0.0)
+    }
 }
 
 /// Files and script of the job.

@@ -2,11 +2,15 @@
 //!
 //! Not for anything else; no real figure is in here.
 
+mod gpus;
+
 use mizar_core::ids::{Rank, StepId};
 use mizar_record::model::{
     FileRecord, Gap, JobInfo, JobRecord, Methods, NodeRecord, NodeSample, OwnCost, StepInfo,
     TaskInfo, TaskSample,
 };
+
+pub use self::gpus::{GpuShape, add_gpu_event, add_gpus};
 
 /// When a synthetic job begins, Unix nanoseconds.
 pub const START_NS: i64 = 1_795_000_000_000_000_000;

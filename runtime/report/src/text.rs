@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
+use crate::gpus::words;
 use crate::schema::{Advice, File, IoTotals, Report, Severity};
 use crate::{format, split};
 
@@ -23,6 +24,8 @@ pub fn render(report: &Report) -> String {
         put_table(&mut out, &title, &rows);
     }
     nodes(&mut out, report);
+    gpus(&mut out, report);
+    devices(&mut out, report);
     files(&mut out, report);
     measurement(&mut out, report);
     out
@@ -53,12 +56,12 @@ pub fn table(header: &[&str], numbers_from: usize) -> Table {
     table
 }
 
-fn put(out: &mut String, line: &str) {
+pub(crate) fn put(out: &mut String, line: &str) {
     out.push_str(line.trim_end());
     out.push('\n');
 }
 
-fn put_table(out: &mut String, title: &str, table: &Table) {
+pub(crate) fn put_table(out: &mut String, title: &str, table: &Table) {
     put(out, "");
     put(out, title);
     for line in table.lines() {
@@ -89,9 +92,15 @@ fn head(out: &mut String, report: &Report) {
     let end = job
         .end_s
         .map_or_else(|| "its last reading".to_owned(), format::instant);
+    let limit = job.time_limit_s.map_or_else(String::new, |limit_s| {
+        format!(" of {}", format::duration(limit_s as f64))
+    });
     put(
         out,
-        &format!("  {start} to {end}: {}", format::duration(job.elapsed_s)),
+        &format!(
+            "  {start} to {end}: {}{limit}",
+            format::duration(job.elapsed_s)
+        ),
     );
 }
 
@@ -142,10 +151,12 @@ fn figures(out: &mut String, report: &Report) {
         ),
         ("Node energy", energy_words(report), &report.energy.method),
     ];
+    let rows = rows.map(|(name, figure, method)| (name, figure, method.clone()));
+    let of_gpus = report.gpu.as_ref().map(words::figures);
     put(out, "");
-    for (name, figure, method) in rows {
+    for (name, figure, method) in rows.into_iter().chain(of_gpus.into_iter().flatten()) {
         let method = if method == format::NOT_MEASURED {
-            ""
+            String::new()
         } else {
             method
         };
@@ -298,6 +309,66 @@ fn nodes(out: &mut String, report: &Report) {
     if !report.nodes.is_empty() {
         put_table(out, "Nodes", &rows);
         more(out, report.nodes.len());
+    }
+}
+
+fn gpus(out: &mut String, report: &Report) {
+    let Some(gpus) = &report.gpu else {
+        return;
+    };
+    let title = match &gpus.replayed {
+        Some(replayed) => format!("GPUs ({replayed})"),
+        None => "GPUs".to_owned(),
+    };
+    let tables = [
+        (title, words::devices(gpus)),
+        ("GPU use by rank".to_owned(), words::ranks(gpus)),
+        ("What befell GPUs".to_owned(), words::events(gpus)),
+    ];
+    for (title, (table, count)) in tables {
+        if count > 0 {
+            put_table(out, &title, &table);
+            more(out, count);
+        }
+    }
+}
+
+fn devices(out: &mut String, report: &Report) {
+    let header = [
+        "node",
+        "device",
+        "",
+        "counted",
+        "while the job ran",
+        "most in one second",
+    ];
+    let mut rows = table(&header, 4);
+    let mut shown = 0;
+    for node in &report.nodes {
+        for device in &node.devices {
+            for count in device.counts.iter().filter(|count| count.is_of_interest()) {
+                shown += 1;
+                if shown > MAX_ROWS {
+                    continue;
+                }
+                rows.add_row([
+                    printable(&node.node),
+                    printable(&device.device),
+                    printable(&device.class),
+                    printable(&count.quantity),
+                    format::counted(count.value, &count.unit),
+                    format::counted_rate(count.max_per_s, &count.unit),
+                ]);
+            }
+        }
+    }
+    if shown > 0 {
+        put_table(
+            out,
+            "Devices (all that the nodes did, other jobs included)",
+            &rows,
+        );
+        more(out, shown);
     }
 }
 

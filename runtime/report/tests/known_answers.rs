@@ -327,3 +327,83 @@ fn a_record_without_readings_has_a_report() {
     job.nodes.clear();
     assert_eq!(analyse(&job).cpu.allocated, None);
 }
+
+/// A job of 1000 s with this time limit.
+fn of_1000_s(limit_s: u64) -> mizar_record::model::JobRecord {
+    let mut job = record(&Shape {
+        elapsed_s: 1000,
+        memory_mib: |_, _| 900,
+        ..Shape::default()
+    });
+    job.job.time_limit_s = Some(limit_s);
+    job
+}
+
+#[test]
+fn a_time_limit_far_beyond_the_need_is_told_with_a_shorter_one() {
+    // jobstats: plain below 60 %, red up to 10 %, never below 900 s.
+    for (limit_s, severity) in [
+        (1600, None),
+        (1700, Some(Severity::Note)),
+        (9999, Some(Severity::Note)),
+        (10_000, Some(Severity::Critical)),
+    ] {
+        let report = analyse(&of_1000_s(limit_s));
+        let found = report
+            .advice
+            .iter()
+            .find(|advice| advice.kind == "time_limit");
+        assert_eq!(found.map(|advice| advice.severity), severity, "{limit_s}");
+        if let Some(advice) = found {
+            assert_eq!(advice.directive.as_deref(), Some("#SBATCH --time=00:20:00"));
+        }
+    }
+    let mut short = record(&Shape {
+        elapsed_s: 800,
+        ..Shape::default()
+    });
+    short.job.time_limit_s = Some(86_400);
+    assert!(!kinds(&analyse(&short)).contains(&"time_limit"));
+}
+
+#[test]
+fn a_job_that_was_killed_at_its_limit_is_told_so() {
+    let mut job = of_1000_s(1000);
+    job.nodes[0].tasks[0].status = Some(9);
+    let report = analyse(&job);
+    let advice = report
+        .advice
+        .iter()
+        .find(|advice| advice.kind == "timeout")
+        .unwrap();
+    assert_eq!(advice.severity, Severity::Critical);
+    assert_eq!(advice.directive.as_deref(), Some("#SBATCH --time=00:25:00"));
+    // One that failed early did not run into anything.
+    job.job.time_limit_s = Some(5000);
+    let kinds = kinds(&analyse(&job));
+    assert!(
+        !kinds.contains(&"timeout") && !kinds.contains(&"time_limit"),
+        "{kinds:?}"
+    );
+}
+
+#[test]
+fn memory_is_not_asked_back_of_a_job_that_has_the_node_to_itself() {
+    let wasteful = Shape {
+        memory_limit_gib: Some(32),
+        ..Shape::default()
+    };
+    let mut job = record(&wasteful);
+    let report = analyse(&job);
+    assert_eq!(report.nodes[0].node_cpus, Some(4));
+    assert!(kinds(&report).contains(&"low_memory"));
+    for sample in job.nodes.iter_mut().flat_map(|node| &mut node.node_samples) {
+        sample.cpu_total_ns /= 2;
+    }
+    let report = analyse(&job);
+    assert_eq!(
+        (report.nodes[0].job_cpus, report.nodes[0].node_cpus),
+        (Some(2), Some(2))
+    );
+    assert!(!kinds(&report).contains(&"low_memory"));
+}

@@ -1,15 +1,11 @@
 //! The page: safe, self-contained, with the figures of the JSON; drawn by a real browser.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::path::Path;
-use std::process::Command;
-use std::time::{Duration, Instant};
+mod browser;
 
-use mizar_report::synthetic::{Shape, record};
+use browser::{assert_figures_are_those_of_the_json, drawn};
+use mizar_report::synthetic::{GpuShape, Shape, add_gpu_event, add_gpus, record};
 use mizar_report::{Report, analyse, html};
-
-/// What a browser may take to draw a page on a busy machine.
-const BROWSER_LIMIT: Duration = Duration::from_secs(60);
 
 fn hostile() -> Report {
     let mut job = record(&Shape {
@@ -24,33 +20,6 @@ fn hostile() -> Report {
     job.nodes[0].steps[0].command[4] = "<iframe>".to_owned();
     job.nodes[1].node = "n2'\"<em>".to_owned();
     analyse(&job)
-}
-
-/// The figures that a page shows with their exact values: name and value.
-fn figures(page: &str) -> Vec<(String, String)> {
-    let attribute = |text: &str, name: &str| {
-        let rest = text.split_once(&format!("{name}=\"")).unwrap().1;
-        rest.split_once('"').unwrap().0.to_owned()
-    };
-    let tags = page.split("<").filter(|tag| tag.contains("data-figure="));
-    tags.map(|tag| (attribute(tag, "data-figure"), attribute(tag, "data-value")))
-        .collect()
-}
-
-fn assert_figures_are_those_of_the_json(page: &str, report: &Report) {
-    let json = serde_json::to_value(report).unwrap();
-    let figures = figures(page);
-    assert!(figures.len() >= 8, "{figures:?}");
-    for (name, shown) in figures {
-        let pointer = format!("/{}", name.replace('.', "/"));
-        let expected = json
-            .pointer(&pointer)
-            .unwrap_or_else(|| panic!("no {name} in the JSON"));
-        match expected.as_f64() {
-            Some(number) => assert_eq!(shown.parse::<f64>().unwrap(), number, "{name}"),
-            None => assert_eq!(shown, "null", "{name}"),
-        }
-    }
 }
 
 #[test]
@@ -133,59 +102,26 @@ fn a_browser_draws_it_without_a_complaint() {
     );
 }
 
-/// The document after a browser has read it, and what the browser said.
-fn drawn(file: &Path, folder: &Path) -> Option<(String, String)> {
-    let Some(browser) = ["chromium", "chromium-browser", "google-chrome"]
-        .into_iter()
-        .find(|name| Command::new(name).arg("--version").output().is_ok())
-    else {
-        println!("SKIP: no chromium");
-        return None;
+#[test]
+fn a_browser_draws_gpus_and_users_text_in_them_stays_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut job = record(&Shape::default());
+    add_gpus(&mut job, &[GpuShape::default(), GpuShape::default()]);
+    job.nodes[0].gpus[0].name = "<script>alert(1)</script>".to_owned();
+    add_gpu_event(&mut job, 0, 9, "xid", "XID 31 <img src=x>");
+    let report = analyse(&job);
+    let file = folder.path().join("report.html");
+    let page = html::render(&report).unwrap();
+    assert!(!page.contains("<script") && !page.contains("<img"));
+    std::fs::write(&file, page).unwrap();
+    let Some((page, complaints)) = drawn(&file, folder.path()) else {
+        return;
     };
-    let out = std::fs::File::create(folder.join("out")).unwrap();
-    let err = std::fs::File::create(folder.join("err")).unwrap();
-    let mut child = Command::new(browser)
-        .args([
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-        ])
-        .args([
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-        ])
-        .args([
-            "--disable-dev-shm-usage",
-            "--enable-logging=stderr",
-            "--dump-dom",
-        ])
-        .arg(format!(
-            "--user-data-dir={}",
-            folder.join("profile").display()
-        ))
-        .arg(format!("file://{}", file.display()))
-        .env("HOME", folder)
-        .stdout(out)
-        .stderr(err)
-        .spawn()
-        .unwrap();
-    let started = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if started.elapsed() > BROWSER_LIMIT {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            panic!("the browser did not end within {BROWSER_LIMIT:?}");
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    };
-    let read = |name: &str| {
-        String::from_utf8_lossy(&std::fs::read(folder.join(name)).unwrap()).into_owned()
-    };
-    assert!(status.success(), "{}", read("err"));
-    Some((read("out"), read("err")))
+    assert_figures_are_those_of_the_json(&page, &report);
+    assert!(!complaints.contains("CONSOLE"), "{complaints}");
+    // Two nodes of two ranks and two GPUs: 3 quantities of each, 4 of the nodes without power.
+    assert_eq!(
+        page.matches("<path class=\"area\"").count(),
+        3 * 4 + 3 * 4 + 4 * 2
+    );
 }

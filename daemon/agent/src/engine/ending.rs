@@ -73,7 +73,7 @@ impl Engine {
                 shared.save(job);
                 shared.ring();
             }
-            if job.phase == Phase::Ending && job.outbox.is_empty() {
+            if job.phase == Phase::Ending && job.outbox.is_empty() && self.gpus.farewell(*id) {
                 // What its processes said last, even if they lived shorter than a period.
                 super::communication::last_reading(track, &mut self.processes, &job.node);
                 track.release(&mut self.processes);
@@ -121,6 +121,7 @@ impl Engine {
         let Some(mut track) = self.tracks.remove(&id) else {
             return;
         };
+        self.forget_gpus(id);
         if track.failed_ends >= MAX_FAILED_ENDS {
             tracing::error!(job = %id, "the end of the record could not be written and is given up");
         }

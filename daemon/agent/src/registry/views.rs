@@ -14,6 +14,7 @@ impl Job {
             events.push(Event::Step(step.info.clone()));
             events.extend(step.tasks.iter().map(|task| Event::Task(task.info.clone())));
         }
+        events.extend(self.gpus.iter().cloned().map(Event::Gpu));
         events.extend(self.files.iter().cloned().map(Event::File));
         events.extend(self.script.iter().cloned().map(Event::Script));
         events
@@ -29,7 +30,7 @@ impl Job {
             memory_bytes: task.live.memory_bytes,
             io_bytes_per_s: task.live.io_bytes_per_s,
             threads: task.live.threads,
-            gpus: Vec::new(),
+            gpus: task.gpus.clone(),
             split: task.communication.as_ref().map(|(split, _)| *split),
             call: task
                 .communication
@@ -53,7 +54,7 @@ impl Job {
                     tasks: step.tasks.iter().map(task).collect(),
                 })
                 .collect(),
-            gpus: Vec::new(),
+            gpus: self.live_gpus.clone(),
             hang: self.hang.clone(),
         }
     }

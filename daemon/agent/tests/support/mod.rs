@@ -54,7 +54,7 @@ impl Task {
         Self(command.stdin(Stdio::null()).spawn().unwrap())
     }
 
-    fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         i32::try_from(self.0.id()).unwrap()
     }
 }
@@ -290,6 +290,8 @@ fn command(folder: &Path) -> Command {
         "STATE_DIR",
         "METRICS_LISTEN",
         "SAMPLE_MS",
+        "NVML_LIBRARY",
+        "ROCM_SMI_LIBRARY",
         "CONFIG",
     ] {
         command.env_remove(format!("MIZARD_{name}"));

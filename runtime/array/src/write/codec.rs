@@ -5,6 +5,8 @@ use std::cell::RefCell;
 
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
 
+use super::huffman;
+use crate::simd::{self, Kernel};
 use crate::storage::decode::unshuffle;
 
 /// What is done to the bytes of each chunk.
@@ -23,6 +25,16 @@ pub(super) enum Stream {
     Gzip(u8),
     Zstd(u8),
 }
+
+/// What stands around a DEFLATE stream.
+#[derive(Clone, Copy, Debug)]
+enum Envelope {
+    Zlib,
+    Gzip,
+}
+
+/// Levels at which speed counts: there bytes that do not repeat are not searched.
+const FAST_LEVEL_MAX: u8 = 2;
 
 /// Buffers above this size are not kept between chunks.
 const KEPT_BYTES_MAX: usize = 16 << 20;
@@ -58,7 +70,9 @@ impl Codec {
                 true => shuffle(&bytes, element_bytes, &mut shuffled),
                 false => bytes.as_slice(),
             };
-            let stored = tools.compress(self.compressor, source);
+            let planes = if self.shuffle { element_bytes } else { 1 };
+            let plane_bytes = source.len() / planes.max(1);
+            let stored = tools.compress(self.compressor, source, plane_bytes);
             tools.shuffled = shuffled;
             tools.trim();
             stored
@@ -95,7 +109,16 @@ impl Codec {
 }
 
 impl Tools {
-    fn compress(&mut self, stream: Stream, bytes: &[u8]) -> Vec<u8> {
+    fn compress(&mut self, stream: Stream, bytes: &[u8], plane_bytes: usize) -> Vec<u8> {
+        match stream {
+            Stream::Zlib(level @ 1..=FAST_LEVEL_MAX) => {
+                return self.fast(level, bytes, plane_bytes, Envelope::Zlib);
+            }
+            Stream::Gzip(level @ 1..=FAST_LEVEL_MAX) => {
+                return self.fast(level, bytes, plane_bytes, Envelope::Gzip);
+            }
+            _ => {}
+        }
         let mut out = std::mem::take(&mut self.out);
         let mut room = |bound: usize| out.resize(bound.max(out.len()), 0);
         const ENOUGH: &str = "the buffer has the size that is always enough";
@@ -119,6 +142,38 @@ impl Tools {
             }
         };
         let stored = out[..length].to_vec();
+        self.out = out;
+        stored
+    }
+
+    /// By [`huffman`], in the envelope of RFC 1950 or 1952.
+    fn fast(&mut self, level: u8, bytes: &[u8], plane_bytes: usize, envelope: Envelope) -> Vec<u8> {
+        let mut out = std::mem::take(&mut self.out);
+        let head: &[u8] = match envelope {
+            Envelope::Zlib => &[0x78, 0x01],
+            // No name, no time, the fastest method, an unknown system.
+            Envelope::Gzip => &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255],
+        };
+        if out.len() < head.len() {
+            out.resize(head.len(), 0);
+        }
+        out[..head.len()].copy_from_slice(head);
+        let end = huffman::deflate(
+            bytes,
+            plane_bytes,
+            self.deflate(level),
+            &mut out,
+            head.len(),
+        );
+        let mut stored = Vec::with_capacity(end + 8);
+        stored.extend_from_slice(&out[..end]);
+        match envelope {
+            Envelope::Zlib => stored.extend(libdeflater::adler32(bytes).to_be_bytes()),
+            Envelope::Gzip => {
+                stored.extend(libdeflater::crc32(bytes).to_le_bytes());
+                stored.extend((bytes.len() as u32).to_le_bytes());
+            }
+        }
         self.out = out;
         stored
     }
@@ -158,16 +213,46 @@ impl Tools {
 fn shuffle<'a>(bytes: &[u8], element_bytes: usize, out: &'a mut Vec<u8>) -> &'a [u8] {
     let count = bytes.len() / element_bytes;
     out.resize(bytes.len(), 0);
-    for (plane, out) in out
-        .chunks_exact_mut(count.max(1))
-        .take(element_bytes)
-        .enumerate()
-    {
-        for (byte, element) in out.iter_mut().zip(bytes.chunks_exact(element_bytes)) {
-            *byte = element[plane];
+    let planes = out.chunks_exact_mut(count.max(1)).take(element_bytes);
+    for (plane, out) in planes.enumerate() {
+        match element_bytes {
+            2 => simd::run(Plane::<2> { bytes, plane, out }),
+            4 => simd::run(Plane::<4> { bytes, plane, out }),
+            8 => simd::run(Plane::<8> { bytes, plane, out }),
+            _ => {
+                for (byte, element) in out.iter_mut().zip(bytes.chunks_exact(element_bytes)) {
+                    *byte = element[plane];
+                }
+            }
         }
     }
     out
+}
+
+/// One byte of each element of so many bytes.
+struct Plane<'a, const N: usize> {
+    bytes: &'a [u8],
+    plane: usize,
+    out: &'a mut [u8],
+}
+
+impl<const N: usize> Kernel for Plane<'_, N> {
+    #[inline(always)]
+    fn run(self) {
+        let (elements, _) = self.bytes.as_chunks::<N>();
+        let shift = 8 * self.plane as u32;
+        for (byte, element) in self.out.iter_mut().zip(elements) {
+            // As a number: the compiler narrows vectors of those.
+            let mut wide = [0; 8];
+            wide[..N].copy_from_slice(element);
+            let number = u64::from_le_bytes(wide);
+            *byte = match N {
+                2 => (number as u16 >> shift) as u8,
+                4 => (number as u32 >> shift) as u8,
+                _ => (number >> shift) as u8,
+            };
+        }
+    }
 }
 
 #[cfg(test)]
@@ -181,6 +266,7 @@ mod tests {
             for compressor in [
                 Stream::Plain,
                 Stream::Zlib(1),
+                Stream::Gzip(1),
                 Stream::Gzip(6),
                 Stream::Zstd(3),
                 Stream::Zlib(9),

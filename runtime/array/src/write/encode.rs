@@ -143,23 +143,47 @@ pub(super) fn to_bytes<T: Input>(
         DType::I64 | DType::Text => integers!(i64),
         DType::U64 => integers!(u64),
         DType::F32 => {
-            for &value in values {
-                let single = value.to_f32().ok_or(DoesNotFit(value.to_f64()))?;
-                match single.is_nan() {
-                    true => bytes.extend_from_slice(fill),
-                    false => bytes.extend_from_slice(&single.to_ne_bytes()),
-                }
-            }
+            let fill = fill.try_into().map_or(f32::NAN, f32::from_ne_bytes);
+            return floats(values, bytes, |value| {
+                let single = value.to_f32()?;
+                Some(if single.is_nan() { fill } else { single }.to_ne_bytes())
+            });
         }
         DType::F64 => {
-            for &value in values {
+            let fill = fill.try_into().map_or(f64::NAN, f64::from_ne_bytes);
+            return floats(values, bytes, |value| {
                 let double = value.to_f64();
-                match double.is_nan() {
-                    true => bytes.extend_from_slice(fill),
-                    false => bytes.extend_from_slice(&double.to_ne_bytes()),
-                }
-            }
+                Some(if double.is_nan() { fill } else { double }.to_ne_bytes())
+            });
         }
+    }
+    Ok(())
+}
+
+/// Appends numbers block by block, which the compiler turns into vector instructions.
+fn floats<T: Input, const N: usize>(
+    values: &[T],
+    bytes: &mut Vec<u8>,
+    to_bytes: impl Fn(T) -> Option<[u8; N]>,
+) -> Result<(), DoesNotFit> {
+    const BLOCK: usize = 16;
+    let (blocks, rest) = values.as_chunks::<BLOCK>();
+    for block in blocks {
+        let mut all_fit = true;
+        let encoded: [[u8; N]; BLOCK] = std::array::from_fn(|cell| {
+            let encoded = to_bytes(block[cell]);
+            all_fit &= encoded.is_some();
+            encoded.unwrap_or([0; N])
+        });
+        if !all_fit {
+            let misfit = block.iter().find(|value| to_bytes(**value).is_none());
+            return Err(DoesNotFit(misfit.map_or(f64::NAN, |value| value.to_f64())));
+        }
+        bytes.extend_from_slice(encoded.as_flattened());
+    }
+    for &value in rest {
+        let encoded = to_bytes(value).ok_or(DoesNotFit(value.to_f64()))?;
+        bytes.extend_from_slice(&encoded);
     }
     Ok(())
 }

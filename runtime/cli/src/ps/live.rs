@@ -10,13 +10,13 @@ use mizar_core::ids::{JobId, StepId};
 use mizar_record::model::{JobRecord, NodeRecord, TaskSample, UNKNOWN};
 use nix::unistd::{Uid, User};
 
-use super::{Hang, Row};
+use super::{Hang, Row, gpus};
 use crate::record_dir::{self, RecordDir};
 
 /// A record that nobody has written to for so long is that of a dead node, not of a job.
 const STALE_AFTER: Duration = Duration::from_secs(300);
 /// A reading this old says nothing about now.
-const OLD_READING_NS: i64 = 60_000_000_000;
+pub(crate) const OLD_READING_NS: i64 = 60_000_000_000;
 
 /// What was found, and where it was looked for.
 pub(super) struct Found {
@@ -129,13 +129,14 @@ fn live_row(job: &LiveJob, step: &LiveStep) -> Row {
         memory_bytes: Some(running().map(|task| task.memory_bytes).sum()),
         memory_limit_bytes: job.memory_limit_bytes,
         io_bytes_per_s: sum(running().map(|task| task.io_bytes_per_s)),
+        gpus: gpus::of_live(job, step),
         source: "mizard",
     }
 }
 
 /// Records that are not merged and were written to lately. One that cannot be read is another
 /// user's, or just beginning: passed over.
-fn unfinished(folder: &Path, only: Option<JobId>) -> std::io::Result<Vec<JobRecord>> {
+pub(crate) fn unfinished(folder: &Path, only: Option<JobId>) -> std::io::Result<Vec<JobRecord>> {
     let mut records = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let Ok(entry) = entry else { continue };
@@ -228,11 +229,12 @@ fn record_row(record: &JobRecord, node: &NodeRecord, step: StepId, ranks: u32) -
         io_bytes_per_s: rate(|sample| {
             Some(known(sample.rchar_bytes)?.saturating_add(known(sample.wchar_bytes)?))
         }),
+        gpus: gpus::of_record(node, step, fresh_ns),
         source: "record",
     }
 }
 
-fn known(number: u64) -> Option<u64> {
+pub(crate) fn known(number: u64) -> Option<u64> {
     (number != UNKNOWN).then_some(number)
 }
 
@@ -242,11 +244,11 @@ fn sum<T: std::iter::Sum>(numbers: impl Iterator<Item = Option<T>>) -> Option<T>
     (!known.is_empty()).then(|| known.into_iter().sum())
 }
 
-fn elapsed_s(start_ns: i64) -> f64 {
+pub(crate) fn elapsed_s(start_ns: i64) -> f64 {
     (clock::unix_ns() - start_ns).max(0) as f64 / 1e9
 }
 
-fn user_name(uid: u32) -> String {
+pub(crate) fn user_name(uid: u32) -> String {
     match User::from_uid(Uid::from_raw(uid)) {
         Ok(Some(user)) => user.name,
         _ => uid.to_string(),

@@ -3,18 +3,21 @@
 use mizar_report::format;
 use mizar_report::text::{printable, table};
 
+use super::gpus::StepGpus;
 use super::{Hang, Row};
 
 /// A table; a user with many steps sees each as a line.
 pub(super) fn render(rows: &[Row]) -> String {
-    let mut table = table(
-        &[
-            "job", "user", "name", "node", "step", "ranks", "elapsed", "CPUs", "memory", "I/O",
-        ],
-        5,
-    );
+    let with_gpus = rows.iter().any(|row| row.gpus.is_some());
+    let mut header = vec![
+        "job", "user", "name", "node", "step", "ranks", "elapsed", "CPUs", "memory", "I/O",
+    ];
+    if with_gpus {
+        header.extend(["GPUs busy", "GPU memory", "GPU power"]);
+    }
+    let mut table = table(&header, 5);
     for row in rows {
-        table.add_row([
+        let mut cells = vec![
             row.job.to_string(),
             printable(&row.user),
             printable(format::job_title(&row.name)),
@@ -33,14 +36,42 @@ pub(super) fn render(rows: &[Row]) -> String {
             ),
             row.io_bytes_per_s
                 .map_or_else(|| "-".to_owned(), |rate| format::byte_rate(Some(rate))),
-        ]);
+        ];
+        if with_gpus {
+            cells.extend(gpu_cells(row.gpus.as_ref()));
+        }
+        table.add_row(cells);
     }
     let mut text = String::new();
     for line in table.lines() {
         text.push_str(line.trim_end());
         text.push('\n');
     }
+    let is_replayed = |row: &Row| row.gpus.as_ref().is_some_and(|gpus| gpus.replayed);
+    if rows.iter().any(is_replayed) {
+        text += &format!("GPUs: {}.\n", mizar_report::gpus::REPLAYED);
+    }
     text
+}
+
+/// `85.0 % of 2`, memory and power of all of them.
+fn gpu_cells(gpus: Option<&StepGpus>) -> [String; 3] {
+    let Some(gpus) = gpus else {
+        return ["-"; 3].map(str::to_owned);
+    };
+    let size = |bytes: u64| format::bytes(Some(bytes));
+    [
+        of(
+            gpus.busy.map(|busy| format::share(Some(busy))),
+            Some(gpus.count.to_string()),
+        ),
+        of(
+            gpus.memory_used_bytes.map(size),
+            gpus.memory_total_bytes.map(size),
+        ),
+        gpus.power_watts
+            .map_or_else(|| "-".to_owned(), |watts| format::power(Some(watts))),
+    ]
 }
 
 /// A line for each hang.
@@ -80,6 +111,7 @@ mod tests {
             memory_bytes: Some(3 << 30),
             memory_limit_bytes: Some(4 << 30),
             io_bytes_per_s: Some(2e6),
+            gpus: None,
             source: "mizard",
         };
         let young = Row {
@@ -91,6 +123,19 @@ mod tests {
             io_bytes_per_s: None,
             ..row.clone()
         };
-        insta::assert_snapshot!(render(&[row, young]));
+        insta::assert_snapshot!(render(&[row.clone(), young.clone()]));
+        let gpus = StepGpus {
+            count: 4,
+            busy: Some(0.853),
+            memory_used_bytes: Some(123 << 30),
+            memory_total_bytes: Some(320 << 30),
+            power_watts: Some(2481.0),
+            replayed: true,
+        };
+        let with_gpus = Row {
+            gpus: Some(gpus),
+            ..row
+        };
+        insta::assert_snapshot!("rows_with_gpus", render(&[with_gpus, young]));
     }
 }

@@ -84,14 +84,12 @@ impl<T: Output> OnTheSpot<'_, T> {
     }
 }
 
-/// Puts NaN in place of missing values.
+/// Puts NaN in place of missing values. Every cell is written: to ask first whether a block has any
+/// costs more where they are scattered, for the processor cannot guess the answer.
 struct Cleaning<'a, T, M> {
     values: &'a mut [T],
     is_missing: M,
 }
-
-/// Cells that are looked at together, and written only if one is missing.
-const CLEANED_CELLS: usize = 32;
 
 impl<T: Output, M: Fn(T) -> bool> Kernel for Cleaning<'_, T, M> {
     #[inline(always)]
@@ -100,16 +98,9 @@ impl<T: Output, M: Fn(T) -> bool> Kernel for Cleaning<'_, T, M> {
         let clean = |value: T| {
             if is_missing(value) { T::MISSING } else { value }
         };
-        let (blocks, rest) = self.values.as_chunks_mut::<CLEANED_CELLS>();
-        for block in blocks {
-            let found = block
-                .iter()
-                .fold(false, |found, &value| found | is_missing(value));
-            if found {
-                block.iter_mut().for_each(|value| *value = clean(*value));
-            }
-        }
-        rest.iter_mut().for_each(|value| *value = clean(*value));
+        self.values
+            .iter_mut()
+            .for_each(|value| *value = clean(*value));
     }
 }
 

@@ -1,0 +1,645 @@
+//! DEFLATE for bytes that do not repeat, several times as fast as a search for repetitions.
+//!
+//! The low bytes of floating-point numbers, sorted by significance (shuffled), come in no order
+//! that a window would find again: all that a compressor gains lies in how often each byte
+//! comes, and in runs of one byte. So each plane of bytes is looked at: while what it would gain
+//! by references to earlier bytes is next to nothing, it is written as Huffman codes and runs
+//! (RFC 1951, dynamic blocks). From the first plane on that does repeat, libdeflate does the
+//! rest of the stream. The decision rests on the bytes alone, so that it is the same on any
+//! number of threads and ranks.
+
+use libdeflater::Compressor;
+
+/// The longest block: codes follow the data, and the reader's tables stay small.
+const BLOCK_BYTES: usize = 128 << 10;
+
+/// Codes are no longer than this, so that four fit 64 bits beside a begun byte. (The format
+/// allows 15.)
+const CODE_BITS_MAX: u8 = 14;
+/// The same for the codes of code lengths.
+const LENGTH_CODE_BITS_MAX: u8 = 7;
+
+/// Literals, the end of a block, and lengths.
+const SYMBOLS: usize = 286;
+const END: usize = 256;
+const RUN_MIN: usize = 3;
+const RUN_MAX: usize = 258;
+
+/// Where lengths of code lengths stand in the header.
+const LENGTH_ORDER: [usize; 19] = [
+    16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15,
+];
+
+/// Windows of a plane that are searched for repetitions, and their size.
+const WINDOWS: usize = 3;
+const WINDOW_BYTES: usize = 2048;
+
+/// Bits that a reference to earlier bytes costs at least.
+const REFERENCE_BITS: f64 = 20.0;
+
+/// The entropy of a byte from which Huffman codes come near it, and that of planes of long runs.
+const CODED_BITS_MIN: f64 = 1.5;
+const RUN_BITS_MAX: f64 = 0.1;
+
+/// The share that references may gain and be left out.
+const GAIN_MAX: f64 = 0.10;
+
+/// Writes a raw DEFLATE stream of `bytes`, which are planes of `plane_bytes` each (the last may be
+/// shorter), from `start` on into `out`, which grows as need be; returns where it ends. `tool`
+/// does what repeats.
+pub(super) fn deflate(
+    bytes: &[u8],
+    plane_bytes: usize,
+    tool: &mut Compressor,
+    out: &mut Vec<u8>,
+    start: usize,
+) -> usize {
+    let mut rest = bytes;
+    let mut writer = Writer::new(out, start);
+    while !rest.is_empty() {
+        let (plane, next) = rest.split_at(plane_bytes.clamp(1, rest.len()));
+        if repeats(plane) {
+            break;
+        }
+        let blocks = plane.chunks(BLOCK_BYTES);
+        let last = blocks.len() - 1;
+        for (index, block) in blocks.enumerate() {
+            writer.block(block, next.is_empty() && index == last);
+        }
+        rest = next;
+    }
+    if rest.is_empty() && !bytes.is_empty() {
+        return writer.finish();
+    }
+    if rest.len() < bytes.len() {
+        writer.align();
+    }
+    let start = writer.finish();
+    grow(out, start + tool.deflate_compress_bound(rest.len()));
+    let length = tool
+        .deflate_compress(rest, &mut out[start..])
+        .expect("the buffer has the size that is always enough");
+    start + length
+}
+
+/// Makes a buffer at least so long; what it has is kept, so that nothing is cleared twice.
+fn grow(out: &mut Vec<u8>, bytes: usize) {
+    if out.len() < bytes {
+        out.resize(bytes, 0);
+    }
+}
+
+/// Would references to earlier bytes gain more than [`GAIN_MAX`]?
+fn repeats(plane: &[u8]) -> bool {
+    if plane.len() < WINDOW_BYTES {
+        return true;
+    }
+    let step = (plane.len() - WINDOW_BYTES) / (WINDOWS - 1);
+    let windows: [&[u8]; WINDOWS] =
+        std::array::from_fn(|window| &plane[window * step..][..WINDOW_BYTES]);
+    let mut counts = [0; 256];
+    for byte in windows.iter().flat_map(|window| window.iter()) {
+        counts[usize::from(*byte)] += 1;
+    }
+    let entropy_bits = entropy_bits(&counts, WINDOWS * WINDOW_BYTES);
+    if entropy_bits < CODED_BITS_MIN {
+        // One byte nearly throughout is runs; of what is between, a code of whole bits makes
+        // too much.
+        return entropy_bits > RUN_BITS_MAX;
+    }
+    // A reference gains only if it is longer than its own cost.
+    let shortest = (REFERENCE_BITS / entropy_bits).ceil() as usize + 1;
+    let gain = |window: &&[u8]| gain_bits(window, entropy_bits, shortest);
+    let gained_bits: f64 = windows.iter().map(gain).sum();
+    gained_bits > GAIN_MAX * entropy_bits * (WINDOWS * WINDOW_BYTES) as f64
+}
+
+/// What references within a window would gain, runs apart.
+fn gain_bits(window: &[u8], entropy_bits: f64, shortest: usize) -> f64 {
+    const TABLE_BITS: u32 = 11;
+    let mut table = [u16::MAX; 1 << TABLE_BITS];
+    let mut gained = 0.0;
+    let mut at = 1;
+    while at + 4 <= window.len() {
+        let key = u32::from_le_bytes([window[at], window[at + 1], window[at + 2], window[at + 3]]);
+        let place = (key.wrapping_mul(0x9e37_79b1) >> (32 - TABLE_BITS)) as usize;
+        let before = usize::from(std::mem::replace(&mut table[place], at as u16));
+        let is_run = window[at - 1] == window[at] && key == u32::from_ne_bytes([window[at]; 4]);
+        if before >= at || is_run {
+            at += 1;
+            continue;
+        }
+        let pairs = window[before..].iter().zip(&window[at..]);
+        let length = pairs.take_while(|(a, b)| a == b).count();
+        if length < shortest {
+            at += 1;
+            continue;
+        }
+        gained += length as f64 * entropy_bits - REFERENCE_BITS;
+        at += length;
+    }
+    gained
+}
+
+fn entropy_bits(counts: &[u32; 256], total: usize) -> f64 {
+    let share = |count: &u32| f64::from(*count) / total as f64;
+    counts
+        .iter()
+        .filter(|count| **count > 0)
+        .map(|count| -share(count) * share(count).log2())
+        .sum()
+}
+
+/// Bits, the first in the lowest place of the first byte.
+struct Writer<'a> {
+    out: &'a mut Vec<u8>,
+    at: usize,
+    bits: u64,
+    count: u32,
+}
+
+impl<'a> Writer<'a> {
+    fn new(out: &'a mut Vec<u8>, at: usize) -> Self {
+        Self {
+            out,
+            at,
+            bits: 0,
+            count: 0,
+        }
+    }
+
+    /// Room for so many bytes more, and for a whole word at the end.
+    fn reserve(&mut self, bytes: usize) {
+        grow(self.out, self.at + bytes + 8);
+    }
+
+    /// Adds bits; at most 56 before the next [`flush`](Self::flush).
+    #[inline(always)]
+    fn put(&mut self, bits: u64, count: u32) {
+        self.bits |= bits << self.count;
+        self.count += count;
+    }
+
+    /// Writes all whole bytes.
+    #[inline(always)]
+    fn flush(&mut self) {
+        self.out[self.at..self.at + 8].copy_from_slice(&self.bits.to_le_bytes());
+        let whole = self.count / 8;
+        self.at += whole as usize;
+        // 64 bits are never whole: at most 63 are there.
+        self.bits >>= 8 * whole;
+        self.count %= 8;
+    }
+
+    /// Ends on a whole byte with an empty stored block, so that another stream can follow.
+    fn align(&mut self) {
+        self.reserve(16);
+        self.put(0, 3);
+        self.count = self.count.next_multiple_of(8);
+        self.flush();
+        self.put(0xffff_0000, 32);
+        self.flush();
+    }
+
+    /// Ends on a whole byte; returns where.
+    fn finish(mut self) -> usize {
+        self.reserve(8);
+        self.count = self.count.next_multiple_of(8);
+        self.flush();
+        self.at
+    }
+
+    /// Writes a block of literals and runs.
+    fn block(&mut self, bytes: &[u8], is_last: bool) {
+        let counts = tokens(bytes);
+        let lengths = code_lengths::<SYMBOLS>(&counts, CODE_BITS_MAX);
+        // A code is 14 bits at most, and the header some 300 of 7 + 7.
+        self.reserve(bytes.len() * 2 + 1024);
+        self.put(u64::from(is_last) | 0b100, 3);
+        self.header(&lengths);
+        self.codes(bytes, &codes(&lengths));
+    }
+
+    /// The code lengths of literals and lengths, and of the one distance there is.
+    fn header(&mut self, lengths: &[u8; SYMBOLS]) {
+        let used = lengths
+            .iter()
+            .rposition(|length| *length > 0)
+            .unwrap_or(END)
+            + 1;
+        let mut all: Vec<u8> = lengths[..used].to_vec();
+        all.push(1);
+        let packed = pack_lengths(&all);
+        let mut counts = [0_u32; 19];
+        for (symbol, ..) in &packed {
+            counts[usize::from(*symbol)] += 1;
+        }
+        let code_lengths = code_lengths::<19>(&counts, LENGTH_CODE_BITS_MAX);
+        let codes = codes(&code_lengths);
+        let shown = LENGTH_ORDER
+            .iter()
+            .rposition(|symbol| code_lengths[*symbol] > 0)
+            .map_or(4, |last| (last + 1).max(4));
+        self.put((used - 257) as u64, 5);
+        self.put(0, 5);
+        self.put((shown - 4) as u64, 4);
+        self.flush();
+        for symbol in &LENGTH_ORDER[..shown] {
+            self.put(code_lengths[*symbol].into(), 3);
+            self.flush();
+        }
+        for (symbol, extra, extra_bits) in packed {
+            let (code, bits) = codes[usize::from(symbol)];
+            self.put(code.into(), bits);
+            self.put(extra.into(), extra_bits);
+            self.flush();
+        }
+    }
+
+    fn codes(&mut self, bytes: &[u8], codes: &[(u32, u32); SYMBOLS]) {
+        // A code and its length in one word.
+        let packed: [u32; 256] = std::array::from_fn(|byte| codes[byte].0 | (codes[byte].1 << 16));
+        let (steps, rest) = bytes.as_chunks::<STEP>();
+        let mut at = 0;
+        while let Some(step) = steps.get(at) {
+            let run = run(steps, at);
+            if run > 0 {
+                at += run;
+                self.run(run * STEP, codes);
+                continue;
+            }
+            let (fours, _) = step.as_chunks::<4>();
+            for four in fours {
+                for byte in four {
+                    let code = packed[usize::from(*byte)];
+                    self.put((code & 0xffff).into(), code >> 16);
+                }
+                self.flush();
+            }
+            at += 1;
+        }
+        for byte in rest {
+            let (code, bits) = codes[usize::from(*byte)];
+            self.put(code.into(), bits);
+            self.flush();
+        }
+        let (code, bits) = codes[END];
+        self.put(code.into(), bits);
+        self.flush();
+    }
+
+    fn run(&mut self, bytes: usize, codes: &[(u32, u32); SYMBOLS]) {
+        for length in run_lengths(bytes) {
+            let (symbol, extra, extra_bits) = length_code(length);
+            let (code, bits) = codes[symbol];
+            self.put(code.into(), bits);
+            // Distance 1 is the only one, of one bit.
+            self.put(u64::from(extra), extra_bits + 1);
+            self.flush();
+        }
+    }
+}
+
+/// Bytes that are looked at together: runs are of whole steps.
+const STEP: usize = 8;
+
+/// How many steps from `at` on hold nothing but the byte before them.
+#[inline(always)]
+fn run(steps: &[[u8; STEP]], at: usize) -> usize {
+    let Some([.., before]) = at.checked_sub(1).map(|before| steps[before]) else {
+        return 0;
+    };
+    let splat = [before; STEP];
+    if steps[at] != splat {
+        return 0;
+    }
+    steps[at..]
+        .iter()
+        .take_while(|step| **step == splat)
+        .count()
+}
+
+/// Cuts a run into lengths that have a code each.
+fn run_lengths(run: usize) -> impl Iterator<Item = usize> {
+    let mut left = run;
+    std::iter::from_fn(move || {
+        let length = match left {
+            0 => return None,
+            // What is left must not be too short.
+            left if left > RUN_MAX && left < RUN_MAX + RUN_MIN => RUN_MAX - RUN_MIN,
+            left => left.min(RUN_MAX),
+        };
+        left -= length;
+        Some(length)
+    })
+}
+
+/// Symbol, extra bits and their number of a length.
+fn length_code(length: usize) -> (usize, u32, u32) {
+    match length {
+        RUN_MAX => (285, 0, 0),
+        3..=10 => (254 + length, 0, 0),
+        _ => {
+            let above = length - 3;
+            let extra_bits = above.ilog2() - 2;
+            let symbol = 257 + 4 * extra_bits as usize + (above >> extra_bits);
+            (symbol, (above & ((1 << extra_bits) - 1)) as u32, extra_bits)
+        }
+    }
+}
+
+/// How often each symbol comes. Literals in four tables, for the processor to count in at once.
+fn tokens(bytes: &[u8]) -> [u32; SYMBOLS] {
+    let mut counts = [0; SYMBOLS];
+    let mut literals = [[0_u32; 256]; 4];
+    let (steps, rest) = bytes.as_chunks::<STEP>();
+    let mut at = 0;
+    while let Some(step) = steps.get(at) {
+        let run = run(steps, at);
+        if run > 0 {
+            at += run;
+            for length in run_lengths(run * STEP) {
+                counts[length_code(length).0] += 1;
+            }
+            continue;
+        }
+        let (fours, _) = step.as_chunks::<4>();
+        for four in fours {
+            for (table, byte) in literals.iter_mut().zip(four) {
+                table[usize::from(*byte)] += 1;
+            }
+        }
+        at += 1;
+    }
+    for byte in rest {
+        literals[0][usize::from(*byte)] += 1;
+    }
+    for (byte, count) in counts[..256].iter_mut().enumerate() {
+        *count = literals.iter().map(|table| table[byte]).sum();
+    }
+    counts[END] = 1;
+    counts
+}
+
+/// Code lengths as the header has them: symbol, extra bits, their number.
+fn pack_lengths(lengths: &[u8]) -> Vec<(u8, u32, u32)> {
+    let mut packed = Vec::new();
+    let mut at = 0;
+    while at < lengths.len() {
+        let value = lengths[at];
+        let run = lengths[at..]
+            .iter()
+            .take_while(|next| **next == value)
+            .count();
+        let taken = match (value, run) {
+            (0, 11..) => {
+                let taken = run.min(138);
+                packed.push((18, (taken - 11) as u32, 7));
+                taken
+            }
+            (0, 3..) => {
+                packed.push((17, (run - 3) as u32, 3));
+                run
+            }
+            (_, 4..) => {
+                // The first as such, then "again".
+                let again = (run - 1).min(6);
+                packed.push((value, 0, 0));
+                packed.push((16, (again - 3) as u32, 2));
+                again + 1
+            }
+            _ => {
+                packed.push((value, 0, 0));
+                1
+            }
+        };
+        at += taken;
+    }
+    packed
+}
+
+/// Lengths of the best codes of at most `max` bits for symbols that come so often. At least two
+/// symbols get one: a code of a single symbol is not complete.
+fn code_lengths<const N: usize>(counts: &[u32; N], max: u8) -> [u8; N] {
+    let mut counts = *counts;
+    let mut used: Vec<usize> = (0..N).filter(|symbol| counts[*symbol] > 0).collect();
+    for (symbol, count) in counts.iter_mut().enumerate() {
+        if used.len() < 2 && *count == 0 {
+            *count = 1;
+            used.push(symbol);
+        }
+    }
+    used.sort_by_key(|symbol| (counts[*symbol], *symbol));
+    loop {
+        let weights: Vec<u64> = used.iter().map(|symbol| counts[*symbol].into()).collect();
+        let depths = depths(&weights);
+        if depths.iter().all(|depth| *depth <= u32::from(max)) {
+            let mut lengths = [0; N];
+            for (symbol, depth) in used.iter().zip(depths) {
+                lengths[*symbol] = depth as u8;
+            }
+            return lengths;
+        }
+        // Rare symbols made less rare shorten the longest codes; the order stays.
+        for symbol in &used {
+            counts[*symbol] = counts[*symbol] / 2 + 1;
+        }
+    }
+}
+
+/// Depths in a Huffman tree of weights in rising order.
+fn depths(weights: &[u64]) -> Vec<u32> {
+    let leaves = weights.len();
+    let mut nodes: Vec<u64> = weights.to_vec();
+    let mut parents = vec![0_usize; 2 * leaves - 1];
+    let (mut leaf, mut inner) = (0, leaves);
+    for next in leaves..2 * leaves - 1 {
+        let mut sum = 0;
+        for _ in 0..2 {
+            // Of equal weights the leaf first: the tree is flatter.
+            let takes_leaf = leaf < leaves && (inner >= next || nodes[leaf] <= nodes[inner]);
+            let taken = if takes_leaf { &mut leaf } else { &mut inner };
+            sum += nodes[*taken];
+            parents[*taken] = next;
+            *taken += 1;
+        }
+        nodes.push(sum);
+    }
+    let mut depths = vec![0; 2 * leaves - 1];
+    for node in (0..2 * leaves - 2).rev() {
+        depths[node] = depths[parents[node]] + 1;
+    }
+    depths.truncate(leaves);
+    depths
+}
+
+/// Codes and their lengths, as the format orders them, the first bit lowest.
+fn codes<const N: usize>(lengths: &[u8; N]) -> [(u32, u32); N] {
+    let mut counts = [0_u32; 16];
+    for length in lengths.iter().filter(|length| **length > 0) {
+        counts[usize::from(*length)] += 1;
+    }
+    let mut next = [0_u32; 16];
+    for bits in 1..16 {
+        next[bits] = (next[bits - 1] + counts[bits - 1]) << 1;
+    }
+    std::array::from_fn(|symbol| {
+        let bits = u32::from(lengths[symbol]);
+        if bits == 0 {
+            return (0, 0);
+        }
+        let code = next[bits as usize];
+        next[bits as usize] += 1;
+        (code.reverse_bits() >> (32 - bits), bits)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use libdeflater::{CompressionLvl, Decompressor};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tool() -> Compressor {
+        Compressor::new(CompressionLvl::new(1).unwrap())
+    }
+
+    /// Read back by libdeflate, which checks that nothing is left over.
+    fn check(bytes: &[u8], plane_bytes: usize) -> usize {
+        let mut out = vec![7; 100];
+        let end = deflate(bytes, plane_bytes, &mut tool(), &mut out, 2);
+        let mut back = vec![0; bytes.len()];
+        let length = Decompressor::new().deflate_decompress(&out[2..end], &mut back);
+        assert_eq!(length.ok(), Some(bytes.len()));
+        assert!(
+            back == bytes,
+            "{} bytes in planes of {plane_bytes}",
+            bytes.len()
+        );
+        assert_eq!(out[..2], [7, 7]);
+        end - 2
+    }
+
+    /// Bytes of a distribution, in no order: (seed, how many different).
+    fn noise(count: usize, different: u32) -> Vec<u8> {
+        let mut state = 0x2545_f491_u32;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            // The lower the commoner.
+            let squared = (u64::from(state) * u64::from(state)) >> 32;
+            ((squared * u64::from(different)) >> 32) as u8
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn noise_takes_what_its_entropy_says_and_repetition_goes_to_libdeflate() {
+        for different in [1, 4, 10, 100, 256] {
+            let bytes = noise(300_000, different);
+            assert!(!repeats(&bytes[..64_800]), "{different}");
+            let mut counts = [0; 256];
+            bytes
+                .iter()
+                .for_each(|byte| counts[usize::from(*byte)] += 1);
+            let entropy = entropy_bits(&counts, bytes.len());
+            let most = (entropy / 8.0 + 0.02) * 3e5 + 600.0;
+            let found = check(&bytes, 64_800) as f64;
+            assert!(found <= most, "{different}: {found} of {most}");
+        }
+        // A code of whole bits is too coarse for two bytes.
+        assert!(repeats(&noise(64_800, 2)));
+        let text: Vec<u8> = b"the quick brown fox jumps over the lazy dog. "
+            .iter()
+            .copied()
+            .cycle()
+            .take(300_000)
+            .collect();
+        assert!(repeats(&text));
+        assert!(check(&text, 64_800) < 3000);
+        // Noise before, repetition after it.
+        let both = [noise(64_800, 200), text].concat();
+        assert!(check(&both, 64_800) < 64_800 + 3000);
+    }
+
+    #[test]
+    fn rare_bytes_do_not_make_codes_too_long() {
+        // Fibonacci's numbers make the deepest of trees.
+        let (mut a, mut b) = (1_usize, 1);
+        let mut bytes = Vec::new();
+        for byte in 0..24_u8 {
+            bytes.extend(std::iter::repeat_n(byte, a));
+            (a, b) = (b, a + b);
+        }
+        let mut mixed = vec![0; bytes.len()];
+        for (index, byte) in bytes.iter().enumerate() {
+            // A step that is coprime to the length: all places once.
+            mixed[index * 7919 % bytes.len()] = *byte;
+        }
+        check(&mixed, mixed.len());
+        let counts = tokens(&mixed);
+        let lengths = code_lengths::<SYMBOLS>(&counts, CODE_BITS_MAX);
+        let kraft: f64 = lengths
+            .iter()
+            .filter(|length| **length > 0)
+            .map(|length| 0.5_f64.powi(i32::from(*length)))
+            .sum();
+        assert_eq!(kraft, 1.0);
+    }
+
+    #[test]
+    fn an_independent_reader_agrees() {
+        let bytes = [noise(70_000, 50), vec![5; 70_000], noise(1, 9)].concat();
+        let mut raw = Vec::new();
+        let end = deflate(&bytes, 70_000, &mut tool(), &mut raw, 0);
+        raw.truncate(end);
+        let python = std::process::Command::new("python3")
+            .args(["-c", "import sys,zlib;sys.stdout.buffer.write(zlib.decompress(sys.stdin.buffer.read(),-15))"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn();
+        let mut python = python.unwrap();
+        std::io::Write::write_all(&mut python.stdin.take().unwrap(), &raw).unwrap();
+        let mut back = Vec::new();
+        python
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_end(&mut back)
+            .unwrap();
+        assert!(python.wait().unwrap().success());
+        assert!(back == bytes);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_in_any_planes_come_back(
+            mut bytes in proptest::collection::vec(0_u8..7, 0..20_000),
+            runs in proptest::collection::vec((0_usize..20_000, 1_usize..2_000, any::<u8>()), 0..9),
+            plane_bytes in 1_usize..20_000,
+        ) {
+            for (at, length, value) in runs {
+                let end = (at + length).min(bytes.len());
+                if at < end {
+                    bytes[at..end].fill(value);
+                }
+            }
+            check(&bytes, plane_bytes);
+        }
+
+        #[test]
+        fn every_length_of_a_run_has_its_code(run in 3_usize..3000) {
+            let lengths: Vec<usize> = run_lengths(run).collect();
+            prop_assert_eq!(lengths.iter().sum::<usize>(), run);
+            for length in lengths {
+                let (symbol, extra, extra_bits) = length_code(length);
+                prop_assert!((RUN_MIN..=RUN_MAX).contains(&length));
+                prop_assert!((257..286).contains(&symbol) && extra < 1 << extra_bits);
+            }
+        }
+    }
+}
