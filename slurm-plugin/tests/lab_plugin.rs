@@ -207,7 +207,10 @@ fn a_wrong_value_is_refused_with_the_valid_ones_and_nothing_is_queued() {
         let output = site.lab.command(program).args(&arguments).output().unwrap();
         let message = stderr(&output);
         assert!(!output.status.success(), "{program} {arguments:?}");
-        for part in ["is not valid for --mizar", "on, off, require, comm, sample=<n>hz"] {
+        for part in [
+            "is not valid for --mizar",
+            "on, off, require, comm, sample=<n>hz",
+        ] {
             assert!(message.contains(part), "{program} {arguments:?}: {message}");
         }
     }
