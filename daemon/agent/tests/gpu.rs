@@ -2,6 +2,7 @@
 //! not hardware.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[allow(dead_code, reason = "shared with other suites")]
 mod support;
 
 use std::time::{SystemTime, UNIX_EPOCH};
