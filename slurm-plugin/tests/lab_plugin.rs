@@ -202,7 +202,7 @@ fn a_wrong_value_is_refused_with_the_valid_ones_and_nothing_is_queued() {
         ("srun", vec!["--mizar=bogus", "true"]),
         ("sbatch", vec!["--mizar=bogus", "--wrap=true"]),
         ("salloc", vec!["--mizar=bogus", "true"]),
-        ("srun", vec!["--mizar=sample=99hz", "true"]),
+        ("srun", vec!["--mizar=sample=999hz", "true"]),
     ] {
         let output = site.lab.command(program).args(&arguments).output().unwrap();
         let message = stderr(&output);
