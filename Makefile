@@ -95,7 +95,7 @@ lab-env: ## print the path of a file to source before srun, sbatch, mizar
 
 # ---- Figures (benches/README.md says what each measures)
 
-benches = plugin mizard gateway arrays comm
+benches = plugin mizard telemetry gateway arrays comm
 
 .PHONY: bench $(benches:%=bench-%)
 bench: ## run every benchmark, one after another
@@ -103,6 +103,7 @@ bench: ## run every benchmark, one after another
 
 bench-plugin: ## srun with the plugin over srun without
 bench-mizard: ## cost of mizard with 50 tasks
+bench-telemetry: ## cost of sampling at each rate, size of records, a day's report
 bench-gateway: ## durable events per second
 bench-comm: ## cost of --mizar=comm at 10,000 MPI calls a second
 bench-arrays: ## the array engine beside CDO, xarray and a C loop

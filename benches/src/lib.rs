@@ -13,6 +13,7 @@
 //! std::process::exit(report.finish(false));
 //! ```
 
+pub mod daemon;
 pub mod machine;
 pub mod measure;
 pub mod report;

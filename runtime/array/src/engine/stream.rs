@@ -12,7 +12,7 @@ use crate::write::Input;
 
 /// Units of each thread in one wave: enough to even out their lengths; all blocks of a wave are
 /// in memory at once.
-pub(super) const UNITS_PER_THREAD: usize = 2;
+pub(super) const UNITS_PER_THREAD: usize = 4;
 
 impl Run<'_> {
     /// Computes an expression without stages block by block. Every rank encodes its blocks.

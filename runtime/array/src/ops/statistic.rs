@@ -24,6 +24,10 @@ pub(crate) trait Sample: Copy + Default + PartialOrd + Send + Sync {
     fn to_f64(self) -> f64;
     fn from_f64(value: f64) -> Self;
     fn is_missing(self) -> bool;
+    /// The same memory, if these are doubles.
+    fn as_f64(_values: &mut [Self]) -> Option<&mut [f64]> {
+        None
+    }
     /// The value, or 0 if it is missing.
     #[inline(always)]
     fn or_zero(self) -> Self {
@@ -57,6 +61,9 @@ impl Sample for f64 {
     const MISSING: Self = Self::NAN;
     const LEAST: Self = Self::NEG_INFINITY;
     const GREATEST: Self = Self::INFINITY;
+    fn as_f64(values: &mut [Self]) -> Option<&mut [f64]> {
+        Some(values)
+    }
     #[inline(always)]
     fn is_missing(self) -> bool {
         self.is_nan()

@@ -577,6 +577,9 @@ fn convert<T: Sample>(
     out: &mut [T],
     fill: impl FnOnce(&mut [f64]) -> Result<(), CubeError>,
 ) -> Result<(), CubeError> {
+    if let Some(out) = T::as_f64(out) {
+        return fill(out);
+    }
     let mut values = vec![0.0; out.len()];
     fill(&mut values)?;
     out.iter_mut()

@@ -1,5 +1,6 @@
 //! Where the cells of an operand lie for the cells of a result.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -47,6 +48,40 @@ impl Need {
         match self {
             Self::Range(range) => range.len(),
             Self::Indices(indices) => indices.len(),
+        }
+    }
+}
+
+/// Buffers that a thread keeps, and how long they may be.
+const SPARE_BUFFERS: usize = 4;
+const SPARE_CELLS_MAX: usize = 4 << 20;
+
+thread_local! {
+    /// New memory for every block costs more than what is computed of it.
+    static SPARE: RefCell<Vec<Vec<f64>>> = RefCell::default();
+}
+
+/// A buffer of zeros; of anything where every cell is written by a copy, as plain values are.
+fn spare(length: usize, is_overwritten: bool) -> Vec<f64> {
+    let mut values = SPARE
+        .with_borrow_mut(|spare| spare.pop())
+        .unwrap_or_default();
+    if !is_overwritten {
+        values.clear();
+    }
+    values.resize(length, 0.0);
+    values
+}
+
+impl Drop for Pulled {
+    fn drop(&mut self) {
+        let values = std::mem::take(&mut self.values);
+        if values.capacity() <= SPARE_CELLS_MAX {
+            SPARE.with_borrow_mut(|spare| {
+                if spare.len() < SPARE_BUFFERS {
+                    spare.push(values);
+                }
+            });
         }
     }
 }
@@ -135,7 +170,9 @@ impl Operand {
     /// The values for a region of the result.
     pub(super) fn pull(&self, region: &[Range<usize>]) -> Result<Pulled, CubeError> {
         let Needs { picks, steps } = self.needs(region);
-        let mut values = vec![0.0; picks.iter().map(Need::len).product()];
+        let length = picks.iter().map(Need::len).product();
+        let is_plain = matches!(self.expr, Expr::Source(_) | Expr::Held(_));
+        let mut values = spare(length, is_plain);
         let mut own = Region::with_capacity(picks.len());
         let mut expr = self.expr.clone();
         for (dim, need) in picks.into_iter().enumerate() {
