@@ -222,8 +222,10 @@ fn energy(record: &JobRecord, nodes: &[Node], elapsed_s: f64) -> Energy {
     let joules = joules
         .filter(|joules| !joules.is_empty())
         .map(|joules| joules.iter().sum());
+    let bounds = nodes.iter().map(|node| node.bound_joules);
     Energy {
         joules,
+        bound_joules: joules.and(bounds.sum()),
         mean_watts: joules
             .filter(|_| elapsed_s > 0.0)
             .map(|joules: f64| joules / elapsed_s),

@@ -55,6 +55,8 @@ pub(crate) fn measure(node: &NodeRecord, ranks: &[&Rank], frame: Frame) -> Node 
         received_bytes: traffic(|s| s.net_rx_bytes),
         sent_bytes: traffic(|s| s.net_tx_bytes),
         joules: energy(&samples),
+        bound_joules: energy(&samples)
+            .map(|joules| energy_bound(&samples, joules, &node.methods.energy)),
         cpu_busy: grid.mean(&busy_share(&samples, longest_ns)),
         memory_used: level(|s| {
             let (used, total) = (known(s.memory_used_bytes)?, known(s.memory_total_bytes)?);
@@ -116,6 +118,38 @@ fn energy(samples: &[NodeSample]) -> Option<f64> {
     let measured = |s: &NodeSample| s.energy_joules.is_finite().then_some(s.energy_joules);
     samples.iter().find_map(measured)?;
     risen(std::iter::once(Some(0.0)).chain(samples.iter().map(measured)))
+}
+
+/// Seconds by which node counters lag: Cray's are refreshed ten times a second, RAPL's a
+/// thousand times.
+const CRAY_LAG_S: f64 = 0.1;
+const RAPL_LAG_S: f64 = 0.001;
+
+/// The share by which a power sensor may be wrong.
+const SENSOR_SHARE: f64 = 0.05;
+
+/// By how much the energy may be wrong. Of integrated power half of what it changed by in each
+/// interval, or the sensor's error; of a counter what it had not told yet at both ends.
+fn energy_bound(samples: &[NodeSample], joules: f64, method: &str) -> f64 {
+    let watts = |sample: &NodeSample| sample.power_watts.is_finite().then_some(sample.power_watts);
+    if method.contains("integrated") {
+        let change = |pair: &[NodeSample]| {
+            let change = watts(&pair[1])? - watts(&pair[0])?;
+            Some(0.5 * change.abs() * pair[1].interval_ns.max(0) as f64 * 1e-9)
+        };
+        let changes: f64 = samples.windows(2).filter_map(change).sum();
+        return changes.max(SENSOR_SHARE * joules.abs());
+    }
+    let lag_s = if method.starts_with("Cray") {
+        CRAY_LAG_S
+    } else {
+        RAPL_LAG_S
+    };
+    let ends = [
+        samples.iter().find_map(watts),
+        samples.iter().rev().find_map(watts),
+    ];
+    ends.into_iter().flatten().sum::<f64>() * lag_s
 }
 
 /// The largest sum over what ran at one time: of the steps' cgroups where Slurm keeps them,

@@ -187,6 +187,8 @@ pub struct Network {
 pub struct Energy {
     /// Joules; `null` if nothing measured it on some node.
     pub joules: Option<f64>,
+    /// By how much that may be wrong.
+    pub bound_joules: Option<f64>,
     /// Joules / elapsed.
     pub mean_watts: Option<f64>,
     /// How it was measured, or "not measured".
@@ -325,6 +327,8 @@ pub struct Node {
     pub sent_bytes: Option<u64>,
     /// Energy of the node.
     pub joules: Option<f64>,
+    /// By how much that may be wrong.
+    pub bound_joules: Option<f64>,
     /// Share of all the node's CPUs that was busy.
     pub cpu_busy: Series,
     /// Share of the node's memory that was in use.

@@ -171,7 +171,7 @@ fn energy_words(report: &Report) -> String {
     match report.energy.joules {
         Some(_) => format!(
             "{}, {} on average",
-            format::energy(report.energy.joules),
+            words::energy_words(report.energy.joules, report.energy.bound_joules, false),
             format::power(report.energy.mean_watts)
         ),
         None => format::NOT_MEASURED.to_owned(),
