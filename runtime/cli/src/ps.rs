@@ -126,7 +126,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         } else {
             ""
         };
-        stdout::print(&format!("{clear}{text}"))?;
+        if !stdout::print_on(&format!("{clear}{text}"))? {
+            return Ok(ExitCode::SUCCESS);
+        }
         std::thread::sleep(Duration::from_secs(u64::from(seconds)));
     }
 }

@@ -251,3 +251,26 @@ fn cmip6_sample() -> Option<PathBuf> {
     }
     found.into_iter().min()
 }
+
+#[test]
+fn watching_ends_when_nobody_reads_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut watching = Command::new(env!("CARGO_BIN_EXE_mizar"))
+        .args(["ps", "--watch", "1", "--record-dir"])
+        .arg(folder.path())
+        .env("MIZAR_SOCKET", folder.path().join("nobody.sock"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(watching.stdout.take());
+    for _ in 0..200 {
+        if let Some(status) = watching.try_wait().unwrap() {
+            assert!(status.success(), "{status}");
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+    panic!("it goes on without a reader");
+}
