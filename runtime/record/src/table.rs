@@ -159,7 +159,8 @@ pub(crate) fn visit_rows<R: Row>(
 /// The rows `begin..end`, or those of them before the first unreadable chunk.
 fn read_range<R: Row>(dataset: &Dataset, begin: usize, end: usize) -> Option<Vec<R>> {
     if let Ok(rows) = dataset.read_slice_1d::<R, _>(begin..end) {
-        return Some(rows.to_vec());
+        // Freshly read: its memory is the rows, from the first on.
+        return Some(rows.into_raw_vec_and_offset().0);
     }
     let mut rows = Vec::new();
     let mut done = begin;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use mizar_record::model::{NodeRecord, NodeSample, OwnCost};
 
-use crate::ranks::Frame;
+use crate::ranks::{Frame, Turns};
 use crate::schema::{Node, Rank};
 use crate::series::{Reading, Span, known, levels, rates, risen};
 
@@ -186,11 +186,11 @@ fn memory_peak(node: &NodeRecord, frame: Frame) -> Option<u64> {
     changes.iter().any(|change| change.2 > 0).then_some(())?;
     changes.retain(|change| change.0 <= frame.end_ns + 1);
     changes.sort_unstable();
-    let mut now: HashMap<(u32, u32), u64> = HashMap::new();
+    let mut now: Turns<(u32, u32), u64> = Turns::new();
     let mut total = 0_u64;
     let mut peak = None;
     for (_, who, bytes) in changes {
-        total = total - now.insert(who, bytes).unwrap_or(0) + bytes;
+        total = total - std::mem::replace(now.of(who), bytes) + bytes;
         peak = peak.max(Some(total));
     }
     peak

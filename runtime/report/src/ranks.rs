@@ -39,16 +39,15 @@ impl Frame {
 
 /// All ranks, by step in the order of start, then by rank.
 pub(crate) fn measure(record: &JobRecord, frame: Frame) -> Vec<MeasuredRank> {
-    let mut ranks = Vec::new();
+    let mut work = Vec::new();
     for node in &record.nodes {
         let mut readings = by_task(node);
         for task in &node.tasks {
-            let readings = readings
-                .remove(&(task.step.0, task.rank.0))
-                .unwrap_or_default();
-            ranks.push(measure_rank(node, task, &readings, frame));
+            let readings = readings.take((task.step.0, task.rank.0));
+            work.push((node, task, readings));
         }
     }
+    let mut ranks = measure_all(work, frame);
     // Slurm's named steps have the largest numbers but come first.
     ranks.sort_by_key(|rank| (rank.step >= StepId::INTERACTIVE, rank.step, rank.shown.rank));
     for rank in ranks.iter_mut().skip(MAX_RANK_SERIES) {
@@ -59,13 +58,78 @@ pub(crate) fn measure(record: &JobRecord, frame: Frame) -> Vec<MeasuredRank> {
     ranks
 }
 
-fn by_task(node: &NodeRecord) -> HashMap<(u32, u32), Vec<TaskSample>> {
-    let mut readings: HashMap<_, Vec<TaskSample>> = HashMap::new();
+type Work<'r> = (&'r NodeRecord, &'r TaskInfo, Vec<TaskSample>);
+
+/// Measures ranks on all processors, in their order.
+fn measure_all(mut work: Vec<Work<'_>>, frame: Frame) -> Vec<MeasuredRank> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = work.len().div_ceil(threads).max(1);
+    let measured = |part: Vec<Work<'_>>| -> Vec<MeasuredRank> {
+        part.into_iter()
+            .map(|(node, task, readings)| measure_rank(node, task, &readings, frame))
+            .collect()
+    };
+    std::thread::scope(|scope| {
+        let mut running = Vec::new();
+        while !work.is_empty() {
+            let part: Vec<_> = work.drain(..share.min(work.len())).collect();
+            running.push(scope.spawn(move || measured(part)));
+        }
+        let ended = running.into_iter().map(|thread| thread.join());
+        ended
+            .flat_map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}
+
+/// Values of several, each with its key. They are asked for in turns, as a sampler writes them,
+/// so the next is nearly always the one after the last.
+#[derive(Debug)]
+pub(crate) struct Turns<K, V> {
+    slots: Vec<(K, V)>,
+    places: HashMap<K, usize>,
+    next: usize,
+}
+
+impl<K: Copy + Eq + std::hash::Hash, V: Default> Turns<K, V> {
+    pub(crate) fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            places: HashMap::new(),
+            next: 0,
+        }
+    }
+
+    /// That of a key; a new one if it has none yet.
+    pub(crate) fn of(&mut self, key: K) -> &mut V {
+        let mut place = self.next;
+        if self.slots.get(place).is_none_or(|(known, _)| *known != key) {
+            place = *self.places.entry(key).or_insert(self.slots.len());
+            if place == self.slots.len() {
+                self.slots.push((key, V::default()));
+            }
+        }
+        self.next = (place + 1) % self.slots.len();
+        &mut self.slots[place].1
+    }
+
+    /// Gives it away, and leaves nothing.
+    pub(crate) fn take(&mut self, key: K) -> V {
+        let place = self.places.get(&key);
+        place.map_or_else(V::default, |place| {
+            std::mem::take(&mut self.slots[*place].1)
+        })
+    }
+
+    fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.slots.iter_mut().map(|(_, value)| value)
+    }
+}
+
+fn by_task(node: &NodeRecord) -> Turns<(u32, u32), Vec<TaskSample>> {
+    let mut readings: Turns<_, Vec<TaskSample>> = Turns::new();
     for sample in &node.task_samples {
-        readings
-            .entry((sample.step, sample.rank))
-            .or_default()
-            .push(*sample);
+        readings.of((sample.step, sample.rank)).push(*sample);
     }
     for samples in readings.values_mut() {
         samples.sort_by_key(|sample| sample.time_ns);
@@ -158,5 +222,25 @@ pub(crate) fn io_totals<'r>(ranks: impl Iterator<Item = &'r Rank> + Clone) -> Io
         written_bytes: sum(ranks.clone().map(|rank| rank.io.written_bytes)),
         device_read_bytes: sum(ranks.clone().map(|rank| rank.io.device_read_bytes)),
         device_written_bytes: sum(ranks.map(|rank| rank.io.device_written_bytes)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn turns_are_a_map_whatever_the_order(keys: Vec<u8>) {
+            let mut turns: Turns<u8, Vec<usize>> = Turns::new();
+            let mut map: HashMap<u8, Vec<usize>> = HashMap::new();
+            for (index, key) in keys.iter().enumerate() {
+                turns.of(*key).push(index);
+                map.entry(*key).or_default().push(index);
+            }
+            for key in 0..=u8::MAX {
+                proptest::prop_assert_eq!(turns.take(key), map.remove(&key).unwrap_or_default());
+            }
+        }
     }
 }

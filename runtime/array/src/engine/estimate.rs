@@ -253,7 +253,7 @@ fn stream_step(expr: &Expr, name: &str, threads: usize) -> Step {
         .max()
         .unwrap_or(0);
     let pulled = widest * expr.pulled_per_cell();
-    let wave = (threads * stream::UNITS_PER_THREAD) as u64;
+    let wave = stream::units_per_wave(threads) as u64;
     Step {
         variables: vec![name.to_owned()],
         what: "stream",

@@ -10,9 +10,16 @@ use crate::plan::expr::{Expr, Readable};
 use crate::plan::region::{self, Region};
 use crate::write::Input;
 
-/// Units of each thread in one wave: enough to even out their lengths; all blocks of a wave are
-/// in memory at once.
-pub(super) const UNITS_PER_THREAD: usize = 4;
+/// Units of each thread in one wave; all blocks of a wave are in memory at once.
+const UNITS_PER_THREAD: usize = 2;
+
+/// Units of a wave of few threads: at its end some wait for the last.
+const UNITS_MIN: usize = 16;
+
+/// How many units are computed before they are delivered.
+pub(super) fn units_per_wave(threads: usize) -> usize {
+    (threads * UNITS_PER_THREAD).max(UNITS_MIN)
+}
 
 impl Run<'_> {
     /// Computes an expression without stages block by block. Every rank encodes its blocks.
@@ -24,7 +31,7 @@ impl Run<'_> {
     ) -> Result<(), CubeError> {
         let blocks = blocks(expr);
         let (rank, ranks) = (self.comm.rank(), self.comm.size());
-        let per_wave = (self.threads * UNITS_PER_THREAD).max(1);
+        let per_wave = units_per_wave(self.threads);
         // Threads of ranks may differ: the width of a wave must not.
         let mut width = (per_wave as u64).to_le_bytes().to_vec();
         self.comm.broadcast(0, &mut width)?;
@@ -43,7 +50,9 @@ impl Run<'_> {
             let computed = self.pool.install(|| {
                 let pull = |region: &Region| {
                     let mut values = lock().pop().unwrap_or_default();
-                    values.clear();
+                    if !expr.writes_all() {
+                        values.clear();
+                    }
                     values.resize(region::cells(region), T::default());
                     expr.fill(region, &mut values)?;
                     let pieces = writer.cut(job.variable, region, &values)?;

@@ -441,7 +441,18 @@ impl Expr {
         }
     }
 
-    /// Computes a region, the last dimension fastest.
+    /// Whether [`fill`](Self::fill) writes every cell whatever was there: copies do, and rows of
+    /// cells. Others may add to what they find, and find zeros.
+    pub(crate) fn writes_all(&self) -> bool {
+        match self {
+            Self::Source(_) | Self::Held(_) => true,
+            Self::Operation(operation) => operation.as_cellwise().is_some(),
+            _ => false,
+        }
+    }
+
+    /// Computes a region, the last dimension fastest; `out` is zeros, unless it
+    /// [writes all](Self::writes_all).
     pub(crate) fn fill<T: Readable>(
         &self,
         region: &[Range<usize>],

@@ -171,8 +171,7 @@ impl Operand {
     pub(super) fn pull(&self, region: &[Range<usize>]) -> Result<Pulled, CubeError> {
         let Needs { picks, steps } = self.needs(region);
         let length = picks.iter().map(Need::len).product();
-        let is_plain = matches!(self.expr, Expr::Source(_) | Expr::Held(_));
-        let mut values = spare(length, is_plain);
+        let mut values = spare(length, self.expr.writes_all());
         let mut own = Region::with_capacity(picks.len());
         let mut expr = self.expr.clone();
         for (dim, need) in picks.into_iter().enumerate() {
