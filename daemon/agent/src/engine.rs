@@ -205,6 +205,7 @@ impl Engine {
             memory: format!("resident memory of the process tree, shared pages in each{cgroup}"),
             io: "/proc/<pid>/io of the process tree".to_owned(),
             energy: self.energy.method(),
+            energy_refresh_ms: self.energy.refresh_ms(),
             network: NETWORK_METHOD.to_owned(),
             communication: if job.comm {
                 METHOD.to_owned()

@@ -2,7 +2,6 @@
 //! not hardware.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-#[allow(dead_code, reason = "shared with other suites")]
 mod support;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -178,10 +177,7 @@ fn a_job_gets_its_own_gpus_with_ranks_energy_and_the_label_of_the_double() {
         let until_s = |second: f64| 100.0 * second.min(2.0) + later_w * (second - 2.0).max(0.0);
         let (from_s, to_s) = (second(&rows[0]), second(rows.last().unwrap()));
         let exact = until_s(to_s) - until_s(from_s);
-        let rules = Rules {
-            refresh_s: 0.1,
-            longest_ns: 300_000_000,
-        };
+        let rules = Rules::of_device(0.1, 300_000_000);
         let counted = energy::total(rules, rows.iter().map(|row| reading(row, true)));
         let integrated = energy::total(rules, rows.iter().map(|row| reading(row, false)));
         for found in [counted, integrated] {

@@ -16,6 +16,10 @@ const FRESHNESS_TRIES: u32 = 3;
 /// A gap between two power readings that is not integrated over.
 const MAX_INTEGRATED_GAP_NS: i64 = 120_000_000_000;
 
+/// How often counters are brought up to date: Cray's ten times a second, RAPL's a thousand times.
+const CRAY_REFRESH_MS: u32 = 100;
+const RAPL_REFRESH_MS: u32 = 1;
+
 /// One reading.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Energy {
@@ -100,6 +104,16 @@ impl EnergyMeter {
                 let names: Vec<&str> = domains.iter().map(|domain| domain.name.as_str()).collect();
                 format!("RAPL counters ({}), CPUs and memory only", names.join(", "))
             }
+        }
+    }
+
+    /// How long its counter lags at most; `None` where power is integrated, or nothing measures.
+    #[must_use]
+    pub fn refresh_ms(&self) -> Option<u32> {
+        match self.source {
+            Source::Cray { .. } => Some(CRAY_REFRESH_MS),
+            Source::Rapl { .. } => Some(RAPL_REFRESH_MS),
+            Source::None { .. } | Source::Power { .. } => None,
         }
     }
 

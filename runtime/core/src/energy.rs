@@ -17,6 +17,9 @@ pub use meter::Meter;
 /// No single device or module draws more; a counter that says so has leapt.
 pub const MAX_DEVICE_WATTS: f64 = 5_000.0;
 
+/// The same of a whole node.
+pub const MAX_NODE_WATTS: f64 = 100_000.0;
+
 /// How far power sensors are off, as a share of the reading: NVIDIA's header states 5 %, and
 /// nobody states less.
 pub const SENSOR_SHARE: f64 = 0.05;
@@ -44,6 +47,29 @@ pub struct Rules {
     pub refresh_s: f64,
     /// Power is not integrated over longer intervals.
     pub longest_ns: i64,
+    /// A counter that rose faster has leapt.
+    pub max_watts: f64,
+}
+
+impl Rules {
+    /// Of a GPU or module.
+    #[must_use]
+    pub fn of_device(refresh_s: f64, longest_ns: i64) -> Self {
+        Self {
+            refresh_s,
+            longest_ns,
+            max_watts: MAX_DEVICE_WATTS,
+        }
+    }
+
+    /// Of a node with all that is in it.
+    #[must_use]
+    pub fn of_node(refresh_s: f64, longest_ns: i64) -> Self {
+        Self {
+            max_watts: MAX_NODE_WATTS,
+            ..Self::of_device(refresh_s, longest_ns)
+        }
+    }
 }
 
 /// What is wrong with a counter.

@@ -151,6 +151,10 @@ pub struct Methods {
     pub io: String,
     /// Energy of the node.
     pub energy: String,
+    /// How long the counter of the node's energy lags at most; `None` if its power is integrated,
+    /// or nothing measures it.
+    #[serde(default)]
+    pub energy_refresh_ms: Option<u32>,
     /// Network of the node: always node traffic, never the job's alone.
     pub network: String,
     /// The split of time and the calls, if any step asked for it.

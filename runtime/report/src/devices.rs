@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use mizar_record::model::{CounterSample, NodeRecord};
 
 use crate::schema::{Count, Device};
+use crate::series::{Reading, Span, rates};
 
 /// The devices of a node, by class and name.
 pub(crate) fn of_node(node: &NodeRecord) -> Vec<Device> {
@@ -31,28 +32,21 @@ pub(crate) fn of_node(node: &NodeRecord) -> Vec<Device> {
     devices.into_iter().map(device).collect()
 }
 
-/// The rise over measured intervals: a counter that begins anew (a reset port, a new mount) has
-/// risen by nothing in that interval, and an interval of 0 is the first of a daemon.
+/// The rise over measured intervals, under the rules of all counters ([`rates`]): nothing is said
+/// of an interval in which it began anew, or of the first of a daemon.
 fn count(samples: &[CounterSample], quantity: &str, unit: &str) -> Count {
-    let mut total = None::<(f64, f64)>;
-    let mut max_per_s = None::<f64>;
-    for pair in samples.windows(2) {
-        let [before, after] = pair else { continue };
-        if after.interval_ns <= 0 {
-            continue;
-        }
-        let rise = after.value.saturating_sub(before.value) as f64;
-        let length_s = after.interval_ns as f64 * 1e-9;
-        let (sum, observed_s) = total.unwrap_or_default();
-        total = Some((sum + rise, observed_s + length_s));
-        max_per_s = Some(max_per_s.unwrap_or(0.0).max(rise / length_s));
-    }
+    let reading = |s: &CounterSample| Reading::of(s.time_ns, s.interval_ns, s.value);
+    let readings: Vec<Reading> = samples.iter().map(reading).collect();
+    let spans = rates(&readings, None, i64::MAX);
+    let observed_s: f64 = spans.iter().map(Span::seconds).sum();
+    let risen: f64 = spans.iter().map(|span| span.value * span.seconds()).sum();
+    let is_known = observed_s > 0.0;
     Count {
         quantity: quantity.to_owned(),
         unit: unit.to_owned(),
-        value: total.map(|(sum, _)| sum),
-        mean_per_s: total.map(|(sum, observed_s)| sum / observed_s),
-        max_per_s,
+        value: is_known.then_some(risen),
+        mean_per_s: is_known.then(|| risen / observed_s),
+        max_per_s: spans.iter().map(|span| span.value).reduce(f64::max),
     }
 }
 
@@ -71,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_counter_and_a_restarted_daemon_add_nothing() {
+    fn nothing_is_said_of_a_reset_counter_and_a_restarted_daemon() {
         let samples = [
             sample(0, 0, 1000),
             sample(2, 2, 1500),
@@ -83,7 +77,8 @@ mod tests {
         ];
         let count = count(&samples, "sent", "bytes");
         assert_eq!(count.value, Some(600.0));
-        assert_eq!(count.mean_per_s, Some(120.0));
+        // Three seconds were observed.
+        assert_eq!(count.mean_per_s, Some(200.0));
         assert_eq!(count.max_per_s, Some(250.0));
         assert_eq!(super::count(&samples[..1], "sent", "bytes").value, None);
     }

@@ -126,7 +126,7 @@ fn device(node: &NodeRecord, info: &GpuInfo, frame: Frame) -> Gpu {
     let memory = spans(&|row| known(row.memory_used_bytes).map(|bytes| bytes as f64));
     let temperature = level(|row| row.temperature_c);
     let all = spans(&|_| Some(1.0));
-    let observed_s: f64 = all.iter().map(seconds).sum();
+    let observed_s: f64 = all.iter().map(Span::seconds).sum();
     let elapsed_s = frame.after_start_s(frame.end_ns);
     let peak = |value: fn(&GpuSample) -> u64| rows.iter().map(value).filter_map(known).max();
     let meanwhile = |value: fn(&GpuSample) -> u64| {
@@ -212,24 +212,18 @@ fn finite(value: f32) -> Option<f64> {
     value.is_finite().then_some(f64::from(value))
 }
 
-fn seconds(span: &Span) -> f64 {
-    (span.to_ns - span.from_ns) as f64 / 1e9
-}
-
 /// The mean over observed time.
 fn mean(spans: &[Span]) -> Option<f64> {
-    let length_s: f64 = spans.iter().map(seconds).sum();
-    let weighted: f64 = spans.iter().map(|span| span.value * seconds(span)).sum();
+    let length_s: f64 = spans.iter().map(Span::seconds).sum();
+    let weighted: f64 = spans.iter().map(|span| span.value * span.seconds()).sum();
     (length_s > 0.0).then(|| weighted / length_s)
 }
 
 fn energy(info: &GpuInfo, rows: &[GpuSample], longest_ns: i64) -> GpuEnergy {
-    let rules = Rules {
-        refresh_s: info
-            .energy_refresh_ms
-            .map_or(USUAL_REFRESH_S, |ms| f64::from(ms) / 1e3),
-        longest_ns,
-    };
+    let refresh_s = info
+        .energy_refresh_ms
+        .map_or(USUAL_REFRESH_S, |ms| f64::from(ms) / 1e3);
+    let rules = Rules::of_device(refresh_s, longest_ns);
     let readings = rows.iter().map(|row| energy::Reading {
         time_ns: row.time_ns,
         interval_ns: row.interval_ns,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use mizar_core::energy::{self, Rules};
 use mizar_record::model::{NodeRecord, NodeSample, OwnCost};
 
 use crate::ranks::{Frame, Turns};
@@ -40,6 +41,7 @@ pub(crate) fn measure(node: &NodeRecord, ranks: &[&Rank], frame: Frame) -> Node 
     let level = |value: fn(&NodeSample) -> Option<f64>| {
         grid.mean(&levels(&readings(&samples, value), None, longest_ns))
     };
+    let joules = joules(&samples);
     Node {
         node: node.node.clone(),
         job_cpus: node.job_cpus,
@@ -54,9 +56,8 @@ pub(crate) fn measure(node: &NodeRecord, ranks: &[&Rank], frame: Frame) -> Node 
         oom_kills: (!steps.is_empty()).then(|| steps.values().map(|most| most.1).sum()),
         received_bytes: traffic(|s| s.net_rx_bytes),
         sent_bytes: traffic(|s| s.net_tx_bytes),
-        joules: energy(&samples),
-        bound_joules: energy(&samples)
-            .map(|joules| energy_bound(&samples, joules, &node.methods.energy)),
+        joules,
+        bound_joules: joules.map(|_| energy_bound(node, longest_ns)),
         cpu_busy: grid.mean(&busy_share(&samples, longest_ns)),
         memory_used: level(|s| {
             let (used, total) = (known(s.memory_used_bytes)?, known(s.memory_total_bytes)?);
@@ -114,42 +115,33 @@ fn busy_share(samples: &[NodeSample], longest_ns: i64) -> Vec<Span> {
 }
 
 /// The counter begins at zero with the record, and again when a daemon restarts.
-fn energy(samples: &[NodeSample]) -> Option<f64> {
+fn joules(samples: &[NodeSample]) -> Option<f64> {
     let measured = |s: &NodeSample| s.energy_joules.is_finite().then_some(s.energy_joules);
     samples.iter().find_map(measured)?;
     risen(std::iter::once(Some(0.0)).chain(samples.iter().map(measured)))
 }
 
-/// Seconds by which node counters lag: Cray's are refreshed ten times a second, RAPL's a
-/// thousand times.
-const CRAY_LAG_S: f64 = 0.1;
-const RAPL_LAG_S: f64 = 0.001;
+/// What the node's meter told. What it integrated of power itself is no counter.
+pub(crate) fn energy_readings(node: &NodeRecord) -> impl Iterator<Item = energy::Reading> {
+    let has_counter = node.methods.energy_refresh_ms.is_some();
+    node.node_samples.iter().map(move |sample| energy::Reading {
+        time_ns: sample.time_ns,
+        interval_ns: sample.interval_ns,
+        counter_uj: (has_counter && sample.energy_joules.is_finite())
+            .then_some((sample.energy_joules * 1e6) as u64),
+        watts: sample.power_watts.is_finite().then_some(sample.power_watts),
+    })
+}
 
-/// The share by which a power sensor may be wrong.
-const SENSOR_SHARE: f64 = 0.05;
+/// How long its counter lags.
+pub(crate) fn refresh_s(node: &NodeRecord) -> f64 {
+    node.methods.energy_refresh_ms.map_or(0.0, f64::from) / 1e3
+}
 
-/// By how much the energy may be wrong. Of integrated power half of what it changed by in each
-/// interval, or the sensor's error; of a counter what it had not told yet at both ends.
-fn energy_bound(samples: &[NodeSample], joules: f64, method: &str) -> f64 {
-    let watts = |sample: &NodeSample| sample.power_watts.is_finite().then_some(sample.power_watts);
-    if method.contains("integrated") {
-        let change = |pair: &[NodeSample]| {
-            let change = watts(&pair[1])? - watts(&pair[0])?;
-            Some(0.5 * change.abs() * pair[1].interval_ns.max(0) as f64 * 1e-9)
-        };
-        let changes: f64 = samples.windows(2).filter_map(change).sum();
-        return changes.max(SENSOR_SHARE * joules.abs());
-    }
-    let lag_s = if method.starts_with("Cray") {
-        CRAY_LAG_S
-    } else {
-        RAPL_LAG_S
-    };
-    let ends = [
-        samples.iter().find_map(watts),
-        samples.iter().rev().find_map(watts),
-    ];
-    ends.into_iter().flatten().sum::<f64>() * lag_s
+/// By how much the energy may be wrong.
+fn energy_bound(node: &NodeRecord, longest_ns: i64) -> f64 {
+    let rules = Rules::of_node(refresh_s(node), longest_ns);
+    energy::total(rules, energy_readings(node)).bound_joules
 }
 
 /// The largest sum over what ran at one time: of the steps' cgroups where Slurm keeps them,

@@ -24,6 +24,14 @@ pub struct Span {
     pub value: f64,
 }
 
+impl Span {
+    /// How long it is.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        (self.to_ns - self.from_ns) as f64 / NS_PER_S
+    }
+}
+
 /// A reading of a counter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reading {

@@ -123,6 +123,7 @@ fn node(shape: &Shape, index: u32, end_ns: i64) -> NodeRecord {
             cpu: "utime + stime of /proc, children included".to_owned(),
             memory: "resident memory of the processes, summed".to_owned(),
             io: "/proc/<pid>/io".to_owned(),
+            energy_refresh_ms: shape.watts.map(|_| 1),
             energy: shape
                 .watts
                 .map_or("none", |_| "RAPL package counters")

@@ -157,10 +157,10 @@ impl JobGpus {
         Assigned {
             device,
             info,
-            meter: Meter::new(Rules {
+            meter: Meter::new(Rules::of_device(
                 refresh_s,
-                longest_ns: self.period_ns.saturating_mul(GAP_PERIODS),
-            }),
+                self.period_ns.saturating_mul(GAP_PERIODS),
+            )),
             last_ns: None,
             last: None,
             users: BTreeSet::new(),

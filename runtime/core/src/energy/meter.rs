@@ -1,6 +1,6 @@
 //! The meter itself: one reading after the other.
 
-use super::{Fault, MAX_DEVICE_WATTS, Reading, Rules, SENSOR_SHARE, Total};
+use super::{Fault, Reading, Rules, SENSOR_SHARE, Total};
 
 /// A counter that does not move for so many refreshes, and at least for so long, while so much
 /// energy flows by its power, is frozen and not slow.
@@ -181,7 +181,7 @@ impl Meter {
     fn move_on(&mut self, from: u64, to: u64, before: Reading, now: Reading) -> Option<Fault> {
         let still = std::mem::take(&mut self.still);
         let room_s = still.seconds + self.rules.refresh_s;
-        let possible = |joules: f64| joules <= MAX_DEVICE_WATTS * room_s;
+        let possible = |joules: f64| joules <= self.rules.max_watts * room_s;
         let risen = if to > from {
             Some((to - from) as f64 * 1e-6).filter(|&joules| possible(joules))
         } else {

@@ -63,10 +63,22 @@ impl Device {
 }
 
 fn rules() -> Rules {
-    Rules {
-        refresh_s: REFRESH_S,
-        longest_ns: 3_000_000_000,
-    }
+    Rules::of_device(REFRESH_S, 3_000_000_000)
+}
+
+#[test]
+fn a_node_may_draw_what_no_device_can() {
+    let reading = |second: i64| Reading {
+        time_ns: second * 1_000_000_000,
+        interval_ns: 1_000_000_000,
+        counter_uj: Some(second as u64 * 12_000_000_000),
+        watts: None,
+    };
+    let readings = || (0..10).map(reading);
+    let node = total(Rules::of_node(0.1, 3_000_000_000), readings());
+    assert_eq!((node.joules, node.backwards), (Some(9.0 * 12_000.0), 0));
+    let device = total(rules(), readings());
+    assert_eq!((device.joules, device.backwards), (None, 9));
 }
 
 fn every(step_s: f64, count: usize) -> Vec<f64> {

@@ -128,13 +128,13 @@ impl Track<'_> {
         }
     }
 
+    fn names(&self) -> HashMap<u32, &str> {
+        let names = self.node.names.iter();
+        names.map(|name| (name.id, &name.name[..])).collect()
+    }
+
     fn add_marks(&self, events: &mut Vec<Value>) {
-        let names: HashMap<u32, &str> = self
-            .node
-            .names
-            .iter()
-            .map(|name| (name.id, &name.name[..]))
-            .collect();
+        let names = self.names();
         let mut marks: Vec<&MarkSample> = self.node.mark_samples.iter().take(MAX_MARKS).collect();
         marks.sort_by_key(|mark| mark.time_ns);
         let mut open: HashMap<(u32, u32, u32), i64> = HashMap::new();
@@ -238,12 +238,7 @@ impl Track<'_> {
     }
 
     fn add_calls(&self, events: &mut Vec<Value>) {
-        let names: HashMap<u32, &str> = self
-            .node
-            .names
-            .iter()
-            .map(|name| (name.id, &name.name[..]))
-            .collect();
+        let names = self.names();
         let by_call = by_rank(&self.node.call_samples, |s| (s.step, s.rank, s.call));
         for ((step, rank, call), samples) in by_call {
             let call = names.get(&call).copied().unwrap_or("?");

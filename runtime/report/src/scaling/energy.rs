@@ -75,17 +75,18 @@ impl Energy {
 }
 
 /// The energy of all devices within a time; `None` if one of them measured nothing there, since
-/// a sum without it would be too small.
+/// a sum without it would be too small. The longest interval of the rules is taken from the
+/// readings.
 #[must_use]
 pub fn of_devices(
     devices: &[Vec<Reading>],
     from_s: f64,
     to_s: f64,
-    refresh_s: f64,
+    rules: Rules,
 ) -> Option<Energy> {
     let mut total = Energy::default();
     for device in devices {
-        total.add(&of_device(device, from_s, to_s, refresh_s)?);
+        total.add(&of_device(device, from_s, to_s, rules)?);
     }
     (total.device_count > 0).then_some(total)
 }
@@ -96,18 +97,18 @@ pub fn of_run(
     devices: &[Vec<Reading>],
     run_s: (f64, f64),
     kept_s: Option<(f64, f64)>,
-    refresh_s: f64,
+    rules: Rules,
 ) -> Option<Energy> {
-    let mut total = of_devices(devices, run_s.0, run_s.1, refresh_s)?;
+    let mut total = of_devices(devices, run_s.0, run_s.1, rules)?;
     if let Some((from_s, to_s)) = kept_s {
-        let part = |from_s, to_s| Some(of_devices(devices, from_s, to_s, refresh_s)?.joules);
+        let part = |from_s, to_s| Some(of_devices(devices, from_s, to_s, rules)?.joules);
         total.warm_up_joules = part(run_s.0, from_s);
         total.kept_joules = part(from_s, to_s);
     }
     Some(total)
 }
 
-fn of_device(readings: &[Reading], from_s: f64, to_s: f64, refresh_s: f64) -> Option<Energy> {
+fn of_device(readings: &[Reading], from_s: f64, to_s: f64, rules: Rules) -> Option<Energy> {
     let mut readings = readings.to_vec();
     readings.sort_by(|a, b| a.time_s.total_cmp(&b.time_s));
     readings.dedup_by(|a, b| a.time_s == b.time_s);
@@ -117,8 +118,8 @@ fn of_device(readings: &[Reading], from_s: f64, to_s: f64, refresh_s: f64) -> Op
     let usual_s = median(between.collect())?;
     let longest_s = GAP_INTERVALS * usual_s;
     let rules = Rules {
-        refresh_s,
         longest_ns: (longest_s * 1e9) as i64,
+        ..rules
     };
     let (within, edge_joules) = cut(&readings, from_s, to_s, longest_s);
     let total = energy::total(rules, with_intervals(&within));
@@ -205,7 +206,7 @@ mod tests {
     #[test]
     fn a_counter_wins_and_its_bound_is_that_of_its_refresh() {
         let device = readings(|s| (Some(300.0 * f64::from(s)), Some(1.0)));
-        let energy = of_devices(&[device], 105.0, 115.0, REFRESH_S).unwrap();
+        let energy = of_devices(&[device], 105.0, 115.0, Rules::of_device(REFRESH_S, 0)).unwrap();
         assert!((energy.joules - 3000.0).abs() < 1e-6);
         assert!((energy.bound_joules - 30.0).abs() < 1e-6, "0.1 s of 300 W");
         assert_eq!(energy.method(), "energy counters");
@@ -214,7 +215,7 @@ mod tests {
     #[test]
     fn between_readings_the_bound_holds_whatever_happened_there() {
         let device = readings(|s| (Some(300.0 * f64::from(s)), None));
-        let energy = of_devices(&[device], 105.25, 115.0, 0.0).unwrap();
+        let energy = of_devices(&[device], 105.25, 115.0, Rules::of_device(0.0, 0)).unwrap();
         // The counter may have risen by 300 J at any time of that second.
         assert!((energy.bound_joules - 0.75 * 300.0).abs() < 1e-6);
     }
@@ -230,7 +231,8 @@ mod tests {
             (falls, "energy counters"),
             (stands, "power over measured times"),
         ] {
-            let energy = of_devices(&[device], 100.0, 120.0, REFRESH_S).unwrap();
+            let energy =
+                of_devices(&[device], 100.0, 120.0, Rules::of_device(REFRESH_S, 0)).unwrap();
             assert!((energy.joules - 4000.0).abs() < 1e-6, "{energy:?}");
             assert_eq!(energy.method(), format!("{by}; counters failed 1×"));
         }
@@ -246,7 +248,7 @@ mod tests {
                 watts: Some(100.0),
             })
             .collect();
-        let energy = of_devices(&[device], 0.0, 20.0, REFRESH_S).unwrap();
+        let energy = of_devices(&[device], 0.0, 20.0, Rules::of_device(REFRESH_S, 0)).unwrap();
         assert!((energy.joules - 2000.0).abs() < 1e-6);
         // A twentieth, for the sensor.
         assert!((energy.bound_joules - 100.0).abs() < 1e-6);
@@ -256,7 +258,7 @@ mod tests {
     fn stepped_power_lies_within_its_bound() {
         // 100 W until 110.4, then 300 W: the truth is 1040 + 2880 J.
         let device = readings(|s| (None, Some(if s <= 10 { 100.0 } else { 300.0 })));
-        let energy = of_devices(&[device], 100.0, 120.0, REFRESH_S).unwrap();
+        let energy = of_devices(&[device], 100.0, 120.0, Rules::of_device(REFRESH_S, 0)).unwrap();
         assert!((energy.joules - 3920.0).abs() <= energy.bound_joules);
     }
 
@@ -264,7 +266,7 @@ mod tests {
     fn gaps_are_unobserved_and_not_drawn_across() {
         let mut device = readings(|_| (None, Some(100.0)));
         device.retain(|reading| !(105.5..115.5).contains(&reading.time_s));
-        let energy = of_devices(&[device], 95.0, 120.0, REFRESH_S).unwrap();
+        let energy = of_devices(&[device], 95.0, 120.0, Rules::of_device(REFRESH_S, 0)).unwrap();
         // 11 s between readings, and 5 s before the first.
         assert!((energy.unobserved_s - 16.0).abs() < 1e-6);
         assert!((energy.joules - 900.0).abs() < 1e-6);
@@ -274,7 +276,7 @@ mod tests {
     fn a_time_that_ends_in_a_gap_is_unobserved_there() {
         let mut device = readings(|_| (None, Some(100.0)));
         device.retain(|reading| !(105.5..115.5).contains(&reading.time_s));
-        let energy = of_devices(&[device], 100.0, 107.0, REFRESH_S).unwrap();
+        let energy = of_devices(&[device], 100.0, 107.0, Rules::of_device(REFRESH_S, 0)).unwrap();
         assert!((energy.joules - 500.0).abs() < 1e-6, "{energy:?}");
         assert!((energy.unobserved_s - 2.0).abs() < 1e-6);
     }
@@ -283,7 +285,13 @@ mod tests {
     fn a_device_without_readings_leaves_no_sum() {
         let device = readings(|_| (None, Some(100.0)));
         let blind = readings(|_| (None, None));
-        assert_eq!(of_devices(&[device, blind], 100.0, 120.0, 0.1), None);
-        assert_eq!(of_devices(&[], 100.0, 120.0, 0.1), None);
+        assert_eq!(
+            of_devices(&[device, blind], 100.0, 120.0, Rules::of_device(0.1, 0)),
+            None
+        );
+        assert_eq!(
+            of_devices(&[], 100.0, 120.0, Rules::of_device(0.1, 0)),
+            None
+        );
     }
 }

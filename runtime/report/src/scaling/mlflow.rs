@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use mizar_core::energy::Rules;
+
 use super::energy::{self, Reading};
 use super::profile;
-use super::run::{Run, Times};
+use super::run::Run;
 use super::store::{self, Metric, Status, StoreError, Stored};
-use super::trim::{Trim, warm_up};
 
 /// The metric of the main worker that has the epochs.
 const EPOCH_TIME: &str = "epoch_time_s";
@@ -172,20 +173,8 @@ fn epochs(members: &[&Stored], run: &mut Run) -> Result<Vec<Epoch>, StoreError> 
 /// Takes the times; returns when the kept epochs were.
 fn take_epochs(epochs: &[Epoch], run: &mut Run) -> Option<(f64, f64)> {
     let times: Vec<f64> = epochs.iter().map(|epoch| epoch.seconds).collect();
-    let trim: Trim = warm_up(&times);
-    let first = epochs.get(trim.dropped);
-    if first.is_none() {
-        run.failures.push(format!(
-            "it has {} epoch{}, of which none is left after warm-up: run at least five",
-            times.len(),
-            if times.len() == 1 { "" } else { "s" }
-        ));
-    } else if !trim.steady {
-        run.notes
-            .push("epochs did not become steady: only the first was dropped".to_owned());
-    }
-    run.times = Times::Epochs(times, trim);
-    let first = first?;
+    let dropped = run.take_epochs(times);
+    let first = epochs.get(dropped)?;
     Some((first.end_s - first.seconds, epochs.last()?.end_s))
 }
 
@@ -225,7 +214,10 @@ fn gpus(
             "power was logged by {} of {size} workers: no sum is told",
             devices.len()
         )),
-        _ => run.gpu_energy = energy::of_run(&devices, whole_s, kept_s, energy::REFRESH_S),
+        _ => {
+            let rules = Rules::of_device(energy::REFRESH_S, 0);
+            run.gpu_energy = energy::of_run(&devices, whole_s, kept_s, rules);
+        }
     }
     Ok(())
 }

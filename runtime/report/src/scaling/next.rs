@@ -135,16 +135,7 @@ fn sizes(
 
 fn predicted(law: &Fit, ranks: u32) -> Option<Estimate> {
     let (value, half) = law.predict(f64::from(ranks));
-    (value > 0.0).then(|| Estimate {
-        value,
-        low: half.map(|half| value - half),
-        high: half.map(|half| value + half),
-        basis: if half.is_some() {
-            Basis::Replicates
-        } else {
-            Basis::None
-        },
-    })
+    (value > 0.0).then(|| Estimate::around(value, half))
 }
 
 fn efficient(

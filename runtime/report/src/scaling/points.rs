@@ -72,20 +72,24 @@ fn time(runs: &[&Run], seed: u64) -> Option<Estimate> {
 /// The mean over runs with Student's interval.
 fn of_replicates(values: &[f64]) -> Option<Estimate> {
     let value = mean(values)?;
-    let half = half_width_of_mean(values);
-    Some(Estimate {
-        value,
-        low: half.map(|half| value - half),
-        high: half.map(|half| value + half),
-        basis: if half.is_some() {
-            Basis::Replicates
-        } else {
-            Basis::None
-        },
-    })
+    Some(Estimate::around(value, half_width_of_mean(values)))
 }
 
 impl Estimate {
+    /// With an interval of so much to either side, if there is one.
+    pub(super) fn around(value: f64, half: Option<f64>) -> Self {
+        Self {
+            value,
+            low: half.map(|half| value - half),
+            high: half.map(|half| value + half),
+            basis: if half.is_some() {
+                Basis::Replicates
+            } else {
+                Basis::None
+            },
+        }
+    }
+
     /// Half the width of its interval as a share of it.
     #[must_use]
     pub fn relative_error(&self) -> Option<f64> {

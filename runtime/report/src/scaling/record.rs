@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mizar_core::energy::Rules;
 use mizar_core::ids::StepId;
 use mizar_record::model::{
     JobRecord, MARK_BEGIN, MARK_END, MARK_FIGURE, MarkSample, NodeRecord, StepInfo,
@@ -16,7 +17,6 @@ use super::marks::{Marks, Section};
 use super::run::{Run, Times};
 use super::schema::Phase;
 use super::statistics::median;
-use super::trim::warm_up;
 use super::{energy, usage};
 
 /// The section that is an epoch.
@@ -281,21 +281,11 @@ fn take_epochs(
         lengths.fold(0.0, f64::max)
     };
     let times: Vec<f64> = (0..count).map(slowest).collect();
-    let trim = warm_up(&times);
-    if times.len() <= trim.dropped {
-        run.failures.push(format!(
-            "it has {} epoch{}, of which none is left after warm-up: run at least five",
-            times.len(),
-            if times.len() == 1 { "" } else { "s" }
-        ));
-    } else if !trim.steady {
-        run.notes
-            .push("epochs did not become steady: only the first was dropped".to_owned());
-    }
+    let dropped = run.take_epochs(times);
     if step.running {
         run.notes.push("it still runs".to_owned());
     }
-    let kept = trim.dropped..count;
+    let kept = dropped..count;
     run.phases = phases(marks, by_rank, kept.clone());
     let first = by_rank
         .values()
@@ -311,7 +301,6 @@ fn take_epochs(
             .total(SAMPLES, from_ns, i64::MAX)
             .map(|samples| samples / kept.len().max(1) as f64);
     }
-    run.times = Times::Epochs(times, trim);
     window
 }
 
@@ -351,8 +340,10 @@ fn measure(step: &Step<'_>, kept_ns: Option<(i64, i64)>, run: &mut Run) {
     let window_ns = kept_ns.unwrap_or((step.start_ns, step.end_ns));
     let gpus = usage::gpus(step);
     run.gpus = Some(gpus.count);
-    run.gpu_energy = energy::of_run(&gpus.devices, whole_s, kept_s, gpus.refresh_s);
-    run.node_energy = energy::of_run(&usage::nodes(step), whole_s, kept_s, energy::REFRESH_S);
+    let of_gpus = Rules::of_device(gpus.refresh_s, 0);
+    run.gpu_energy = energy::of_run(&gpus.devices, whole_s, kept_s, of_gpus);
+    let (nodes, of_nodes) = usage::nodes(step);
+    run.node_energy = energy::of_run(&nodes, whole_s, kept_s, of_nodes);
     run.gpu_utilization = usage::gpu_busy(step, &gpus, window_ns);
     run.cpus_busy_per_rank = usage::cpus_busy(step, window_ns);
     run.computation = usage::split(step, window_ns);

@@ -5,7 +5,7 @@
 
 use super::energy::Energy;
 use super::schema::{Computation, Phase};
-use super::trim::Trim;
+use super::trim::{Trim, warm_up};
 
 /// What of a run's time was measured.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +60,25 @@ pub struct Run {
 }
 
 impl Run {
+    /// Takes the times of its epochs; returns how many of them are warm-up. Says so if none is
+    /// left, or if they never became steady.
+    pub(super) fn take_epochs(&mut self, times: Vec<f64>) -> usize {
+        let trim = warm_up(&times);
+        let dropped = trim.dropped;
+        if times.len() <= dropped {
+            self.failures.push(format!(
+                "it has {} epoch{}, of which none is left after warm-up: run at least five",
+                times.len(),
+                if times.len() == 1 { "" } else { "s" }
+            ));
+        } else if !trim.steady {
+            self.notes
+                .push("epochs did not become steady: only the first was dropped".to_owned());
+        }
+        self.times = Times::Epochs(times, trim);
+        dropped
+    }
+
     /// A run of which only its name and size are known.
     #[must_use]
     pub fn new(source: String, strategy: String, ranks: u32) -> Self {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mizar_core::energy::{self, Rules};
 use mizar_record::model::{NodeRecord, SplitSample, TaskSample, UNKNOWN};
 
 use super::energy::{REFRESH_S, Reading};
@@ -92,22 +93,19 @@ fn gpu_readings(step: &Step<'_>, node: &NodeRecord, gpu: u32) -> Vec<Reading> {
         .collect()
 }
 
-/// Energy readings of the step's nodes.
-pub(super) fn nodes(step: &Step<'_>) -> Vec<Vec<Reading>> {
+/// Energy readings of the step's nodes, and how they are to be judged.
+pub(super) fn nodes(step: &Step<'_>) -> (Vec<Vec<Reading>>, Rules) {
     let readings = |node: &&NodeRecord| {
-        let samples = node.node_samples.iter();
-        samples
-            .map(|sample| Reading {
-                time_s: step.seconds(sample.time_ns),
-                joules: sample
-                    .energy_joules
-                    .is_finite()
-                    .then_some(sample.energy_joules),
-                watts: sample.power_watts.is_finite().then_some(sample.power_watts),
-            })
-            .collect()
+        let reading = |reading: energy::Reading| Reading {
+            time_s: step.seconds(reading.time_ns),
+            joules: reading.counter_uj.map(|count| count as f64 / 1e6),
+            watts: reading.watts,
+        };
+        crate::nodes::energy_readings(node).map(reading).collect()
     };
-    step.nodes.iter().map(readings).collect()
+    let refresh_s = step.nodes.iter().map(|node| crate::nodes::refresh_s(node));
+    let rules = Rules::of_node(refresh_s.fold(0.0, f64::max), 0);
+    (step.nodes.iter().map(readings).collect(), rules)
 }
 
 /// The mean share of the time in which the GPUs were busy.
