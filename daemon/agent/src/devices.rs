@@ -8,6 +8,7 @@ use mizar_node::Roots;
 use mizar_node::devices::{self, Counter};
 use mizar_record::model::{CounterInfo, CounterSample, Event};
 
+use crate::number;
 use crate::recorder::Recorder;
 use crate::track::Stamp;
 
@@ -26,24 +27,18 @@ pub(crate) struct Devices {
 impl Devices {
     /// The counters, read now unless they were a moment ago.
     pub(crate) fn read(&mut self, roots: &Roots, buffer: &mut Vec<u8>) -> (Stamp, &[Counter]) {
-        let is_fresh = |(stamp, _): &(Stamp, Vec<Counter>)| {
-            monotonic_ns() - stamp.monotonic_ns < PERIOD_NS - SLACK_NS
-        };
-        if !self.last.as_ref().is_some_and(is_fresh) {
+        let now_ns = monotonic_ns();
+        let fresh = self
+            .last
+            .take_if(|(stamp, _)| now_ns - stamp.monotonic_ns < PERIOD_NS - SLACK_NS);
+        let (stamp, counters) = self.last.insert(fresh.unwrap_or_else(|| {
             let counters = devices::read(roots, buffer);
             let stamp = Stamp {
                 unix_ns: unix_ns(),
                 monotonic_ns: monotonic_ns(),
             };
-            self.last = Some((stamp, counters));
-        }
-        let (stamp, counters) = self.last.get_or_insert_with(|| {
-            let zero = Stamp {
-                unix_ns: 0,
-                monotonic_ns: 0,
-            };
-            (zero, Vec::new())
-        });
+            (stamp, counters)
+        }));
         (*stamp, counters)
     }
 }
@@ -71,7 +66,7 @@ impl DeviceTrack {
             return;
         }
         for counter in counters {
-            let id = counter.id();
+            let id = number::of_names(&[counter.class, &counter.device, counter.quantity]);
             if self.named.insert(id) {
                 recorder.post([Event::Counter(CounterInfo {
                     id,

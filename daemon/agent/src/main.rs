@@ -13,6 +13,7 @@ mod gpu;
 mod live;
 mod metrics;
 mod notify;
+mod number;
 mod omnistat;
 mod own_cost;
 mod privileges;

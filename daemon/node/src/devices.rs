@@ -3,8 +3,7 @@
 //!
 //! Beside the sums of [`machine`](crate::machine), which every sample has. Counters are those of
 //! the node, of all its jobs together, cumulative since the device or the mount began. Each is
-//! named by class, device and quantity; [`Counter::id`] is made of the names alone, so that it
-//! is the same before and after a restart.
+//! named by class, device and quantity.
 
 use std::path::{Path, PathBuf};
 
@@ -14,13 +13,20 @@ use crate::{Roots, machine};
 /// Counters that are read of one node; a node of more devices than that is not believed.
 const MAX_COUNTERS: usize = 512;
 
-/// Bytes in a unit of InfiniBand's `port_*_data`.
-const INFINIBAND_WORD_BYTES: u64 = 4;
-
 /// Counters of an InfiniBand port: file, quantity, unit, factor.
 const PORT_COUNTERS: [(&str, &str, &str, u64); 5] = [
-    ("port_rcv_data", "received", "bytes", INFINIBAND_WORD_BYTES),
-    ("port_xmit_data", "sent", "bytes", INFINIBAND_WORD_BYTES),
+    (
+        "port_rcv_data",
+        "received",
+        "bytes",
+        machine::INFINIBAND_WORD_BYTES,
+    ),
+    (
+        "port_xmit_data",
+        "sent",
+        "bytes",
+        machine::INFINIBAND_WORD_BYTES,
+    ),
     ("port_xmit_wait", "waited to send", "ticks", 1),
     ("port_rcv_errors", "receive errors", "packets", 1),
     ("link_downed", "link lost", "times", 1),
@@ -51,18 +57,6 @@ pub struct Counter {
     pub unit: &'static str,
     /// Cumulative.
     pub value: u64,
-}
-
-impl Counter {
-    /// A number for the names of this counter, the same at all times (32-bit FNV-1a).
-    #[must_use]
-    pub fn id(&self) -> u32 {
-        let names = [self.class, "/", &self.device, "/", self.quantity];
-        let bytes = names.iter().flat_map(|name| name.bytes());
-        bytes.fold(0x811c_9dc5, |hash, byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        })
-    }
 }
 
 /// Reads all counters there are. Nothing here is kept open: devices and mounts come and go.

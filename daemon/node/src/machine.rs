@@ -15,7 +15,7 @@ const INFINIBAND_TYPE: u64 = 32;
 pub(crate) const ETHERNET_TYPE: u64 = 1;
 
 /// Bytes in a unit of InfiniBand's `port_*_data`.
-const INFINIBAND_WORD_BYTES: u64 = 4;
+pub(crate) const INFINIBAND_WORD_BYTES: u64 = 4;
 
 /// How the network figures are obtained.
 pub const NETWORK_METHOD: &str =

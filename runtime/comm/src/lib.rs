@@ -17,6 +17,7 @@ pub mod conformance;
 mod launch;
 #[cfg(feature = "mpi")]
 mod mpi;
+mod random;
 mod single;
 mod threads;
 mod watch;

@@ -159,9 +159,7 @@ fn host_name() -> String {
 fn listen() -> Option<(TcpListener, Invitation)> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     listener.set_nonblocking(true).ok()?;
-    let mut token = [0; TOKEN_BYTES];
-    let mut random = std::fs::File::open("/dev/urandom").ok()?;
-    random.read_exact(&mut token).ok()?;
+    let token = crate::random::bytes().ok()?;
     let of_interface = |interface: nix::ifaddrs::InterfaceAddress| {
         let address = interface.address?;
         Some(IpAddr::V4(address.as_sockaddr_in()?.ip()))

@@ -1,7 +1,7 @@
 //! What is done around a call of MPI: which figures its arguments give, and which operations it
 //! begins or completes. Each function has a [`Row`] in [`crate::ffi`]'s tables.
 
-use mizar_api::calls::{Family, KINDS};
+use mizar_api::calls::{Family, KINDS, number};
 
 use crate::ffi::arguments::{Arguments, Language};
 use crate::ffi::queries;
@@ -20,6 +20,23 @@ pub(crate) struct Row {
     /// Which argument is the communicator of a collective.
     pub(crate) comm: Option<usize>,
     pub(crate) requests: Requests,
+}
+
+impl Row {
+    /// Of the function of this name.
+    pub(crate) const fn of(
+        name: &str,
+        bytes: Bytes,
+        comm: Option<usize>,
+        requests: Requests,
+    ) -> Self {
+        Self {
+            kind: number(name),
+            bytes,
+            comm,
+            requests,
+        }
+    }
 }
 
 /// Which arguments tell the bytes that this rank gives. Numbers are places of arguments.

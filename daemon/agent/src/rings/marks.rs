@@ -7,6 +7,8 @@ use mizar_api::ring::Ring;
 use mizar_core::ids::{Rank, StepId};
 use mizar_record::model::{MARK_FIGURE, MarkSample, Name};
 
+use crate::number;
+
 /// Names of marks of one job on one node.
 const MAX_NAMES: usize = 1024;
 
@@ -74,7 +76,7 @@ impl MarkNames {
         if self.numbers.len() >= MAX_NAMES || name.chars().any(char::is_control) {
             return None;
         }
-        let mut number = hash(&name) | FIRST_NUMBER;
+        let mut number = number::of_names(&[&name]) | FIRST_NUMBER;
         while self.numbers.values().any(|taken| *taken == number) {
             number = number.wrapping_add(1) | FIRST_NUMBER;
         }
@@ -85,13 +87,6 @@ impl MarkNames {
         self.numbers.insert(name, number);
         Some(number)
     }
-}
-
-/// FNV-1a.
-fn hash(name: &str) -> u32 {
-    name.bytes().fold(0x811c_9dc5, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! others open it by a name that only they were told, and only if it is their own user's.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -18,9 +18,6 @@ use crate::{CommError, Result};
 
 /// Where shared memory is.
 const FOLDER: &str = "/dev/shm";
-
-/// Where names that nobody guesses come from.
-const RANDOM: &str = "/dev/urandom";
 
 /// A name for the machine whose memory this process can share. Hosts of one name (containers)
 /// are told apart by their boot, containers of one host by what they see as /dev/shm.
@@ -64,7 +61,6 @@ impl Drop for Name {
 
 /// Makes a segment of zeros.
 pub(super) fn create(bytes: usize) -> Result<Named> {
-    let mut random = [0_u8; 16];
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source: io::Error| CommError::SharedMemory {
@@ -73,9 +69,7 @@ pub(super) fn create(bytes: usize) -> Result<Named> {
             source,
         }
     };
-    File::open(RANDOM)
-        .and_then(|mut file| file.read_exact(&mut random))
-        .map_err(failed(Path::new(RANDOM)))?;
+    let random: [u8; 16] = crate::random::bytes().map_err(failed(Path::new(FOLDER)))?;
     let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     let path = Path::new(FOLDER).join(format!("mizar-comm-{name}"));
     let file = OpenOptions::new()

@@ -7,66 +7,55 @@
 
 use std::ffi::c_int;
 
-use mizar_api::calls::number;
-
 use crate::ffi::arguments::{Language, error_code};
 use crate::ffi::symbols::Symbol;
 use crate::ffi::wrap::{NOWHERE, functions};
 use crate::hook::{self, Bytes, Requests, Row};
 
-const fn row(name: &str, bytes: Bytes, comm: Option<usize>, requests: Requests) -> Row {
-    Row {
-        kind: number(name),
-        bytes,
-        comm,
-        requests,
-    }
-}
-
 functions! {
     MPI_File_close mpi_file_close_ mpi_file_close_f08_ (file)
-        row("MPI_File_close", Bytes::None, None, Requests::None);
+        Row::of("MPI_File_close", Bytes::None, None, Requests::None);
     MPI_File_sync mpi_file_sync_ mpi_file_sync_f08_ (file)
-        row("MPI_File_sync", Bytes::None, None, Requests::None);
+        Row::of("MPI_File_sync", Bytes::None, None, Requests::None);
     MPI_File_read mpi_file_read_ mpi_file_read_f08_ (file, buffer, count, datatype, status)
-        row("MPI_File_read", Bytes::Count(2, 3), None, Requests::None);
+        Row::of("MPI_File_read", Bytes::Count(2, 3), None, Requests::None);
     MPI_File_write mpi_file_write_ mpi_file_write_f08_ (file, buffer, count, datatype, status)
-        row("MPI_File_write", Bytes::Count(2, 3), None, Requests::None);
+        Row::of("MPI_File_write", Bytes::Count(2, 3), None, Requests::None);
     MPI_File_read_all mpi_file_read_all_ mpi_file_read_all_f08_ (file, buffer, count, datatype, status)
-        row("MPI_File_read_all", Bytes::Count(2, 3), None, Requests::None);
+        Row::of("MPI_File_read_all", Bytes::Count(2, 3), None, Requests::None);
     MPI_File_write_all mpi_file_write_all_ mpi_file_write_all_f08_ (file, buffer, count, datatype, status)
-        row("MPI_File_write_all", Bytes::Count(2, 3), None, Requests::None);
+        Row::of("MPI_File_write_all", Bytes::Count(2, 3), None, Requests::None);
     MPI_File_read_shared mpi_file_read_shared_ mpi_file_read_shared_f08_ (file, buffer, count, datatype, status)
-        row("MPI_File_read_shared", Bytes::Count(2, 3), None, Requests::None);
+        Row::of("MPI_File_read_shared", Bytes::Count(2, 3), None, Requests::None);
     MPI_File_write_shared mpi_file_write_shared_ mpi_file_write_shared_f08_ (file, buffer, count, datatype, status)
-        row("MPI_File_write_shared", Bytes::Count(2, 3), None, Requests::None);
+        Row::of("MPI_File_write_shared", Bytes::Count(2, 3), None, Requests::None);
     MPI_File_read_ordered mpi_file_read_ordered_ mpi_file_read_ordered_f08_ (file, buffer, count, datatype, status)
-        row("MPI_File_read_ordered", Bytes::Count(2, 3), None, Requests::None);
+        Row::of("MPI_File_read_ordered", Bytes::Count(2, 3), None, Requests::None);
     MPI_File_write_ordered mpi_file_write_ordered_ mpi_file_write_ordered_f08_ (file, buffer, count, datatype, status)
-        row("MPI_File_write_ordered", Bytes::Count(2, 3), None, Requests::None);
+        Row::of("MPI_File_write_ordered", Bytes::Count(2, 3), None, Requests::None);
     MPI_File_read_at mpi_file_read_at_ mpi_file_read_at_f08_ (file, offset, buffer, count, datatype, status)
-        row("MPI_File_read_at", Bytes::Count(3, 4), None, Requests::None);
+        Row::of("MPI_File_read_at", Bytes::Count(3, 4), None, Requests::None);
     MPI_File_write_at mpi_file_write_at_ mpi_file_write_at_f08_ (file, offset, buffer, count, datatype, status)
-        row("MPI_File_write_at", Bytes::Count(3, 4), None, Requests::None);
+        Row::of("MPI_File_write_at", Bytes::Count(3, 4), None, Requests::None);
     MPI_File_read_at_all mpi_file_read_at_all_ mpi_file_read_at_all_f08_ (file, offset, buffer, count, datatype, status)
-        row("MPI_File_read_at_all", Bytes::Count(3, 4), None, Requests::None);
+        Row::of("MPI_File_read_at_all", Bytes::Count(3, 4), None, Requests::None);
     MPI_File_write_at_all mpi_file_write_at_all_ mpi_file_write_at_all_f08_ (file, offset, buffer, count, datatype, status)
-        row("MPI_File_write_at_all", Bytes::Count(3, 4), None, Requests::None);
+        Row::of("MPI_File_write_at_all", Bytes::Count(3, 4), None, Requests::None);
     MPI_File_iread mpi_file_iread_ mpi_file_iread_f08_ (file, buffer, count, datatype, request)
-        row("MPI_File_iread", Bytes::Count(2, 3), None, Requests::Begin(4));
+        Row::of("MPI_File_iread", Bytes::Count(2, 3), None, Requests::Begin(4));
     MPI_File_iwrite mpi_file_iwrite_ mpi_file_iwrite_f08_ (file, buffer, count, datatype, request)
-        row("MPI_File_iwrite", Bytes::Count(2, 3), None, Requests::Begin(4));
+        Row::of("MPI_File_iwrite", Bytes::Count(2, 3), None, Requests::Begin(4));
     MPI_File_iread_at mpi_file_iread_at_ mpi_file_iread_at_f08_ (file, offset, buffer, count, datatype, request)
-        row("MPI_File_iread_at", Bytes::Count(3, 4), None, Requests::Begin(5));
+        Row::of("MPI_File_iread_at", Bytes::Count(3, 4), None, Requests::Begin(5));
     MPI_File_iwrite_at mpi_file_iwrite_at_ mpi_file_iwrite_at_f08_ (file, offset, buffer, count, datatype, request)
-        row("MPI_File_iwrite_at", Bytes::Count(3, 4), None, Requests::Begin(5));
+        Row::of("MPI_File_iwrite_at", Bytes::Count(3, 4), None, Requests::Begin(5));
     MPI_Finalize mpi_finalize_ mpi_finalize_f08_ ()
-        row("MPI_Finalize", Bytes::None, None, Requests::None);
+        Row::of("MPI_Finalize", Bytes::None, None, Requests::None);
 }
 
-const INIT: Row = row("MPI_Init", Bytes::None, None, Requests::None);
-const INIT_THREAD: Row = row("MPI_Init_thread", Bytes::None, None, Requests::None);
-const FILE_OPEN: Row = row("MPI_File_open", Bytes::None, None, Requests::None);
+const INIT: Row = Row::of("MPI_Init", Bytes::None, None, Requests::None);
+const INIT_THREAD: Row = Row::of("MPI_Init_thread", Bytes::None, None, Requests::None);
+const FILE_OPEN: Row = Row::of("MPI_File_open", Bytes::None, None, Requests::None);
 
 // SAFETY (of the names below): each takes the place of the function of that name, as declared
 // by MPI's standard, and hands every argument on.
