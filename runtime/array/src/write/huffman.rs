@@ -8,7 +8,11 @@
 //! rest of the stream. The decision rests on the bytes alone, so that it is the same on any
 //! number of threads and ranks.
 
+mod codes;
+
 use libdeflater::Compressor;
+
+use self::codes::{code_lengths, codes, pack_lengths};
 
 /// The longest block: codes follow the data, and the reader's tables stay small.
 const BLOCK_BYTES: usize = 128 << 10;
@@ -211,7 +215,7 @@ impl<'a> Writer<'a> {
 
     /// Writes a block of literals and runs.
     fn block(&mut self, bytes: &[u8], is_last: bool) {
-        let counts = tokens(bytes);
+        let counts = count(bytes);
         let lengths = code_lengths::<SYMBOLS>(&counts, CODE_BITS_MAX);
         // A code is 14 bits at most, and the header some 300 of 7 + 7.
         self.reserve(bytes.len() * 2 + 1024);
@@ -259,30 +263,26 @@ impl<'a> Writer<'a> {
     fn codes(&mut self, bytes: &[u8], codes: &[(u32, u32); SYMBOLS]) {
         // A code and its length in one word.
         let packed: [u32; 256] = std::array::from_fn(|byte| codes[byte].0 | (codes[byte].1 << 16));
-        let (steps, rest) = bytes.as_chunks::<STEP>();
-        let mut at = 0;
-        while let Some(step) = steps.get(at) {
-            let run = run(steps, at);
-            if run > 0 {
-                at += run;
-                self.run(run * STEP, codes);
-                continue;
-            }
-            let (fours, _) = step.as_chunks::<4>();
-            for four in fours {
-                for byte in four {
-                    let code = packed[usize::from(*byte)];
-                    self.put((code & 0xffff).into(), code >> 16);
+        tokens(bytes, |token| match token {
+            Token::Run(run) => self.run(run, codes),
+            Token::Step(step) => {
+                let (fours, _) = step.as_chunks::<4>();
+                for four in fours {
+                    for byte in four {
+                        let code = packed[usize::from(*byte)];
+                        self.put((code & 0xffff).into(), code >> 16);
+                    }
+                    self.flush();
                 }
-                self.flush();
             }
-            at += 1;
-        }
-        for byte in rest {
-            let (code, bits) = codes[usize::from(*byte)];
-            self.put(code.into(), bits);
-            self.flush();
-        }
+            Token::Rest(rest) => {
+                for byte in rest {
+                    let (code, bits) = codes[usize::from(*byte)];
+                    self.put(code.into(), bits);
+                    self.flush();
+                }
+            }
+        });
         let (code, bits) = codes[END];
         self.put(code.into(), bits);
         self.flush();
@@ -348,32 +348,56 @@ fn length_code(length: usize) -> (usize, u32, u32) {
     }
 }
 
-/// How often each symbol comes. Literals in four tables, for the processor to count in at once.
-fn tokens(bytes: &[u8]) -> [u32; SYMBOLS] {
-    let mut counts = [0; SYMBOLS];
-    let mut literals = [[0_u32; 256]; 4];
+/// What a block is made of, in its order.
+enum Token<'a> {
+    /// So many bytes like the one before.
+    Run(usize),
+    Step(&'a [u8; STEP]),
+    /// The last bytes, which are no whole step.
+    Rest(&'a [u8]),
+}
+
+/// Walks over a block.
+#[inline(always)]
+fn tokens(bytes: &[u8], mut visit: impl FnMut(Token<'_>)) {
     let (steps, rest) = bytes.as_chunks::<STEP>();
     let mut at = 0;
     while let Some(step) = steps.get(at) {
         let run = run(steps, at);
         if run > 0 {
-            at += run;
-            for length in run_lengths(run * STEP) {
+            visit(Token::Run(run * STEP));
+        } else {
+            visit(Token::Step(step));
+        }
+        at += run.max(1);
+    }
+    visit(Token::Rest(rest));
+}
+
+/// How often each symbol comes. Literals in four tables, for the processor to count in at once.
+fn count(bytes: &[u8]) -> [u32; SYMBOLS] {
+    let mut counts = [0; SYMBOLS];
+    let mut literals = [[0_u32; 256]; 4];
+    tokens(bytes, |token| match token {
+        Token::Run(run) => {
+            for length in run_lengths(run) {
                 counts[length_code(length).0] += 1;
             }
-            continue;
         }
-        let (fours, _) = step.as_chunks::<4>();
-        for four in fours {
-            for (table, byte) in literals.iter_mut().zip(four) {
-                table[usize::from(*byte)] += 1;
+        Token::Step(step) => {
+            let (fours, _) = step.as_chunks::<4>();
+            for four in fours {
+                for (table, byte) in literals.iter_mut().zip(four) {
+                    table[usize::from(*byte)] += 1;
+                }
             }
         }
-        at += 1;
-    }
-    for byte in rest {
-        literals[0][usize::from(*byte)] += 1;
-    }
+        Token::Rest(rest) => {
+            for byte in rest {
+                literals[0][usize::from(*byte)] += 1;
+            }
+        }
+    });
     for (byte, count) in counts[..256].iter_mut().enumerate() {
         *count = literals.iter().map(|table| table[byte]).sum();
     }
@@ -381,265 +405,5 @@ fn tokens(bytes: &[u8]) -> [u32; SYMBOLS] {
     counts
 }
 
-/// Code lengths as the header has them: symbol, extra bits, their number.
-fn pack_lengths(lengths: &[u8]) -> Vec<(u8, u32, u32)> {
-    let mut packed = Vec::new();
-    let mut at = 0;
-    while at < lengths.len() {
-        let value = lengths[at];
-        let run = lengths[at..]
-            .iter()
-            .take_while(|next| **next == value)
-            .count();
-        let taken = match (value, run) {
-            (0, 11..) => {
-                let taken = run.min(138);
-                packed.push((18, (taken - 11) as u32, 7));
-                taken
-            }
-            (0, 3..) => {
-                packed.push((17, (run - 3) as u32, 3));
-                run
-            }
-            (_, 4..) => {
-                // The first as such, then "again".
-                let again = (run - 1).min(6);
-                packed.push((value, 0, 0));
-                packed.push((16, (again - 3) as u32, 2));
-                again + 1
-            }
-            _ => {
-                packed.push((value, 0, 0));
-                1
-            }
-        };
-        at += taken;
-    }
-    packed
-}
-
-/// Lengths of the best codes of at most `max` bits for symbols that come so often. At least two
-/// symbols get one: a code of a single symbol is not complete.
-fn code_lengths<const N: usize>(counts: &[u32; N], max: u8) -> [u8; N] {
-    let mut counts = *counts;
-    let mut used: Vec<usize> = (0..N).filter(|symbol| counts[*symbol] > 0).collect();
-    for (symbol, count) in counts.iter_mut().enumerate() {
-        if used.len() < 2 && *count == 0 {
-            *count = 1;
-            used.push(symbol);
-        }
-    }
-    used.sort_by_key(|symbol| (counts[*symbol], *symbol));
-    loop {
-        let weights: Vec<u64> = used.iter().map(|symbol| counts[*symbol].into()).collect();
-        let depths = depths(&weights);
-        if depths.iter().all(|depth| *depth <= u32::from(max)) {
-            let mut lengths = [0; N];
-            for (symbol, depth) in used.iter().zip(depths) {
-                lengths[*symbol] = depth as u8;
-            }
-            return lengths;
-        }
-        // Rare symbols made less rare shorten the longest codes; the order stays.
-        for symbol in &used {
-            counts[*symbol] = counts[*symbol] / 2 + 1;
-        }
-    }
-}
-
-/// Depths in a Huffman tree of weights in rising order.
-fn depths(weights: &[u64]) -> Vec<u32> {
-    let leaves = weights.len();
-    let mut nodes: Vec<u64> = weights.to_vec();
-    let mut parents = vec![0_usize; 2 * leaves - 1];
-    let (mut leaf, mut inner) = (0, leaves);
-    for next in leaves..2 * leaves - 1 {
-        let mut sum = 0;
-        for _ in 0..2 {
-            // Of equal weights the leaf first: the tree is flatter.
-            let takes_leaf = leaf < leaves && (inner >= next || nodes[leaf] <= nodes[inner]);
-            let taken = if takes_leaf { &mut leaf } else { &mut inner };
-            sum += nodes[*taken];
-            parents[*taken] = next;
-            *taken += 1;
-        }
-        nodes.push(sum);
-    }
-    let mut depths = vec![0; 2 * leaves - 1];
-    for node in (0..2 * leaves - 2).rev() {
-        depths[node] = depths[parents[node]] + 1;
-    }
-    depths.truncate(leaves);
-    depths
-}
-
-/// Codes and their lengths, as the format orders them, the first bit lowest.
-fn codes<const N: usize>(lengths: &[u8; N]) -> [(u32, u32); N] {
-    let mut counts = [0_u32; 16];
-    for length in lengths.iter().filter(|length| **length > 0) {
-        counts[usize::from(*length)] += 1;
-    }
-    let mut next = [0_u32; 16];
-    for bits in 1..16 {
-        next[bits] = (next[bits - 1] + counts[bits - 1]) << 1;
-    }
-    std::array::from_fn(|symbol| {
-        let bits = u32::from(lengths[symbol]);
-        if bits == 0 {
-            return (0, 0);
-        }
-        let code = next[bits as usize];
-        next[bits as usize] += 1;
-        (code.reverse_bits() >> (32 - bits), bits)
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use std::io::Read as _;
-
-    use libdeflater::{CompressionLvl, Decompressor};
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn tool() -> Compressor {
-        Compressor::new(CompressionLvl::new(1).unwrap())
-    }
-
-    /// Read back by libdeflate, which checks that nothing is left over.
-    fn check(bytes: &[u8], plane_bytes: usize) -> usize {
-        let mut out = vec![7; 100];
-        let end = deflate(bytes, plane_bytes, &mut tool(), &mut out, 2);
-        let mut back = vec![0; bytes.len()];
-        let length = Decompressor::new().deflate_decompress(&out[2..end], &mut back);
-        assert_eq!(length.ok(), Some(bytes.len()));
-        assert!(
-            back == bytes,
-            "{} bytes in planes of {plane_bytes}",
-            bytes.len()
-        );
-        assert_eq!(out[..2], [7, 7]);
-        end - 2
-    }
-
-    /// Bytes of a distribution, in no order: (seed, how many different).
-    fn noise(count: usize, different: u32) -> Vec<u8> {
-        let mut state = 0x2545_f491_u32;
-        let mut next = || {
-            state ^= state << 13;
-            state ^= state >> 17;
-            state ^= state << 5;
-            // The lower the commoner.
-            let squared = (u64::from(state) * u64::from(state)) >> 32;
-            ((squared * u64::from(different)) >> 32) as u8
-        };
-        (0..count).map(|_| next()).collect()
-    }
-
-    #[test]
-    fn noise_takes_what_its_entropy_says_and_repetition_goes_to_libdeflate() {
-        for different in [1, 4, 10, 100, 256] {
-            let bytes = noise(300_000, different);
-            assert!(!repeats(&bytes[..64_800]), "{different}");
-            let mut counts = [0; 256];
-            bytes
-                .iter()
-                .for_each(|byte| counts[usize::from(*byte)] += 1);
-            let entropy = entropy_bits(&counts, bytes.len());
-            let most = (entropy / 8.0 + 0.02) * 3e5 + 600.0;
-            let found = check(&bytes, 64_800) as f64;
-            assert!(found <= most, "{different}: {found} of {most}");
-        }
-        // A code of whole bits is too coarse for two bytes.
-        assert!(repeats(&noise(64_800, 2)));
-        let text: Vec<u8> = b"the quick brown fox jumps over the lazy dog. "
-            .iter()
-            .copied()
-            .cycle()
-            .take(300_000)
-            .collect();
-        assert!(repeats(&text));
-        assert!(check(&text, 64_800) < 3000);
-        // Noise before, repetition after it.
-        let both = [noise(64_800, 200), text].concat();
-        assert!(check(&both, 64_800) < 64_800 + 3000);
-    }
-
-    #[test]
-    fn rare_bytes_do_not_make_codes_too_long() {
-        // Fibonacci's numbers make the deepest of trees.
-        let (mut a, mut b) = (1_usize, 1);
-        let mut bytes = Vec::new();
-        for byte in 0..24_u8 {
-            bytes.extend(std::iter::repeat_n(byte, a));
-            (a, b) = (b, a + b);
-        }
-        let mut mixed = vec![0; bytes.len()];
-        for (index, byte) in bytes.iter().enumerate() {
-            // A step that is coprime to the length: all places once.
-            mixed[index * 7919 % bytes.len()] = *byte;
-        }
-        check(&mixed, mixed.len());
-        let counts = tokens(&mixed);
-        let lengths = code_lengths::<SYMBOLS>(&counts, CODE_BITS_MAX);
-        let kraft: f64 = lengths
-            .iter()
-            .filter(|length| **length > 0)
-            .map(|length| 0.5_f64.powi(i32::from(*length)))
-            .sum();
-        assert_eq!(kraft, 1.0);
-    }
-
-    #[test]
-    fn an_independent_reader_agrees() {
-        let bytes = [noise(70_000, 50), vec![5; 70_000], noise(1, 9)].concat();
-        let mut raw = Vec::new();
-        let end = deflate(&bytes, 70_000, &mut tool(), &mut raw, 0);
-        raw.truncate(end);
-        let python = std::process::Command::new("python3")
-            .args(["-c", "import sys,zlib;sys.stdout.buffer.write(zlib.decompress(sys.stdin.buffer.read(),-15))"])
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .spawn();
-        let mut python = python.unwrap();
-        std::io::Write::write_all(&mut python.stdin.take().unwrap(), &raw).unwrap();
-        let mut back = Vec::new();
-        python
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_end(&mut back)
-            .unwrap();
-        assert!(python.wait().unwrap().success());
-        assert!(back == bytes);
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_in_any_planes_come_back(
-            mut bytes in proptest::collection::vec(0_u8..7, 0..20_000),
-            runs in proptest::collection::vec((0_usize..20_000, 1_usize..2_000, any::<u8>()), 0..9),
-            plane_bytes in 1_usize..20_000,
-        ) {
-            for (at, length, value) in runs {
-                let end = (at + length).min(bytes.len());
-                if at < end {
-                    bytes[at..end].fill(value);
-                }
-            }
-            check(&bytes, plane_bytes);
-        }
-
-        #[test]
-        fn every_length_of_a_run_has_its_code(run in 3_usize..3000) {
-            let lengths: Vec<usize> = run_lengths(run).collect();
-            prop_assert_eq!(lengths.iter().sum::<usize>(), run);
-            for length in lengths {
-                let (symbol, extra, extra_bits) = length_code(length);
-                prop_assert!((RUN_MIN..=RUN_MAX).contains(&length));
-                prop_assert!((257..286).contains(&symbol) && extra < 1 << extra_bits);
-            }
-        }
-    }
-}
+mod tests;
