@@ -2,7 +2,6 @@
 //! records of others.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-#[allow(dead_code, reason = "shared with the other tests of the daemon")]
 mod support;
 
 use std::path::PathBuf;

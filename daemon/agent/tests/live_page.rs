@@ -1,13 +1,10 @@
 //! The live page of a node, drawn by a real browser, and the metrics under omnistat's names.
 #![allow(clippy::unwrap_used, reason = "tests")]
-#![allow(dead_code, reason = "support for all suites")]
 
 mod support;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::process::Command;
-use std::time::{Duration, Instant};
 
 use mizar_core::ids::{JobId, StepId};
 use serde_json::Value;
@@ -15,9 +12,6 @@ use support::{Daemon, Task, until};
 
 const JOB: JobId = JobId(7);
 const STEP: StepId = StepId(0);
-/// What a browser may take on a busy machine.
-const BROWSER_LIMIT: Duration = Duration::from_secs(60);
-
 fn address(daemon: &Daemon) -> String {
     let log = daemon.log();
     let address = log.split("address=").nth(1).unwrap();
@@ -226,59 +220,6 @@ fn omnistats_names_stand_beside_ours_or_alone() {
 
 /// The document after a browser has run it for some polls, and what the browser said.
 fn drawn(url: &str, folder: &Path) -> Option<(String, String)> {
-    let Some(browser) = ["chromium", "chromium-browser", "google-chrome"]
-        .into_iter()
-        .find(|name| Command::new(name).arg("--version").output().is_ok())
-    else {
-        println!("SKIP: no chromium");
-        return None;
-    };
-    let out = std::fs::File::create(folder.join("out")).unwrap();
-    let err = std::fs::File::create(folder.join("err")).unwrap();
-    let mut child = Command::new(browser)
-        .args([
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-        ])
-        .args([
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-        ])
-        .args([
-            "--disable-dev-shm-usage",
-            "--enable-logging=stderr",
-            "--dump-dom",
-        ])
-        // Many polls: the browser's clock runs ahead, the daemon's figures do not.
-        .arg("--virtual-time-budget=120000")
-        .arg(format!(
-            "--user-data-dir={}",
-            folder.join("profile").display()
-        ))
-        .arg(url)
-        .env("HOME", folder)
-        .stdout(out)
-        .stderr(err)
-        .spawn()
-        .unwrap();
-    let started = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if started.elapsed() > BROWSER_LIMIT {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            panic!("the browser did not end within {BROWSER_LIMIT:?}");
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    };
-    let read = |name: &str| {
-        String::from_utf8_lossy(&std::fs::read(folder.join(name)).unwrap()).into_owned()
-    };
-    assert!(status.success(), "{}", read("err"));
-    Some((read("out"), read("err")))
+    // The browser's clock runs ahead, the daemon's figures do not.
+    mizar_lab::browser::drawn(url, folder, &["--virtual-time-budget=120000"])
 }

@@ -2,7 +2,6 @@
 //! reaches the record.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-#[allow(dead_code, reason = "shared with the other tests of the daemon")]
 mod support;
 
 use std::fs::File;
@@ -18,7 +17,7 @@ use mizar_record::reader::read_job;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
-use support::{Daemon, Task, until};
+use support::{Daemon, Task};
 
 const JOB: JobId = JobId(7);
 const STEP: StepId = StepId(0);
@@ -172,11 +171,7 @@ fn lies_reach_no_record_and_harm_nobody() {
     put(&lively, 0, &[0, 0]);
     daemon.ask(Request::Ping).unwrap();
     daemon.ask(Request::JobEnd { job: JOB }).unwrap();
-    until("the record is finished", || {
-        std::fs::exists(daemon.record(JOB).join("job.h5"))
-            .unwrap()
-            .then_some(())
-    });
+    daemon.wait_for_record(JOB);
     let record = read_job(&daemon.record(JOB)).unwrap();
     let node = &record.nodes[0];
     assert!(node.task_samples.len() >= 2, "{}", node.task_samples.len());

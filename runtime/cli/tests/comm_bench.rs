@@ -14,34 +14,16 @@ fn alone(arguments: &[&str]) -> Output {
 }
 
 /// On so many ranks; `None` where there is no mpirun.
-fn ranks(count: &str, arguments: &[&str]) -> Option<Output> {
-    let run = Command::new("mpirun")
-        .args([
-            "--allow-run-as-root",
-            "--oversubscribe",
-            "-n",
-            count,
-            MIZAR,
-            "comm-bench",
-        ])
-        .args(arguments)
-        .env("OMPI_MCA_mpi_yield_when_idle", "1")
-        .env("OMPI_MCA_btl_tcp_if_include", "lo")
-        .env("OMPI_MCA_oob_tcp_if_include", "lo")
-        .output();
-    match run {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            println!("SKIP: mpirun (package openmpi-bin)");
-            None
-        }
-        other => Some(other.unwrap()),
-    }
+fn ranks(count: usize, arguments: &[&str]) -> Option<Output> {
+    mizar_lab::mpirun(count, MIZAR.as_ref(), |command| {
+        command.arg("comm-bench").args(arguments);
+    })
 }
 
 #[test]
 fn columns_are_those_of_nccl_tests() {
     let Some(output) = ranks(
-        "3",
+        3,
         &[
             "-b",
             "12",
@@ -82,7 +64,7 @@ fn columns_are_those_of_nccl_tests() {
 
 #[test]
 fn json_has_the_layout_of_nccl_tests() {
-    let Some(output) = ranks("2", &["all_gather", "-e", "1K", "-t", "bfloat16", "--json"]) else {
+    let Some(output) = ranks(2, &["all_gather", "-e", "1K", "-t", "bfloat16", "--json"]) else {
         return;
     };
     let text = String::from_utf8_lossy(&output.stdout);

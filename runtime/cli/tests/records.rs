@@ -6,9 +6,8 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use mizar_core::clock;
-use mizar_report::synthetic::{START_NS, Shape, record};
-use support::{mizar, refused, said, write};
+use mizar_report::synthetic::{Shape, record};
+use support::{begun_before_now, mizar, refused, said, write};
 
 #[test]
 fn a_finished_job_is_reported_as_text_json_and_page() {
@@ -67,19 +66,7 @@ fn a_running_job_is_in_ps_and_has_a_report() {
         running: true,
         ..Shape::default()
     });
-    let later_ns = clock::unix_ns() - START_NS - 61_000_000_000;
-    job.job.start_ns += later_ns;
-    for node in &mut job.nodes {
-        node.task_samples
-            .iter_mut()
-            .for_each(|sample| sample.time_ns += later_ns);
-        node.tasks
-            .iter_mut()
-            .for_each(|task| task.start_ns += later_ns);
-        node.steps
-            .iter_mut()
-            .for_each(|step| step.start_ns += later_ns);
-    }
+    begun_before_now(&mut job, 61_000_000_000);
     let (_, _open) = write(&job, folder.path());
     let record_dir = folder.path().to_str().unwrap();
 

@@ -7,10 +7,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use mizar_core::clock;
 use mizar_record::model::JobRecord;
-use mizar_report::synthetic::{START_NS, Shape, record};
-use support::{mizar, refused, said, write};
+use mizar_report::synthetic::{Shape, record};
+use support::{begun_before_now, mizar, refused, said, write};
 
 /// What a screen may take to show something on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,19 +22,7 @@ fn running() -> JobRecord {
         memory_mib: |rank, _| 512 * (u64::from(rank) + 1),
         ..Shape::default()
     });
-    let later_ns = clock::unix_ns() - START_NS - 60_500_000_000;
-    job.job.start_ns += later_ns;
-    for node in &mut job.nodes {
-        node.task_samples
-            .iter_mut()
-            .for_each(|sample| sample.time_ns += later_ns);
-        node.tasks
-            .iter_mut()
-            .for_each(|task| task.start_ns += later_ns);
-        node.steps
-            .iter_mut()
-            .for_each(|step| step.start_ns += later_ns);
-    }
+    begun_before_now(&mut job, 60_500_000_000);
     job
 }
 

@@ -39,27 +39,13 @@ fn mpi_rank() {
 #[test]
 fn mpi_conforms() {
     for size in 2..=4 {
-        let run = std::process::Command::new("mpirun")
-            .args([
-                "--allow-run-as-root",
-                "--oversubscribe",
-                "-n",
-                &size.to_string(),
-            ])
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", "mpi_rank", "--nocapture"])
-            .env(CHILD_VARIABLE, "1")
-            .env("OMPI_MCA_mpi_yield_when_idle", "1")
-            .env("OMPI_MCA_btl_tcp_if_include", "lo")
-            .env("OMPI_MCA_oob_tcp_if_include", "lo")
-            .output();
-        let output = match run {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                println!("SKIP: mpirun (package openmpi-bin)");
-                return;
-            }
-            other => other.unwrap(),
-        };
+        let program = std::env::current_exe().unwrap();
+        let output = mizar_lab::mpirun(size, &program, |command| {
+            command
+                .args(["--exact", "mpi_rank", "--nocapture"])
+                .env(CHILD_VARIABLE, "1");
+        });
+        let Some(output) = output else { return };
         let text = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{size} ranks:\n{text}\n{errors}");

@@ -17,9 +17,12 @@
 //! # }
 //! ```
 //!
+//! Beside it stands what other suites share: ranks ([`mpirun`]) and a [`browser`].
+//!
 //! Nothing here simulates Slurm, and nothing reaches beyond 127.0.0.1.
 
 mod binaries;
+pub mod browser;
 mod builder;
 mod config;
 mod database;
@@ -29,6 +32,7 @@ mod guard;
 mod jobs;
 mod lab;
 mod mizar;
+mod mpirun;
 mod node;
 mod packages;
 mod plan;
@@ -42,5 +46,6 @@ pub use error::LabError;
 pub use jobs::JobId;
 pub use lab::{Lab, namespaces_available};
 pub use mizar::MizarOptions;
+pub use mpirun::mpirun;
 pub use nix::sys::signal::Signal;
 pub use node::NodeProcess;

@@ -1,4 +1,5 @@
 //! A daemon of the test's own, tasks for it, and ways to ask it as oneself or as nobody.
+#![allow(dead_code, reason = "each suite uses its part")]
 
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
@@ -191,6 +192,14 @@ impl Daemon {
 
     pub(crate) fn record(&self, job: JobId) -> PathBuf {
         self.record_dir.join(job.to_string())
+    }
+
+    /// Waits until the job's record is merged.
+    pub(crate) fn wait_for_record(&self, job: JobId) {
+        let merged = self.record(job).join("job.h5");
+        until("the record is finished", || {
+            std::fs::exists(&merged).unwrap().then_some(())
+        });
     }
 
     pub(crate) fn log(&self) -> String {

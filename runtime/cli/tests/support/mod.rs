@@ -36,6 +36,20 @@ pub(crate) fn refused(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
+/// Moves a synthetic job in time, so that it began so long ago.
+pub(crate) fn begun_before_now(job: &mut JobRecord, ago_ns: i64) {
+    let later_ns = mizar_core::clock::unix_ns() - mizar_report::synthetic::START_NS - ago_ns;
+    job.job.start_ns += later_ns;
+    for node in &mut job.nodes {
+        let samples = node.task_samples.iter_mut();
+        samples.for_each(|sample| sample.time_ns += later_ns);
+        let tasks = node.tasks.iter_mut();
+        tasks.for_each(|task| task.start_ns += later_ns);
+        let steps = node.steps.iter_mut();
+        steps.for_each(|step| step.start_ns += later_ns);
+    }
+}
+
 /// Writes a record as `mizard` does; the writers stay open while the job runs.
 pub(crate) fn write(record: &JobRecord, record_dir: &Path) -> (PathBuf, Vec<SegmentWriter>) {
     let folder = record_dir.join(record.job.id.to_string());
