@@ -200,8 +200,8 @@ pub(crate) fn all() -> Vec<Case> {
             &["remapbil"] as &[_],
             &["-remapbil,r180x90", "{in}"] as &[_],
         ),
-        // CDO makes new weights for each field whose missing values differ, a third of a second
-        // each: a hundred days are enough of that.
+        // CDO makes new weights for each field whose missing values differ: of the whole file it
+        // would make them for longer than all other cases take together.
         (
             "remapcon",
             &["remapcon"],
