@@ -22,6 +22,15 @@ use mizar_comm::Communicator;
 use crate::{interrupt, plot};
 use meter::Meter;
 
+/// One write to standard error: a launcher joins what its ranks write piece by piece.
+macro_rules! say {
+    ($($message:tt)*) => {{
+        use std::io::Write as _;
+        let line = format!($($message)*) + "\n";
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }};
+}
+
 /// The command line is wrong.
 const EXIT_USAGE: u8 = 2;
 /// It could not be done.
@@ -79,7 +88,7 @@ fn run_pipeline(call: &command::PipelineCall, words: &[String]) -> anyhow::Resul
     let commands = match command::parse_pipeline(&text, &call.values, &call.options) {
         Ok(commands) => commands,
         Err(error) => {
-            eprintln!(
+            say!(
                 "mizar cube: {:#}",
                 anyhow::Error::new(error).context(file.to_string())
             );
@@ -123,7 +132,7 @@ fn usage(error: &CommandError) -> ExitCode {
         .iter()
         .find_map(|name| std::env::var(name).ok());
     if rank.is_none_or(|rank| rank == "0") {
-        eprintln!("mizar cube: {error}");
+        say!("mizar cube: {error}");
     }
     ExitCode::from(EXIT_USAGE)
 }
@@ -141,7 +150,7 @@ fn compute(commands: &[Command], words: &[String], comm: &dyn Communicator) -> E
                 print(report);
             }
         } else if is_first {
-            eprintln!("mizar cube: {}", error.chain());
+            say!("mizar cube: {}", error.chain());
         }
         ExitCode::from(if error.is_usage() {
             EXIT_USAGE
@@ -157,7 +166,7 @@ fn compute(commands: &[Command], words: &[String], comm: &dyn Communicator) -> E
     if is_first && !command.options.silent {
         plan.warnings
             .iter()
-            .for_each(|warning| eprintln!("mizar cube: warning: {warning}"));
+            .for_each(|warning| say!("mizar cube: warning: {warning}"));
     }
     let threads = command.options.threads.unwrap_or_else(default_threads);
     if command.options.plan {
@@ -189,7 +198,7 @@ fn compute(commands: &[Command], words: &[String], comm: &dyn Communicator) -> E
                 }
                 tell_daemon(plan.inputs(), plan.outputs());
                 if let Err(error) = draw(command, &plan) {
-                    eprintln!("mizar cube: the result is written, but not its picture: {error:#}");
+                    say!("mizar cube: the result is written, but not its picture: {error:#}");
                     return ExitCode::from(EXIT_FAILED);
                 }
             }
@@ -235,10 +244,11 @@ fn draw(command: &Command, plan: &plan::Plan) -> anyhow::Result<()> {
 fn end_without(lost: mizar_comm::LostRank) {
     mizar_core::durable::abandon_all();
     if lost.tells {
-        eprintln!(
+        say!(
             "mizar cube: rank {} on {} was lost (killed, out of memory, or its node is gone): \
              the run ends, no output is written",
-            lost.rank, lost.host
+            lost.rank,
+            lost.host
         );
     }
     mizar_comm::end_process(i32::from(EXIT_FAILED));

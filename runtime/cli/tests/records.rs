@@ -146,6 +146,10 @@ fn every_page_that_the_manual_names_exists() {
             "man"
         ]
     );
+    // `make install` writes each page.
+    let makefile = include_str!("../../../Makefile");
+    let loop_line = format!("for command in {};", named.join(" "));
+    assert!(makefile.contains(&loop_line), "{loop_line}");
     for name in named {
         let page = said(&mizar(&["man", &name], folder.path()));
         assert!(page.contains(&format!(".TH mizar-{name} 1")), "{page}");

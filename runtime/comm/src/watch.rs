@@ -14,6 +14,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -23,6 +24,9 @@ use crate::{Communicator, Result};
 
 /// A host that answers at all answers within this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a rank that cannot reach the first keeps the others waiting.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
 
 /// A connection must say who it is within this.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(1);
@@ -85,22 +89,34 @@ impl Watch {
             None => Vec::new(),
         };
         comm.broadcast(0, &mut bytes)?;
-        let (rank, size) = (comm.rank(), comm.size());
-        let Ok((ours, over)) = UnixStream::pair() else {
+        // Where there is none, no rank has one.
+        let Some(invitation) = Invitation::from_bytes(&bytes) else {
             return Ok(watch);
         };
-        let body: Box<dyn FnOnce() + Send> = match (listener, Invitation::from_bytes(&bytes)) {
-            (Some((listener, invitation)), _) => {
-                Box::new(move || watch_all(&listener, &invitation, size, &hosts, &over, on_lost))
-            }
-            (None, Some(invitation)) if rank != 0 => {
-                Box::new(move || watch_first(&invitation, rank, &hosts, &over, on_lost))
-            }
-            _ => return Ok(watch),
-        };
-        let thread = std::thread::Builder::new().name("watch".to_owned());
-        watch.over = Some(ours);
-        watch.thread = thread.spawn(body).ok();
+        let (rank, size) = (comm.rank(), comm.size());
+        let (connected, has_connected) = mpsc::channel();
+        if let Ok((ours, over)) = UnixStream::pair() {
+            let thread = std::thread::Builder::new().name("watch".to_owned());
+            let body = move || match listener {
+                Some((listener, invitation)) => {
+                    // It accepts whoever comes, so there is nothing to wait for.
+                    drop(connected);
+                    watch_all(&listener, &invitation, size, &hosts, &over, on_lost);
+                }
+                None => {
+                    if let Some(stream) = connect(&invitation, rank) {
+                        let _ = connected.send(());
+                        watch_first(stream, rank, &hosts, &over, on_lost);
+                    }
+                }
+            };
+            watch.over = Some(ours);
+            watch.thread = thread.spawn(body).ok();
+        }
+        // Whoever is lost from here on is noticed: a rank that connected only after the first
+        // had ended would find nobody there and run unwatched.
+        let _ = has_connected.recv_timeout(CONNECTED_WITHIN);
+        comm.barrier()?;
         Ok(watch)
     }
 }
@@ -226,17 +242,14 @@ fn watch_all(
     });
 }
 
-/// Others: connect to rank 0 and wait for it to end.
+/// Others: wait for rank 0, to which they are connected, to end.
 fn watch_first(
-    invitation: &Invitation,
+    mut stream: TcpStream,
     rank: usize,
     hosts: &[String],
     over: &UnixStream,
     on_lost: impl FnOnce(LostRank),
 ) {
-    let Some(mut stream) = connect(invitation, rank) else {
-        return;
-    };
     keep_alive(&stream);
     let _ = stream.set_nonblocking(true);
     while !wait(over, [&stream as &dyn AsFd]) {
@@ -331,8 +344,6 @@ mod ffi {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use super::*;
     use crate::run_threads;
 
