@@ -1,0 +1,1 @@
+//! The library of models, on Burn: each a `mizar_train::Learner`.
