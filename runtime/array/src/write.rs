@@ -9,6 +9,7 @@
 use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 mod backend;
 mod codec;
@@ -52,7 +53,7 @@ pub struct Writer {
     target: PathBuf,
     /// By variable.
     layouts: Vec<Layout>,
-    partials: Partials,
+    partials: Mutex<Partials>,
     /// `None` where only another rank can write.
     backend: Option<Box<dyn Backend>>,
 }
@@ -80,7 +81,7 @@ impl Writer {
         Ok(Self {
             target: target.to_owned(),
             layouts,
-            partials: Partials::default(),
+            partials: Mutex::default(),
             backend: Some(backend),
         })
     }
@@ -102,7 +103,7 @@ impl Writer {
         Ok(Self {
             target: target.to_owned(),
             layouts: layouts(target, dataset, options)?,
-            partials: Partials::default(),
+            partials: Mutex::default(),
             backend,
         })
     }
@@ -213,11 +214,11 @@ impl Writer {
         }
     }
 
-    /// Writes pieces of a variable that any rank has cut.
+    /// Writes pieces of a variable that any rank has cut, while others may be cut.
     ///
     /// # Errors
     /// [`WriteError::Region`] if one does not belong to the variable, or the disk is full.
-    pub(crate) fn put(&mut self, variable: usize, pieces: Vec<Piece>) -> Result<(), WriteError> {
+    pub(crate) fn put(&self, variable: usize, pieces: Vec<Piece>) -> Result<(), WriteError> {
         let mut chunks: Vec<Encoded> = Vec::new();
         let mut complete: Vec<Plain> = Vec::new();
         for piece in pieces {
@@ -228,7 +229,7 @@ impl Writer {
             }
             match piece {
                 Piece::Chunk { place, bytes } => {
-                    self.partials.forget(&(variable, place.clone()));
+                    self.partials().forget(&(variable, place.clone()));
                     chunks.push((place, bytes));
                 }
                 Piece::Part {
@@ -244,7 +245,7 @@ impl Writer {
                     };
                     complete.extend(self.add_part(variable, place, part)?);
                     self.put_plain_if(&mut complete, CHUNKS_PER_THREAD)?;
-                    let excess = self.partials.excess();
+                    let excess = self.partials().excess();
                     self.put_plain(excess)?;
                 }
                 Piece::Region { region, bytes } => {
@@ -262,8 +263,8 @@ impl Writer {
     ///
     /// # Errors
     /// The disk is full or failed.
-    pub(crate) fn finish(&mut self) -> Result<(), WriteError> {
-        let rest = self.partials.rest();
+    pub(crate) fn finish(&self) -> Result<(), WriteError> {
+        let rest = self.partials().rest();
         for some in rest.chunks(CHUNKS_PER_THREAD * rayon::current_num_threads()) {
             self.put_plain(some.to_vec())?;
         }
@@ -278,7 +279,7 @@ impl Writer {
     ///
     /// # Errors
     /// The first failing step; the final name is then untouched.
-    pub fn commit(mut self) -> Result<(), WriteError> {
+    pub fn commit(self) -> Result<(), WriteError> {
         self.finish()?;
         match self.backend {
             Some(backend) => backend.commit(),
@@ -353,18 +354,13 @@ impl Writer {
 
     /// Adds a part of a chunk; the chunk if it is complete.
     fn add_part(
-        &mut self,
+        &self,
         variable: usize,
         place: Vec<usize>,
         part: Part<'_>,
     ) -> Result<Option<Plain>, WriteError> {
-        let Self {
-            target,
-            layouts,
-            partials,
-            backend,
-        } = self;
-        let layout = &layouts[variable];
+        let (target, backend) = (&self.target, &self.backend);
+        let layout = &self.layouts[variable];
         let at = place.clone();
         let stored = || {
             let stored = match backend {
@@ -378,14 +374,15 @@ impl Writer {
             let plain = layout.decode(&stored).ok_or_else(damaged);
             plain.map(Some).map_err(WriteError::io(target, "read back"))
         };
-        partials.add((variable, place), layout, part, stored)
+        self.partials().add((variable, place), layout, part, stored)
     }
 
-    fn put_plain_if(
-        &mut self,
-        complete: &mut Vec<Plain>,
-        per_thread: usize,
-    ) -> Result<(), WriteError> {
+    /// One thread puts; the lock is for those that cut meanwhile, which do not take it.
+    fn partials(&self) -> MutexGuard<'_, Partials> {
+        self.partials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put_plain_if(&self, complete: &mut Vec<Plain>, per_thread: usize) -> Result<(), WriteError> {
         if complete.len() < per_thread * rayon::current_num_threads() {
             return Ok(());
         }

@@ -47,35 +47,49 @@ impl Run<'_> {
     /// the ranks agree on success afterwards.
     pub(super) fn deliver(
         &self,
-        writer: &mut Writer,
+        writer: &Writer,
         variable: usize,
         own: Vec<Piece>,
     ) -> Result<(), CubeError> {
+        let pieces = self.collect(own)?;
+        self.pool.install(|| store(writer, variable, pieces))
+    }
+
+    /// The pieces of all ranks on rank 0, in their order; nothing elsewhere. Collective.
+    pub(super) fn collect(&self, own: Vec<Piece>) -> Result<Vec<Vec<Piece>>, CubeError> {
         let mut message = Vec::new();
         if self.comm.rank() != 0 {
             own.iter()
                 .for_each(|piece| wire::encode(piece, &mut message));
         }
         let Some(parts) = self.comm.gather(0, &message)? else {
-            return Ok(());
+            return Ok(Vec::new());
         };
-        let mut put = |pieces| self.pool.install(|| writer.put(variable, pieces));
-        put(own)?;
-        for (rank, part) in parts.iter().enumerate().skip(1) {
-            put(wire::decode(part).ok_or(CubeError::Protocol { rank })?)?;
-        }
-        Ok(())
+        let others = parts.iter().enumerate().skip(1);
+        let others =
+            others.map(|(rank, part)| wire::decode(part).ok_or(CubeError::Protocol { rank }));
+        std::iter::once(Ok(own)).chain(others).collect()
     }
 
     /// Makes outputs durable, and puts them under their names once all ranks did. Collective.
-    pub(super) fn commit(&self, mut writers: Writers) -> Result<(), CubeError> {
-        let finish = || writers.iter_mut().try_for_each(Writer::finish);
+    pub(super) fn commit(&self, writers: Writers) -> Result<(), CubeError> {
+        let finish = || writers.iter().try_for_each(Writer::finish);
         let finished = self.pool.install(finish);
         agree(self.comm, finished.map_err(CubeError::from))?;
         let commit = || writers.into_iter().try_for_each(Writer::commit);
         let committed = self.pool.install(commit);
         agree(self.comm, committed.map_err(CubeError::from))
     }
+}
+
+/// Writes the pieces of each rank in turn.
+pub(super) fn store(
+    writer: &Writer,
+    variable: usize,
+    pieces: Vec<Vec<Piece>>,
+) -> Result<(), CubeError> {
+    let mut lists = pieces.into_iter();
+    lists.try_for_each(|list| Ok(writer.put(variable, list)?))
 }
 
 fn create(output: &Output, options: &WriteOptions) -> Result<Writer, CubeError> {

@@ -4,11 +4,11 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::{Job, Progress, Run, Writers, agree, units};
+use super::{Job, Progress, Run, Writers, agree, deliver, units};
 use crate::error::CubeError;
 use crate::plan::expr::{Expr, Readable};
 use crate::plan::region::{self, Region};
-use crate::write::Input;
+use crate::write::{Input, Piece};
 
 /// Units of each thread in one wave; all blocks of a wave are in memory at once.
 const UNITS_PER_THREAD: usize = 2;
@@ -27,7 +27,7 @@ impl Run<'_> {
         &self,
         expr: &Expr,
         job: &Job<'_>,
-        writers: &mut Writers,
+        writers: &Writers,
     ) -> Result<(), CubeError> {
         let blocks = blocks(expr);
         let (rank, ranks) = (self.comm.rank(), self.comm.size());
@@ -39,35 +39,37 @@ impl Run<'_> {
         // Blocks take turns in a few buffers: new memory for each costs as much as reading it.
         let buffers: Mutex<Vec<Vec<T>>> = Mutex::default();
         let lock = || buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let writer = &writers[job.writer];
+        let pull = |region: &Region| {
+            let mut values = lock().pop().unwrap_or_default();
+            if !expr.writes_all() {
+                values.clear();
+            }
+            values.resize(region::cells(region), T::default());
+            expr.fill(region, &mut values)?;
+            let pieces = writer.cut(job.variable, region, &values)?;
+            lock().push(values);
+            Ok(pieces)
+        };
         let mut read_bytes = 0;
+        // A wave is stored while the next is computed: a thread that only stores leaves others
+        // waiting.
+        let mut computed_before = Vec::new();
         for (number, wave) in blocks.chunks(width * ranks).enumerate() {
-            let own = wave.iter().skip(rank * width).take(width);
+            let own: Vec<&Region> = wave.iter().skip(rank * width).take(width).collect();
             read_bytes += own
-                .clone()
+                .iter()
                 .map(|region| expr.stored_bytes(region))
                 .sum::<u64>();
-            let writer = &mut writers[job.writer];
-            let computed = self.pool.install(|| {
-                let pull = |region: &Region| {
-                    let mut values = lock().pop().unwrap_or_default();
-                    if !expr.writes_all() {
-                        values.clear();
-                    }
-                    values.resize(region::cells(region), T::default());
-                    expr.fill(region, &mut values)?;
-                    let pieces = writer.cut(job.variable, region, &values)?;
-                    lock().push(values);
-                    Ok(pieces)
-                };
-                own.collect::<Vec<_>>()
-                    .into_par_iter()
-                    .map(pull)
-                    .collect::<Result<Vec<_>, CubeError>>()
+            let before = std::mem::take(&mut computed_before);
+            let (computed, stored) = self.pool.install(|| {
+                let compute = || own.into_par_iter().map(pull).collect();
+                rayon::join(compute, || deliver::store(writer, job.variable, before))
             });
-            let pieces = agree(self.comm, computed)?;
+            let computed: Result<Vec<Vec<Piece>>, CubeError> = computed;
+            let pieces = agree(self.comm, stored.and(computed))?;
             let pieces = pieces.into_iter().flatten().collect();
-            let written = self.deliver(writer, job.variable, pieces);
-            agree(self.comm, written)?;
+            computed_before = agree(self.comm, self.collect(pieces))?;
             let (done, total) = (
                 (number * width * ranks + wave.len()) as u64,
                 blocks.len() as u64,
@@ -79,7 +81,8 @@ impl Run<'_> {
                 read_bytes,
             });
         }
-        Ok(())
+        let store = || deliver::store(writer, job.variable, computed_before);
+        agree(self.comm, self.pool.install(store))
     }
 }
 

@@ -38,6 +38,9 @@ const LENGTH_ORDER: [usize; 19] = [
 const WINDOWS: usize = 3;
 const WINDOW_BYTES: usize = 2048;
 
+/// After so many bytes that begin no repetition, the next steps over one more are longer by one.
+const MISSES_PER_STEP: usize = 64;
+
 /// Bits that a reference to earlier bytes costs at least.
 const REFERENCE_BITS: f64 = 20.0;
 
@@ -122,17 +125,21 @@ fn repeats(plane: &[u8]) -> bool {
 fn gain_bits(window: &[u8], entropy_bits: f64, shortest: usize) -> f64 {
     const TABLE_BITS: u32 = 11;
     let mut table = [u16::MAX; 1 << TABLE_BITS];
-    let mut gained = 0.0;
+    let (mut gained, mut misses) = (0.0, 0);
     let mut at = 1;
     while at + 4 <= window.len() {
         let key = u32::from_le_bytes([window[at], window[at + 1], window[at + 2], window[at + 3]]);
         let place = (key.wrapping_mul(0x9e37_79b1) >> (32 - TABLE_BITS)) as usize;
         let before = usize::from(std::mem::replace(&mut table[place], at as u16));
         let is_run = window[at - 1] == window[at] && key == u32::from_ne_bytes([window[at]; 4]);
-        if before >= at || is_run {
-            at += 1;
+        // None is shorter than the four bytes of the key: no byte is more than 8 bits.
+        if before >= at || is_run || window[before..before + 4] != key.to_le_bytes() {
+            // Where nothing has repeated for long, a look here and there tells as much.
+            misses += 1;
+            at += 1 + misses / MISSES_PER_STEP;
             continue;
         }
+        misses = 0;
         let pairs = window[before..].iter().zip(&window[at..]);
         let length = pairs.take_while(|(a, b)| a == b).count();
         if length < shortest {

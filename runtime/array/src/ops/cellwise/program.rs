@@ -99,35 +99,46 @@ impl<'a> Machine<'a> {
 
     /// Computes a row of cells; `rows` are those of the operands.
     pub(super) fn run(&mut self, rows: &[Row<'_>], out: &mut [f64]) {
+        let Some(last) = self.steps.len().checked_sub(1) else {
+            return;
+        };
         for (number, out) in out.chunks_mut(RUN_CELLS).enumerate() {
             let start = number * RUN_CELLS;
-            for step in 0..self.steps.len() {
-                self.step(step, rows, start, out.len());
+            for step in 0..last {
+                let in_place = match self.steps[step] {
+                    Step::Constant(_) => true,
+                    Step::Operand(operand) => rows[operand].places.is_none(),
+                    _ => false,
+                };
+                if in_place {
+                    continue;
+                }
+                // Never the buffer of an input: those are freed after the step has its own.
+                let own = self.buffer_of[step];
+                let mut buffer = std::mem::take(&mut self.buffers[own]);
+                self.step(step, rows, start, &mut buffer[..out.len()]);
+                self.buffers[own] = buffer;
             }
-            if let Some(&buffer) = self.buffer_of.last() {
-                out.copy_from_slice(&self.buffers[buffer][..out.len()]);
-            }
+            self.step(last, rows, start, out);
         }
     }
 
-    fn step(&mut self, number: usize, rows: &[Row<'_>], start: usize, len: usize) {
-        let step = self.steps[number];
-        if matches!(step, Step::Constant(_)) {
-            return;
-        }
-        // Never the buffer of an input: those are freed after the step has its own.
-        let own = self.buffer_of[number];
-        let mut buffer = std::mem::take(&mut self.buffers[own]);
-        let out = &mut buffer[..len];
-        let of = |step: usize| &self.buffers[self.buffer_of[step]][..len];
-        match step {
+    fn step(&self, number: usize, rows: &[Row<'_>], start: usize, out: &mut [f64]) {
+        let len = out.len();
+        // Operands whose values lie side by side are read where they are.
+        let of = |step: usize| match self.steps[step] {
+            Step::Operand(operand) if rows[operand].places.is_none() => {
+                &rows[operand].values[start..start + len]
+            }
+            _ => &self.buffers[self.buffer_of[step]][..len],
+        };
+        match self.steps[number] {
             Step::Operand(operand) => load(&rows[operand], start, out),
-            Step::Constant(_) => {}
+            Step::Constant(bits) => out.fill(f64::from_bits(bits)),
             Step::Unary(function, a) => function.apply(of(a), out),
             Step::Binary(function, a, b) => function.apply(of(a), of(b), out),
             Step::Choose([condition, yes, no]) => choose(of(condition), [of(yes), of(no)], out),
         }
-        self.buffers[own] = buffer;
     }
 }
 
