@@ -5,6 +5,7 @@
 
 mod comm_bench;
 mod cube;
+mod doctor;
 mod generate;
 mod interrupt;
 mod plot;
@@ -55,6 +56,8 @@ enum Command {
     Plot(plot::Args),
     /// Measure how fast the ranks of a job speak to each other
     CommBench(comm_bench::Args),
+    /// Examine this node and its environment before a distributed run
+    Doctor(doctor::Args),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Plot(args) => plot::run(args),
         Command::CommBench(args) => comm_bench::run(args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { command } => generate::manual(command.as_deref()),
     };
