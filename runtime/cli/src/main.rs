@@ -14,6 +14,7 @@ mod record_dir;
 mod report;
 mod stdout;
 mod top;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -56,6 +57,8 @@ enum Command {
     Plot(plot::Args),
     /// Measure how fast the ranks of a job speak to each other
     CommBench(comm_bench::Args),
+    /// Search for hyperparameters: random, ASHA or TPE, over a Slurm array
+    Tune(tune::Args),
     /// Examine this node and its environment before a distributed run
     Doctor(doctor::Args),
     /// Print the completions of a shell
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Plot(args) => plot::run(args),
         Command::CommBench(args) => comm_bench::run(args),
+        Command::Tune(args) => tune::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { command } => generate::manual(command.as_deref()),
