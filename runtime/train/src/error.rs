@@ -47,8 +47,9 @@ pub enum TrainError {
         /// `options`, `tensors`, `data`.
         what: &'static str,
     },
-    /// The model breaks what [`Learner`](crate::Learner) promises.
-    #[error("the model breaks the contract of a learner: {what}")]
+    /// The model or the data break what [`Learner`](crate::Learner) and
+    /// [`Source`](crate::Source) promise.
+    #[error("the model or its data break their contract: {what}")]
     Contract {
         /// How.
         what: String,

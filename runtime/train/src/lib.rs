@@ -13,11 +13,23 @@
 mod checkpoint;
 mod data;
 mod error;
+mod exchange;
 mod layout;
 mod learner;
 mod observe;
+mod optimizer;
 mod options;
+mod plan;
+mod precision;
+mod prefetch;
+mod proof;
+mod random;
+mod run;
+mod sampler;
+mod schedule;
+mod state;
 mod trainer;
+mod world;
 
 pub use checkpoint::CheckpointError;
 pub use data::{Array, Batch, Source, SourceError};

@@ -1,20 +1,21 @@
-//! The run: epochs, steps, validation, checkpoints.
+//! The door to a run.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use mizar_comm::collective::Engine;
 
+use crate::run::Run;
 use crate::{Learner, Observer, Options, Outcome, Result, Source};
 
 /// A run that is ready to begin. Every rank makes one, with the same options, model and data.
 pub struct Trainer {
-    options: Options,
-    learner: Box<dyn Learner>,
-    train: Arc<dyn Source>,
-    validation: Option<Arc<dyn Source>>,
-    engine: Engine,
-    stop: Arc<AtomicBool>,
+    pub(crate) options: Options,
+    pub(crate) learner: Box<dyn Learner>,
+    pub(crate) train: Arc<dyn Source>,
+    pub(crate) validation: Option<Arc<dyn Source>>,
+    pub(crate) engine: Engine,
+    pub(crate) stop: Arc<AtomicBool>,
 }
 
 impl Trainer {
@@ -61,15 +62,6 @@ impl Trainer {
     /// [`TrainError`](crate::TrainError) says what went wrong, where and in which step; every
     /// rank gets an error if one does.
     pub fn run(self, observer: &mut dyn Observer) -> Result<Outcome> {
-        let _ = (
-            observer,
-            self.options,
-            self.learner,
-            self.train,
-            self.validation,
-            self.engine,
-            self.stop,
-        );
-        unimplemented!("comes with the next commit")
+        Run::begin(self, observer)?.to_end()
     }
 }
