@@ -28,7 +28,7 @@ pub use launch::{Launch, MODE_VARIABLE, world};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
 pub use single::Single;
-pub use threads::{Threads, run_threads};
+pub use threads::{Threads, run_threads, threads};
 pub use watch::{LostRank, Watch, end_process};
 
 /// Names one stream of messages between two ranks; both sides must agree.
