@@ -13,6 +13,7 @@ mod record_dir;
 mod report;
 mod stdout;
 mod top;
+mod train;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,7 @@ Examples:
   mizar ps                                              what runs, with its live use
   mizar top 1234                                        one job live, rank by rank
   mizar report 1234 --html report.html                  what job 1234 did
+  srun -n 4 mizar train unet.yaml                       train a model on cubes
   mizar plot out.nc tas -o map.svg                      look at a result
   mizar man report | man -l -                           the manual of a subcommand
 
@@ -55,6 +57,8 @@ enum Command {
     Plot(plot::Args),
     /// Measure how fast the ranks of a job speak to each other
     CommBench(comm_bench::Args),
+    /// Train a model on cubes or arrays, over any number of ranks
+    Train(Box<train::Args>),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -76,6 +80,7 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Plot(args) => plot::run(args),
         Command::CommBench(args) => comm_bench::run(args),
+        Command::Train(args) => train::run(&args),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { command } => generate::manual(command.as_deref()),
     };

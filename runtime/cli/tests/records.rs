@@ -142,6 +142,7 @@ fn every_page_that_the_manual_names_exists() {
             "report",
             "plot",
             "comm-bench",
+            "train",
             "completions",
             "man"
         ]

@@ -267,8 +267,11 @@ impl LstmLayer {
         let device = input.device();
         // What the inputs do to the gates, for all steps at once.
         let rows = input.reshape([samples * steps, inputs]);
-        let driven = module::linear(rows, of_input.transpose(), Some(bias))
-            .reshape([samples, steps, 4 * hidden]);
+        let driven = module::linear(rows, of_input.transpose(), Some(bias)).reshape([
+            samples,
+            steps,
+            4 * hidden,
+        ]);
         let of_state = of_state.transpose();
         let mut cell = Tensor::<B, 2>::zeros([samples, hidden], &device);
         let mut state = cell.clone();
@@ -287,5 +290,82 @@ impl LstmLayer {
             states.push(state.clone().unsqueeze_dim::<3>(1));
         }
         Tensor::cat(states, 1)
+    }
+}
+
+/// `(samples, inputs, depth, height, width)` to `(samples, outputs, …)`, of the same extent or,
+/// with a stride of 2, of half.
+#[derive(Clone, Debug)]
+pub struct Conv3d {
+    /// Its path.
+    pub name: String,
+    /// Channels in.
+    pub inputs: usize,
+    /// Channels out.
+    pub outputs: usize,
+    /// The step of its kernel of 3×3×3.
+    pub stride: usize,
+    /// What follows.
+    pub activation: Activation,
+}
+
+impl Conv3d {
+    /// Its parameters: `weight` (outputs, inputs, 3, 3, 3) and `bias`.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let shape = vec![self.outputs, self.inputs, 3, 3, 3];
+        let start = self.activation.start(27 * self.inputs);
+        let bias = Start::Constant(0.0);
+        vec![
+            parameter(&self.name, "weight", shape, start),
+            parameter(&self.name, "bias", vec![self.outputs], bias),
+        ]
+    }
+
+    /// Goes forward.
+    #[must_use]
+    pub fn forward<B: Backend>(&self, all: &Parameters<B>, input: Tensor<B, 5>) -> Tensor<B, 5> {
+        let weight: Tensor<B, 5> = all.tensor(&format!("{}.weight", self.name), &input);
+        let bias: Tensor<B, 1> = all.tensor(&format!("{}.bias", self.name), &input);
+        let options = ConvOptions::new([self.stride; 3], [1; 3], [1; 3], 1);
+        self.activation
+            .apply(module::conv3d(input, weight, Some(bias), options))
+    }
+}
+
+/// Doubles all three extents: `(samples, inputs, d, h, w)` to `(samples, outputs, 2d, 2h, 2w)`.
+#[derive(Clone, Debug)]
+pub struct Double3d {
+    /// Its path.
+    pub name: String,
+    /// Channels in.
+    pub inputs: usize,
+    /// Channels out.
+    pub outputs: usize,
+    /// What follows.
+    pub activation: Activation,
+}
+
+impl Double3d {
+    /// Its parameters: `weight` (inputs, outputs, 2, 2, 2) and `bias`.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let shape = vec![self.inputs, self.outputs, 2, 2, 2];
+        let bias = Start::Constant(0.0);
+        let start = self.activation.start(self.inputs);
+        vec![
+            parameter(&self.name, "weight", shape, start),
+            parameter(&self.name, "bias", vec![self.outputs], bias),
+        ]
+    }
+
+    /// Goes forward.
+    #[must_use]
+    pub fn forward<B: Backend>(&self, all: &Parameters<B>, input: Tensor<B, 5>) -> Tensor<B, 5> {
+        let weight: Tensor<B, 5> = all.tensor(&format!("{}.weight", self.name), &input);
+        let bias: Tensor<B, 1> = all.tensor(&format!("{}.bias", self.name), &input);
+        let options = ConvTransposeOptions::new([2; 3], [0; 3], [0; 3], [1; 3], 1);
+        self.activation
+            .apply(module::conv_transpose3d(input, weight, Some(bias), options))
     }
 }

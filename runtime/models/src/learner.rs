@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use burn_autodiff::Autodiff;
 use burn_tensor::backend::{AutodiffBackend, Backend};
 use burn_tensor::{ElementConversion as _, Shape, Tensor, TensorData, TensorPrimitive};
-use mizar_train::{Array, Batch, LearnError, Layout, Learner};
+use mizar_train::{Array, Batch, Layout, LearnError, Learner};
 
 use crate::hook::{self, Told};
 use crate::loss::Loss;
@@ -51,7 +51,7 @@ impl<N: Network<I, O>, B: Backend, const I: usize, const O: usize> Supervised<N,
             .network
             .forward(parameters, self.input::<A>(&batch.inputs)?);
         let shape = output.dims();
-        if batch.targets.values.len() != shape.iter().product() {
+        if batch.targets.values.len() != shape.iter().product::<usize>() {
             return Err(LearnError::Shape {
                 what: "targets",
                 expected: format!("{shape:?}"),
@@ -85,10 +85,10 @@ impl<N: Network<I, O>, B: Backend, const I: usize, const O: usize> Learner
         ready: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<f64, LearnError> {
         let (sender, receiver) = channel();
-        let parameters = self.weights.tracked(&sender);
+        let all = 0..self.weights.layout.tensors().len();
+        let parameters = self.weights.tracked(&sender, all.clone());
         let loss = self.loss_of(&parameters, batch)?;
         drop(parameters);
-        let all = 0..self.weights.layout.tensors().len();
         Ok(backward(
             loss,
             (sender, receiver),
@@ -152,22 +152,29 @@ impl<B: Backend> Weights<B> {
         Parameters::new(Arc::clone(&self.names), self.tensors.clone(), None)
     }
 
-    /// For a forward pass that others go back through, to these parameters not.
-    pub(crate) fn untracked(&self) -> Parameters<Autodiff<B>> {
-        let wrap = |tensor: &Primitive<B>| Autodiff::<B>::from_inner(tensor.clone());
-        let tensors = self.tensors.iter().map(wrap).collect();
-        Parameters::new(Arc::clone(&self.names), tensors, None)
-    }
-
-    /// For a forward pass whose backward pass tells the gradients.
-    pub(crate) fn tracked(&self, sender: &Sender<Message<B>>) -> Parameters<Autodiff<B>> {
-        let wrap =
-            |tensor: &Primitive<B>| Autodiff::<B>::from_inner(tensor.clone()).require_grad();
-        let tensors = self.tensors.iter().map(wrap).collect();
+    /// For a forward pass whose backward pass tells the gradients of these tensors.
+    pub(crate) fn tracked(
+        &self,
+        sender: &Sender<Message<B>>,
+        learning: std::ops::Range<usize>,
+    ) -> Parameters<Autodiff<B>> {
+        let wrap = |(index, tensor): (usize, &Primitive<B>)| {
+            let tensor = Autodiff::<B>::from_inner(tensor.clone());
+            match learning.contains(&index) {
+                true => tensor.require_grad(),
+                false => tensor,
+            }
+        };
+        let tensors = self.tensors.iter().enumerate().map(wrap).collect();
         let sender = sender.clone();
-        let tap: Tap<Autodiff<B>> = Box::new(move |index, parameter, input| {
-            hook::tell::<B>(index, parameter, &input, sender.clone())
-        });
+        let learning = learning.clone();
+        let tap: Tap<Autodiff<B>> =
+            Box::new(
+                move |index, parameter, input| match learning.contains(&index) {
+                    true => hook::tell::<B>(index, parameter, &input, sender.clone()),
+                    false => parameter,
+                },
+            );
         Parameters::new(Arc::clone(&self.names), tensors, Some(tap))
     }
 }

@@ -51,7 +51,11 @@ impl Loss {
                 Self::Huber if size < 1.0 => 0.5 * difference * difference,
                 Self::Huber => size - 0.5,
             };
-            if *weight == 0.0 { 0.0 } else { loss * f64::from(*weight) }
+            if *weight == 0.0 {
+                0.0
+            } else {
+                loss * f64::from(*weight)
+            }
         };
         outputs.iter().zip(targets).zip(&weights).map(each).sum()
     }

@@ -71,11 +71,7 @@ pub trait Network<const I: usize, const O: usize>: Send {
     fn input_shape(&self, batch: &[usize]) -> Result<[usize; I], LearnError>;
 
     /// What comes out.
-    fn forward<B: Backend>(
-        &self,
-        parameters: &Parameters<B>,
-        input: Tensor<B, I>,
-    ) -> Tensor<B, O>;
+    fn forward<B: Backend>(&self, parameters: &Parameters<B>, input: Tensor<B, I>) -> Tensor<B, O>;
 }
 
 /// Numbers on the device.

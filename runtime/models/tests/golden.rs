@@ -43,7 +43,10 @@ fn check<N: Network<I, O>, const I: usize, const O: usize>(
     let shape: Vec<f64> = output.shape.iter().map(|&len| len as f64).collect();
     assert_eq!(shape, numbers(&golden["shape"]));
     for (own, expected) in output.values.iter().zip(numbers(&golden["output"])) {
-        assert!((f64::from(*own) - expected).abs() < 1e-5, "{own} {expected}");
+        assert!(
+            (f64::from(*own) - expected).abs() < 1e-5,
+            "{own} {expected}"
+        );
     }
 
     let targets = Array {
@@ -63,7 +66,10 @@ fn check<N: Network<I, O>, const I: usize, const O: usize>(
     assert!((loss - expected).abs() < 1e-5, "{loss} {expected}");
     assert!((learner.evaluate(&batch).unwrap() - expected).abs() < 1e-5);
     for pair in golden["gradient"].as_array().unwrap() {
-        let (index, expected) = (pair[0].as_u64().unwrap() as usize, pair[1].as_f64().unwrap());
+        let (index, expected) = (
+            pair[0].as_u64().unwrap() as usize,
+            pair[1].as_f64().unwrap(),
+        );
         let own = f64::from(gradient[index]);
         assert!((own - expected).abs() < 2e-5, "{index}: {own} {expected}");
     }
@@ -141,7 +147,7 @@ fn gradients_are_the_same_to_the_bit() {
         activation: Activation::Relu,
         starts_at_zero: false,
     };
-    let field = |scale| Array {
+    let field = |scale: f64| Array {
         shape: vec![4, 1, 24, 40],
         values: wave(4 * 24 * 40, 1.0, |i| (scale * i).sin()),
     };
