@@ -43,7 +43,7 @@ Examples:
   mizar train unet.yaml --epochs 5 --set train.learning_rate=0.01 --set model.width=32
 
 A configuration (YAML or TOML; every key of `train` has a default, --check shows all):
-  model: {kind: unet, width: 16, depth: 2}       kinds: mlp, lstm, unet, resnet
+  model: {kind: unet, width: 16, depth: 2}       kinds: mlp, lstm, unet, resnet, gan
   data:
     files: [tas.nc]              cubes; or arrays: [inputs.npy, targets.npy]
     operators: [\"sellonlatbox,-10,40,35,70\"]     of `mizar cube`, before all else

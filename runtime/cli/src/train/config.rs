@@ -53,34 +53,43 @@ impl Default for Output {
 impl Config {
     /// The network for these data.
     pub(super) fn architecture(&self, data: &Describe) -> anyhow::Result<Architecture> {
-        let is_flat = self.model.get("kind").is_some_and(|kind| kind == "mlp");
-        let is_series = self.model.get("kind").is_some_and(|kind| kind == "lstm");
-        let first = data.input_shape.first().copied().unwrap_or(1);
-        let inputs = match (is_flat, is_series) {
-            (true, _) => data.input_shape.iter().product(),
-            (_, true) => data.input_shape.last().copied().unwrap_or(1),
-            _ => first,
-        };
-        let outputs = match is_flat || is_series {
-            true => data.target_shape.iter().product(),
-            false => data.target_shape.first().copied().unwrap_or(1),
-        };
-        architecture(&self.model, inputs, outputs)
+        architecture(&self.model, &data.input_shape, &data.target_shape)
     }
 }
 
+/// The network for samples of these shapes.
 fn architecture(
     model: &Map<String, Value>,
-    inputs: usize,
-    outputs: usize,
+    input: &[usize],
+    target: &[usize],
 ) -> anyhow::Result<Architecture> {
+    let (all, first, last) = (
+        |shape: &[usize]| shape.iter().product::<usize>(),
+        |shape: &[usize]| shape.first().copied().unwrap_or(1),
+        |shape: &[usize]| shape.last().copied().unwrap_or(1),
+    );
+    let sizes = |inputs: usize, outputs: usize| {
+        vec![("inputs", Value::from(inputs)), ("outputs", Value::from(outputs))]
+    };
+    let of_data = match model.get("kind").and_then(Value::as_str) {
+        Some("mlp") => sizes(all(input), all(target)),
+        Some("lstm") => sizes(last(input), all(target)),
+        Some("gan") => vec![("extent", Value::from(input.to_vec()))],
+        _ => sizes(first(input), first(target)),
+    };
     let mut model = model.clone();
-    for (key, count) in [("inputs", inputs), ("outputs", outputs)] {
-        if let Some(found) = model.insert(key.to_owned(), Value::from(count)) {
+    for (key, value) in of_data {
+        if let Some(found) = model.insert(key.to_owned(), value) {
             bail!("model.{key} = {found}: it comes from the data, leave it out");
         }
     }
-    section("model", Value::Object(model))
+    let architecture = section("model", Value::Object(model))?;
+    if let Architecture::Gan(gan) = &architecture
+        && let Some(fault) = gan.fault()
+    {
+        bail!("{fault}");
+    }
+    Ok(architecture)
 }
 
 /// Reads a file and sets keys of it.
@@ -120,7 +129,8 @@ fn parse(text: &str, is_toml: bool, set: &[String]) -> anyhow::Result<Config> {
     let config: Config = section("", tree)?;
     config.train.check().context("train")?;
     config.data.check()?;
-    architecture(&config.model, 1, 1)?;
+    // The data will tell the sizes; all else can be checked now.
+    architecture(&config.model, &[4, 4, 4], &[1])?;
     Ok(config)
 }
 
