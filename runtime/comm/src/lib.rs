@@ -127,7 +127,8 @@ pub enum CommError {
         /// Why.
         source: std::io::Error,
     },
-    /// The thread that communicates ended early, with a panic.
+    /// The thread that communicates ended early: with a panic, or because the ranks had lost each
+    /// other, which the operation before said.
     #[error("the thread that communicates has ended")]
     EngineEnded,
     /// MPI said no.

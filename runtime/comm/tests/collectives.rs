@@ -256,6 +256,38 @@ fn operations_go_on_while_the_caller_computes() {
     assert!(matches!(refused, CommError::NotBuilt));
 }
 
+#[test]
+fn one_time_limit_is_waited_for_and_not_one_for_each_operation() {
+    let limit = Duration::from_secs(1);
+    let run = move |comm: mizar_comm::Threads| {
+        let own = comm.rank();
+        let engine = Engine::start(move || Ok(Box::new(comm)), limit).unwrap();
+        engine.barrier().unwrap();
+        if own == 1 {
+            return;
+        }
+        let mut pending: Vec<_> = (0..100)
+            .map(|_| engine.all_reduce(vec![1.0_f32; 10], ReduceOperation::Sum))
+            .collect();
+        let first = pending.remove(0).wait().unwrap_err();
+        assert!(
+            matches!(first, CommError::TimedOut { rank: 1, .. }),
+            "{first}"
+        );
+        for pending in pending {
+            let later = pending.wait().unwrap_err();
+            assert!(matches!(later, CommError::EngineEnded), "{later}");
+        }
+    };
+    let handles = mizar_comm::threads(2).into_iter();
+    let handles: Vec<_> = handles
+        .map(|comm| std::thread::spawn(move || run(comm)))
+        .collect();
+    for handle in handles {
+        handle.join().unwrap();
+    }
+}
+
 #[cfg(feature = "mpi")]
 mod mpi {
     use super::*;

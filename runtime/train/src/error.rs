@@ -123,7 +123,7 @@ pub enum TrainError {
         kept: String,
         /// Why.
         #[source]
-        source: CheckpointError,
+        source: Box<CheckpointError>,
     },
     /// Nothing to resume from.
     #[error("no checkpoint in {folder} can be resumed from: {reasons}")]

@@ -30,7 +30,7 @@ pub(crate) struct Exchange {
     precision: Precision,
     /// One for each bucket, with room for equal parts; empty while it travels.
     buffers: Vec<Vec<f32>>,
-    /// ZeRO-2: the caller's parts, summed over the pieces of a step.
+    /// ZeRO-2 and 3: the caller's parts, summed over the pieces of a step.
     parts: Vec<Vec<f32>>,
     pending: Vec<Option<Pending<f32>>>,
     /// Tensors that each bucket waits for in this piece.
@@ -70,23 +70,30 @@ impl Exchange {
     }
 
     /// A step begins.
-    pub(crate) fn begin_step(&mut self, plan: &Plan, ranks: usize) {
+    pub(crate) fn begin_step(&mut self, plan: &Plan) {
         self.buffers.resize(plan.buckets.len(), Vec::new());
-        for (buffer, bucket) in self.buffers.iter_mut().zip(&plan.buckets) {
-            buffer.resize(bucket.padded(ranks), 0.0);
-        }
         self.parts.clear();
         self.computed = 0;
         self.trouble = None;
         self.overflows = false;
     }
 
-    /// A piece begins; gradients travel after the last, in ZeRO-2 after each.
+    /// ZeRO-2 and 3 keep no gradients but their parts, so each piece of a step is sent.
+    fn keeps_parts(&self) -> bool {
+        matches!(self.strategy, Strategy::Zero2 | Strategy::Zero3)
+    }
+
+    /// Memory for a bucket is had when its first gradient comes.
+    fn open(&mut self, world: &World, plan: &Plan, bucket: usize) {
+        let length = plan.buckets[bucket].padded(world.size());
+        self.buffers[bucket].resize(length, 0.0);
+    }
+
+    /// A piece begins; gradients travel after the last, in ZeRO-2 and 3 after each.
     pub(crate) fn begin_piece(&mut self, plan: &Plan, is_last: bool) {
         self.sends = match self.strategy {
             Strategy::LocalSgd => false,
-            Strategy::Zero2 => true,
-            _ => is_last,
+            _ => is_last || self.keeps_parts(),
         };
         self.missing = plan
             .buckets
@@ -125,8 +132,9 @@ impl Exchange {
             return self.breaks(format!("it gives the gradient of tensor {tensor} twice"));
         }
         self.order.push(tensor);
+        self.open(world, plan, bucket);
+        let adds = self.computed > 0 && !self.keeps_parts();
         let into = &mut self.buffers[bucket][piece.at..piece.at + gradient.len()];
-        let adds = self.computed > 0 && self.strategy != Strategy::Zero2;
         let mut is_finite = true;
         for (into, gradient) in into.chunks_mut(CHUNK).zip(gradient.chunks(CHUNK)) {
             is_finite &= are_finite(gradient);
@@ -149,7 +157,7 @@ impl Exchange {
         }
         self.missing[bucket] -= 1;
         while self.sends && self.missing.get(self.sent) == Some(&0) {
-            self.send(world);
+            self.send(world, plan);
         }
     }
 
@@ -160,9 +168,10 @@ impl Exchange {
     }
 
     /// Sends the next bucket.
-    fn send(&mut self, world: &World) {
+    fn send(&mut self, world: &World, plan: &Plan) {
         let index = self.sent;
         self.sent += 1;
+        self.open(world, plan, index);
         let is_compressed =
             self.strategy == Strategy::Fused && self.compression != Compression::None;
         if world.size() == 1 && !is_compressed {
@@ -191,7 +200,6 @@ impl Exchange {
         world: &World,
         plan: &Plan,
         was_computed: bool,
-        is_last: bool,
     ) -> Result<()> {
         if was_computed
             && self.trouble.is_none()
@@ -200,29 +208,26 @@ impl Exchange {
             let tensor = plan.first() + index;
             self.breaks(format!("it gives no gradient for tensor {tensor}"));
         }
-        let has_nothing = match self.strategy {
-            Strategy::Zero2 => !was_computed,
-            _ => is_last && self.computed == 0 && !was_computed,
-        };
+        let has_nothing = !was_computed && (self.keeps_parts() || self.computed == 0);
         if has_nothing {
             self.buffers.iter_mut().for_each(|buffer| buffer.fill(0.0));
         }
         self.computed += usize::from(was_computed);
         while self.sends && self.sent < plan.buckets.len() {
-            self.send(world);
+            self.send(world, plan);
         }
-        if self.strategy == Strategy::Zero2 {
-            self.add_parts(world, plan)?;
+        if self.keeps_parts() {
+            self.add_parts(world)?;
         }
         Ok(())
     }
 
-    fn add_parts(&mut self, world: &World, plan: &Plan) -> Result<()> {
+    fn add_parts(&mut self, world: &World) -> Result<()> {
         let is_first = self.parts.is_empty();
-        for (index, bucket) in plan.buckets.iter().enumerate() {
-            let part = match self.pending[index].take() {
+        for (index, pending) in self.pending.iter_mut().enumerate() {
+            let part = match pending.take() {
                 Some(pending) => world.wait(pending)?,
-                None => self.buffers[index].clone(),
+                None => std::mem::take(&mut self.buffers[index]),
             };
             if is_first {
                 self.parts.push(part);
@@ -230,7 +235,6 @@ impl Exchange {
                 let pairs = self.parts[index].iter_mut().zip(part);
                 pairs.for_each(|(sum, value)| *sum += value);
             }
-            self.buffers[index].resize(bucket.padded(world.size()), 0.0);
         }
         Ok(())
     }
@@ -239,11 +243,17 @@ impl Exchange {
     ///
     /// # Errors
     /// A lost rank.
-    pub(crate) fn finish(&mut self, world: &World) -> Result<Vec<Reduced>> {
-        if self.strategy == Strategy::Zero2 {
+    pub(crate) fn finish(&mut self, world: &World, plan: &Plan) -> Result<Vec<Reduced>> {
+        if self.keeps_parts() {
             let parts = std::mem::take(&mut self.parts);
             return Ok(parts.into_iter().map(Reduced::Part).collect());
         }
+        // Under local SGD a rank without samples has opened none.
+        (0..plan.buckets.len())
+            .filter(|bucket| self.pending[*bucket].is_none())
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|bucket| self.open(world, plan, bucket));
         let scatters = self.strategy.is_sharded();
         let mut reduced = Vec::with_capacity(self.pending.len());
         for (pending, buffer) in self.pending.iter_mut().zip(&mut self.buffers) {
@@ -272,9 +282,9 @@ impl Exchange {
 
     /// Bytes of gradients that are kept through a step.
     pub(crate) fn bytes(&self, plan: &Plan, ranks: usize) -> usize {
-        let of_bucket = |bucket: &crate::plan::Bucket| match self.strategy {
-            Strategy::Zero2 => bucket.part,
-            _ => bucket.padded(ranks),
+        let of_bucket = |bucket: &crate::plan::Bucket| match self.keeps_parts() {
+            true => bucket.part,
+            false => bucket.padded(ranks),
         };
         4 * plan.buckets.iter().map(of_bucket).sum::<usize>()
     }
@@ -291,4 +301,101 @@ pub(crate) fn square_sum(values: &[f32]) -> f64 {
     }
     let rest: f64 = rest.iter().map(|value| f64::from(*value).powi(2)).sum();
     lanes.iter().sum::<f64>() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use mizar_comm::collective::Engine;
+
+    use super::*;
+    use crate::Layout;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    fn on_ranks(ranks: usize, job: impl Fn(World) + Sync) {
+        std::thread::scope(|scope| {
+            for comm in mizar_comm::threads(ranks) {
+                let job = &job;
+                scope.spawn(move || {
+                    let engine = Engine::start(move || Ok(Box::new(comm)), LIMIT).unwrap();
+                    job(World::new(engine));
+                });
+            }
+        });
+    }
+
+    /// Three tensors of four numbers, each a bucket.
+    fn plan(ranks: usize) -> Plan {
+        let layout = Layout::new((0..3).map(|tensor| (tensor.to_string(), vec![4])));
+        Plan::new(&layout, (0..3).rev(), ranks, 1e-6, 1e-6)
+    }
+
+    fn is_complete(exchange: &mut Exchange, bucket: usize) -> bool {
+        let pending = exchange.pending[bucket].as_mut();
+        pending.is_some_and(Pending::is_complete)
+    }
+
+    #[test]
+    fn a_bucket_is_summed_while_the_backward_pass_runs() {
+        on_ranks(2, |world| {
+            let plan = plan(2);
+            let mut exchange = Exchange::new(&Options::default());
+            exchange.begin_step(&plan);
+            exchange.begin_piece(&plan, true);
+            let gradient = [world.rank() as f32 + 1.0; 4];
+            exchange.ready(&world, &plan, (2, &gradient), 0.5, 1.0);
+            // The pass goes no further until the sum of its first bucket is there.
+            let begin = Instant::now();
+            while !is_complete(&mut exchange, 0) {
+                assert!(begin.elapsed() < LIMIT, "nothing is sent before the end");
+                std::thread::yield_now();
+            }
+            // One that comes too early waits for its turn.
+            exchange.ready(&world, &plan, (0, &gradient), 0.5, 1.0);
+            assert!(exchange.pending[2].is_none() && exchange.sent == 1);
+            exchange.ready(&world, &plan, (1, &gradient), 0.5, 1.0);
+            assert_eq!(exchange.sent, 3);
+            exchange.end_piece(&world, &plan, true).unwrap();
+            for reduced in exchange.finish(&world, &plan).unwrap() {
+                let Reduced::Whole(values) = reduced else {
+                    panic!("a part");
+                };
+                assert_eq!(values, [1.5; 4]);
+            }
+            assert_eq!(exchange.trouble, None);
+        });
+    }
+
+    #[test]
+    fn nothing_is_sent_while_gradients_accumulate() {
+        on_ranks(2, |world| {
+            let plan = plan(2);
+            let mut exchange = Exchange::new(&Options::default());
+            exchange.begin_step(&plan);
+            for is_last in [false, true] {
+                exchange.begin_piece(&plan, is_last);
+                for tensor in (0..3).rev() {
+                    exchange.ready(&world, &plan, (tensor, &[1.0; 4]), 0.25, 1.0);
+                }
+                assert_eq!(exchange.sent, if is_last { 3 } else { 0 });
+                exchange.end_piece(&world, &plan, true).unwrap();
+            }
+            let reduced = exchange.finish(&world, &plan).unwrap();
+            let is_right =
+                |reduced: &Reduced| matches!(reduced, Reduced::Whole(v) if *v == [1.0; 4]);
+            assert!(reduced.iter().all(is_right));
+            assert_eq!(world.engine.traffic().collectives, 3);
+        });
+    }
+
+    #[test]
+    fn squares_are_summed_whatever_the_length() {
+        for length in 0..40 {
+            let values: Vec<f32> = (0..length).map(|value| value as f32).collect();
+            let right: f64 = (0..length).map(|value| f64::from(value * value)).sum();
+            assert_eq!(square_sum(&values), right);
+        }
+    }
 }

@@ -131,3 +131,43 @@ impl Update {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn numbers(value: &Value) -> Vec<f32> {
+        let numbers = value.as_array().unwrap().iter();
+        numbers
+            .map(|number| number.as_f64().unwrap() as f32)
+            .collect()
+    }
+
+    #[test]
+    fn steps_are_those_of_the_formulas_in_numpy() {
+        let golden = include_str!("../tests/golden/optimizers.json");
+        let golden: Value = serde_json::from_str(golden).unwrap();
+        let golden = &golden["optimizers"];
+        for case in golden["cases"].as_array().unwrap() {
+            let optimizer: Optimizer = serde_json::from_value(case["optimizer"].clone()).unwrap();
+            let mut parameters = numbers(&golden["start"]);
+            let mut slots = vec![vec![0.0; parameters.len()]; optimizer.slots().len()];
+            for (index, gradients) in golden["gradients"].as_array().unwrap().iter().enumerate() {
+                let update = Update {
+                    optimizer,
+                    learning_rate: case["learning_rate"].as_f64().unwrap(),
+                    step: index as u64 + 1,
+                    factor: 1.0,
+                };
+                let mut slots: Vec<&mut [f32]> = slots.iter_mut().map(Vec::as_mut_slice).collect();
+                update.apply(&mut parameters, &numbers(gradients), &mut slots);
+            }
+            for (found, right) in parameters.iter().zip(numbers(&case["end"])) {
+                let limit = 3e-6 * (1.0 + right.abs());
+                assert!((found - right).abs() < limit, "{case}: {parameters:?}");
+            }
+        }
+    }
+}

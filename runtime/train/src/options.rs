@@ -71,7 +71,7 @@ impl Default for Options {
             accumulate: 1,
             learning_rate: 1e-3,
             optimizer: Optimizer::default(),
-            schedule: Schedule::Constant,
+            schedule: Schedule::default(),
             warmup_steps: 0,
             clip_norm: None,
             precision: Precision::F32,
@@ -150,12 +150,12 @@ impl Default for Adam {
 }
 
 /// How the learning rate changes after the warm-up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Schedule {
     /// Not at all.
-    #[default]
-    Constant,
+    // With braces, so that keys beside its name are refused.
+    Constant {},
     /// It is multiplied by `factor` after every `epochs` epochs.
     Step {
         /// After how many.
@@ -169,6 +169,12 @@ pub enum Schedule {
         #[serde(default)]
         minimum: f64,
     },
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self::Constant {}
+    }
 }
 
 /// Which numbers are rounded. The model computes as it was built to (our library: single

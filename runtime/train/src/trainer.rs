@@ -62,6 +62,6 @@ impl Trainer {
     /// [`TrainError`](crate::TrainError) says what went wrong, where and in which step; every
     /// rank gets an error if one does.
     pub fn run(self, observer: &mut dyn Observer) -> Result<Outcome> {
-        Run::begin(self, observer)?.to_end()
+        Run::begin(self, observer)?.finish()
     }
 }

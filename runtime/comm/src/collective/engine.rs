@@ -14,7 +14,8 @@ use super::{Element, Group, Narrow};
 use crate::{CommError, Communicator, ReduceOperation, Result};
 
 type World = Group<Box<dyn Communicator>>;
-type Job = Box<dyn FnOnce(&mut World) + Send>;
+/// Says whether the ranks are still together.
+type Job = Box<dyn FnOnce(&mut World) -> bool + Send>;
 
 /// The caller's end of a group that a thread of its own serves.
 #[derive(Debug)]
@@ -99,9 +100,12 @@ impl Engine {
                 Ok(mut group) => {
                     let shape = (group.rank(), group.size(), group.node_count());
                     let _ = tell.send(Ok(shape));
-                    // Ends when the engine is dropped and all is done.
+                    // Ends when the engine is dropped and all is done, or when the ranks have
+                    // lost each other: what waits would only wait for its own time limit.
                     for job in queue {
-                        job(&mut group);
+                        if !job(&mut group) {
+                            break;
+                        }
                     }
                 }
             }
@@ -164,8 +168,10 @@ impl Engine {
             let done = work(group);
             let busy_ns = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
             counters.busy_ns.fetch_add(busy_ns, Ordering::Relaxed);
+            let is_together = !matches!(&done, Err(error) if parts(error));
             // Nobody may wait for it any more.
             let _ = tell.send(done);
+            is_together
         });
         if let Some(jobs) = &self.jobs {
             // A thread that is gone has dropped the other end of `result` too.
@@ -233,6 +239,19 @@ impl Engine {
         let done: Pending<f32> = self.begin(0, |group| group.barrier().map(|()| Vec::new()));
         done.wait().map(drop)
     }
+}
+
+/// Is this the end of all that ranks do together?
+fn parts(error: &CommError) -> bool {
+    matches!(
+        error,
+        CommError::Lost { .. }
+            | CommError::TimedOut { .. }
+            | CommError::Mismatch { .. }
+            | CommError::LengthMismatch { .. }
+            | CommError::PeerFailed { .. }
+            | CommError::Mpi { .. }
+    )
 }
 
 impl Drop for Engine {

@@ -168,7 +168,7 @@ impl Keeper {
             rank: world.rank(),
             step,
             kept,
-            source,
+            source: Box::new(source),
         }
     }
 

@@ -39,7 +39,7 @@ impl Run<'_> {
                         rank,
                         step,
                         kept,
-                        source,
+                        source: Box::new(source),
                     }),
                 )
             }

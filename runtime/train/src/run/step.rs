@@ -127,7 +127,8 @@ impl Run<'_> {
         let computed = begin.elapsed().saturating_sub(self.world.waited() - waited);
         metrics.compute_s += computed.as_secs_f64();
 
-        let reduced = self.exchanges[phase].finish(&self.world)?;
+        let plan = &self.state.phases[phase].plan;
+        let reduced = self.exchanges[phase].finish(&self.world, plan)?;
         report.norm_squared = self.norm_squared(phase, &reduced);
         report.stops = self.stop.load(Ordering::Relaxed);
         report.overflows = self.exchanges[phase].overflows;
@@ -192,7 +193,7 @@ impl Run<'_> {
         let rank = self.world.rank();
         let plan = &self.state.phases[phase].plan;
         let exchange = &mut self.exchanges[phase];
-        exchange.begin_step(plan, self.world.size());
+        exchange.begin_step(plan);
         let own: usize = step.batches.iter().flatten().map(samples).sum();
         let total = match self.options.strategy {
             Strategy::LocalSgd => own,
@@ -229,7 +230,7 @@ impl Run<'_> {
                     }
                 }
             }
-            exchange.end_piece(&self.world, plan, was_computed, is_last)?;
+            exchange.end_piece(&self.world, plan, was_computed)?;
         }
         let trouble = self.exchanges[phase].trouble.take();
         self.hold_trouble(phase, trouble, report.loss);
