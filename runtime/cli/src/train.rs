@@ -45,14 +45,19 @@ Examples:
 A configuration (YAML or TOML; every key of `train` has a default, --check shows all):
   model: {kind: unet, width: 16, depth: 2}       kinds: mlp, lstm, unet, resnet, gan
   data:
-    files: [tas.nc]              cubes; or arrays: [inputs.npy, targets.npy]
+    files: [tas.nc]              cubes, joined by join: mergetime or merge if there are several; or
+                                 arrays: [inputs.npy, targets.npy] (or one .npz or .safetensors)
     operators: [\"sellonlatbox,-10,40,35,70\"]     of `mizar cube`, before all else
     inputs: [tas]
     targets: [tas]
     history: 3                   steps of each input
     lead: 1                      from the newest input to the target
+    sample: field                or cell: every cell on its own
+    anomalies: false             subtract each month's mean over the training period
+    relative_to: none            or persistence: learn the change from the newest input
+    missing: refuse              or mask: missing inputs are the mean, missing targets count nowhere
     validation: 0.2              the last part of time
-  loss: mse
+  loss: mse                      or mae, huber
   train: {epochs: 20, batch_size: 16, learning_rate: 0.001, seed: 1}
   output: {model: model.safetensors}
 

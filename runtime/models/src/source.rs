@@ -7,6 +7,7 @@
 mod arrays;
 mod climate;
 mod cube;
+mod npz;
 mod series;
 mod windows;
 
@@ -49,8 +50,8 @@ pub struct Data {
     pub missing: Missing,
     /// The last part of time (of arrays: of the samples), from which nothing is learned.
     pub validation: Option<f64>,
-    /// Instead of `files`: a safetensors file with tensors `inputs` and `targets`, or two `.npy`
-    /// files; the first dimension is the sample.
+    /// Instead of `files`: a safetensors or `.npz` file with arrays `inputs` and `targets`, or two
+    /// `.npy` files; the first dimension is the sample.
     pub arrays: Vec<PathBuf>,
 }
 

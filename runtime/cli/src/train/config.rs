@@ -69,7 +69,10 @@ fn architecture(
         |shape: &[usize]| shape.last().copied().unwrap_or(1),
     );
     let sizes = |inputs: usize, outputs: usize| {
-        vec![("inputs", Value::from(inputs)), ("outputs", Value::from(outputs))]
+        vec![
+            ("inputs", Value::from(inputs)),
+            ("outputs", Value::from(outputs)),
+        ]
     };
     let of_data = match model.get("kind").and_then(Value::as_str) {
         Some("mlp") => sizes(all(input), all(target)),

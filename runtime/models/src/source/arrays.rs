@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use mizar_train::Array;
 
+use super::npz;
 use super::windows::{Fields, Windows};
 use super::{Data, DataError, Describe, Prepared};
 use crate::model::{Channel, Missing, Sample};
@@ -48,28 +49,18 @@ pub(super) fn prepare(data: &Data) -> Result<Prepared, DataError> {
     let kept = (samples as f64 * data.validation_share()).ceil() as usize;
     let at = samples.saturating_sub(kept);
     let shapes = [inputs.shape[1..].to_vec(), targets.shape[1..].to_vec()];
+    // A sample is a step of one cell with many channels.
     let fields = Arc::new(Fields {
-        input_channels: 1,
+        inputs: inputs.values,
+        targets: targets.values,
+        input_channels: shapes[0].iter().product(),
         target_channels: shapes[1].iter().product(),
-        extent: Vec::new(),
         cells: 1,
         sample: Sample::Field,
         history: 1,
         lead: 0,
+        shapes: shapes.clone(),
         identity: format!("{origin} sha256:{}", hex(&bytes)),
-        inputs: Vec::new(),
-        targets: Vec::new(),
-        shapes: shapes.clone(),
-    });
-    // A sample is a step of one cell with many channels.
-    let fields = Arc::new(Fields {
-        input_channels: shapes[0].iter().product(),
-        inputs: inputs.values,
-        targets: targets.values,
-        identity: fields.identity.clone(),
-        extent: Vec::new(),
-        shapes: shapes.clone(),
-        ..*fields
     });
     let part = |part, steps: std::ops::Range<usize>| {
         #[allow(clippy::cast_possible_truncation, reason = "what fits in memory")]
@@ -115,10 +106,11 @@ fn read(paths: &[std::path::PathBuf]) -> Result<(Array, Array, Vec<u8>), DataErr
     let (inputs, targets) = match paths {
         [both] => {
             let bytes = load(both)?;
-            (
-                tensor(both, &bytes, "inputs")?,
-                tensor(both, &bytes, "targets")?,
-            )
+            let one = |name| match is_npz(both) {
+                true => parse_npy(both, npz_member(both, &bytes, name)?),
+                false => tensor(both, &bytes, name),
+            };
+            (one("inputs")?, one("targets")?)
         }
         [inputs, targets] => (
             parse_npy(inputs, &load(inputs)?)?,
@@ -127,12 +119,23 @@ fn read(paths: &[std::path::PathBuf]) -> Result<(Array, Array, Vec<u8>), DataErr
         [first, ..] => {
             return Err(DataError::Arrays {
                 path: first.clone(),
-                reason: "expected one safetensors file or two .npy files".to_owned(),
+                reason: "expected one safetensors or .npz file, or two .npy files".to_owned(),
             });
         }
         [] => (Array::default(), Array::default()),
     };
     Ok((inputs, targets, hash.finalize().to_vec()))
+}
+
+fn is_npz(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "npz")
+}
+
+fn npz_member<'a>(path: &Path, bytes: &'a [u8], name: &str) -> Result<&'a [u8], DataError> {
+    npz::member(bytes, name).map_err(|reason| DataError::Arrays {
+        path: path.to_owned(),
+        reason,
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {

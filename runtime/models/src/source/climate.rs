@@ -117,7 +117,6 @@ pub(super) fn baselines(windows: &Windows, truths: &Truths) -> Vec<Baseline> {
         let fields = Fields {
             inputs: Vec::new(),
             targets: values.to_vec(),
-            extent: windows.fields.extent.clone(),
             shapes: windows.fields.shapes.clone(),
             identity: String::new(),
             ..*windows.fields

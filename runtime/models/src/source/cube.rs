@@ -324,7 +324,6 @@ fn fields(
         input_channels,
         target_channels,
         cells: extent.iter().product(),
-        extent: extent.to_vec(),
         sample: data.sample,
         history,
         lead: data.lead(),

@@ -13,8 +13,6 @@ pub(super) struct Fields {
     pub(super) targets: Vec<f32>,
     pub(super) input_channels: usize,
     pub(super) target_channels: usize,
-    /// The shape of one field, in `cells` numbers.
-    pub(super) extent: Vec<usize>,
     pub(super) cells: usize,
     pub(super) sample: Sample,
     pub(super) history: usize,
