@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use mizar_comm::collective::Engine;
 use mizar_train::{
-    Array, Batch, Checkpoint, Layout, LearnError, Learner, Options, Source, SourceError, Strategy,
-    Trainer,
+    Array, Batch, Checkpoint, Layout, LearnError, Learner, Observer, Options, Source, SourceError,
+    StepMetrics, Strategy, Trainer,
 };
 
 struct Dense {
@@ -144,6 +144,17 @@ impl Source for Ramp {
     }
 }
 
+/// Sums what steps were held up by checkpoints: the wait for the last one, after the last step,
+/// is not of a step.
+#[derive(Default)]
+struct Stalls(f64);
+
+impl Observer for Stalls {
+    fn step(&mut self, step: &StepMetrics) {
+        self.0 += step.checkpoint_stall_s;
+    }
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut words = std::env::args().skip(1);
     let mut number = |default: usize| words.next().map_or(Ok(default), |word| word.parse());
@@ -176,7 +187,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         width,
     });
     let learner = Box::new(Dense::new(width, layers));
-    let outcome = Trainer::new(options, learner, source, engine)?.run(&mut ())?;
+    let mut stalls = Stalls::default();
+    let outcome = Trainer::new(options, learner, source, engine)?.run(&mut stalls)?;
     if rank == 0 {
         let totals = &outcome.totals;
         let share = |part: f64| 100.0 * part / totals.step_s;
@@ -193,7 +205,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "hidden_%_of_collectives": totals.hidden().map(|hidden| 100.0 * hidden),
             "sync_check_%": share(totals.sync_check_s),
             "sync_check_ms": 1e3 * totals.sync_check_s / (totals.steps / 10) as f64,
-            "checkpoint_stall_%": share(totals.checkpoint_stall_s),
+            "checkpoint_stall_%": share(stalls.0),
+            "last_checkpoint_ms": 1e3 * (totals.checkpoint_stall_s - stalls.0),
             "bytes_per_step": totals.bytes / totals.steps,
         });
         println!("{line}");

@@ -52,7 +52,8 @@ pub struct Options {
     pub prefetch: usize,
     /// Stop when validation (without it: training) gets no better.
     pub early_stopping: Option<EarlyStopping>,
-    /// Keep a running mean of the parameters with this decay (`0.999`): validation uses it.
+    /// Keep a running mean of the parameters with this decay (`0.999`): validation uses it. Under
+    /// local SGD it follows when the ranks meet.
     pub ema: Option<f64>,
     /// Validate after every so many epochs.
     pub validate_every: u64,

@@ -124,6 +124,7 @@ impl<'a> Run<'a> {
             observer,
         };
         run.resume()?;
+        run.make_folder()?;
         if let Some(folder) = &run.options.checkpoint.dir {
             run.keeper = Some(Keeper::start(folder, run.options.checkpoint.keep)?);
         }
@@ -179,10 +180,11 @@ impl<'a> Run<'a> {
     /// Batches of what is left of the epoch.
     fn read_ahead(&self) -> Result<Prefetch> {
         let order = self.sampler.order(self.progress.epoch);
-        let steps = self.progress.step_in_epoch..self.sampler.steps();
-        let pieces = steps.flat_map(|step| self.sampler.pieces(step));
+        let sampler = self.sampler.clone();
+        let steps = self.progress.step_in_epoch..sampler.steps();
+        let pieces = steps.flat_map(move |step| sampler.pieces(step));
         let wanted = pieces.filter(|piece| !piece.is_empty());
-        let wanted = wanted.map(|piece| order[piece].to_vec()).collect();
+        let wanted = wanted.map(move |piece| order[piece].to_vec());
         Prefetch::start(&self.train, wanted, self.options.prefetch)
     }
 

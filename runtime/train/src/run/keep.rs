@@ -4,12 +4,31 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::Run;
-use crate::Result;
 use crate::checkpoint::{Array, Manifest, folder_of};
 use crate::state::Which;
 use crate::world::Report;
+use crate::{CheckpointError, Result, TrainError};
 
 impl Run<'_> {
+    /// Makes the folder of checkpoints now: better no run than one whose first checkpoint shows
+    /// that there is no place for it.
+    pub(super) fn make_folder(&self) -> Result<()> {
+        let Some(folder) = &self.options.checkpoint.dir else {
+            return Ok(());
+        };
+        let made = std::fs::create_dir_all(folder).map_err(|source| TrainError::Checkpoint {
+            rank: self.world.rank(),
+            step: self.progress.step,
+            kept: "no step was done".to_owned(),
+            source: Box::new(CheckpointError::File {
+                path: folder.clone(),
+                action: "made",
+                source,
+            }),
+        });
+        self.world.agree(made)
+    }
+
     /// Begins a checkpoint of what is now valid, unless it is the last one.
     pub(super) fn checkpoint(&mut self) -> Result<()> {
         let place = (self.progress.step, self.progress.epoch);

@@ -28,7 +28,7 @@ impl Run<'_> {
             0 => complete(&folder).map_err(|source| TrainError::Checkpoint {
                 rank: 0,
                 step: 0,
-                kept: "nothing was begun".to_owned(),
+                kept: "no step was done".to_owned(),
                 source: Box::new(source),
             }),
             _ => Ok(Vec::new()),
