@@ -16,7 +16,7 @@ impl Prefetch {
     /// Begins to read batches of these samples, at most `ahead` of them before they are taken.
     pub(crate) fn start(
         source: &Arc<dyn Source>,
-        wanted: Vec<Vec<usize>>,
+        wanted: impl Iterator<Item = Vec<usize>> + Send + 'static,
         ahead: usize,
     ) -> Result<Self> {
         // The thread has one more in its hands.

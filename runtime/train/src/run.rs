@@ -5,22 +5,24 @@
 //! only a rank that is lost altogether ends in a time limit.
 
 mod epoch;
+mod keep;
 mod resume;
 mod step;
+#[cfg(test)]
+mod tests;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::checkpoint::{Array, Identity, Keeper, Manifest, Progress, folder_of};
+use crate::checkpoint::{Identity, Keeper, Progress};
 use crate::exchange::Exchange;
 use crate::prefetch::Prefetch;
 use crate::proof::Digests;
 use crate::sampler::Sampler;
-use crate::state::{State, Which};
+use crate::state::State;
 use crate::world::World;
 use crate::{
     End, Layout, Learner, Observer, Options, Outcome, Phase, Precision, Result, Source, Start,
@@ -82,33 +84,15 @@ impl<'a> Run<'a> {
             ranks: world.size(),
             pieces: options.accumulate,
         };
-        let has_samples = check_samples(&options, &*train, validation.as_deref(), sampler.steps());
-        world.agree(has_samples)?;
-
-        let initial = learner.initial();
-        let fits = match initial.len() == layout.len() {
-            true => Ok(()),
-            false => Err(TrainError::Contract {
-                what: format!(
-                    "it begins with {} parameters, its tensors have {}",
-                    initial.len(),
-                    layout.len()
-                ),
-            }),
-        };
-        world.agree(fits)?;
-        let parameters = world.wait(world.engine.broadcast(0, initial))?;
-        let state = State::new(&options, &layout, &phases, parameters, &world);
-        let state = match state {
-            Ok(state) => {
-                world.agree(Ok(()))?;
-                state
-            }
-            Err(error) => {
-                world.agree(Err(error))?;
-                unreachable!("an error of this rank is returned")
-            }
-        };
+        let state = first_state(
+            &world,
+            &options,
+            &sampler,
+            &*learner,
+            &*train,
+            validation.as_deref(),
+        );
+        let state = world.agree(state)?;
         let progress = Progress {
             optimizer_steps: vec![0; phases.len()],
             loss_scale: options.loss_scale,
@@ -140,6 +124,7 @@ impl<'a> Run<'a> {
             observer,
         };
         run.resume()?;
+        run.make_folder()?;
         if let Some(folder) = &run.options.checkpoint.dir {
             run.keeper = Some(Keeper::start(folder, run.options.checkpoint.keep)?);
         }
@@ -195,10 +180,11 @@ impl<'a> Run<'a> {
     /// Batches of what is left of the epoch.
     fn read_ahead(&self) -> Result<Prefetch> {
         let order = self.sampler.order(self.progress.epoch);
-        let steps = self.progress.step_in_epoch..self.sampler.steps();
-        let pieces = steps.flat_map(|step| self.sampler.pieces(step));
+        let sampler = self.sampler.clone();
+        let steps = self.progress.step_in_epoch..sampler.steps();
+        let pieces = steps.flat_map(move |step| sampler.pieces(step));
         let wanted = pieces.filter(|piece| !piece.is_empty());
-        let wanted = wanted.map(|piece| order[piece].to_vec()).collect();
+        let wanted = wanted.map(move |piece| order[piece].to_vec());
         Prefetch::start(&self.train, wanted, self.options.prefetch)
     }
 
@@ -223,68 +209,6 @@ impl<'a> Run<'a> {
         self.proved = self.progress.step;
         self.totals.sync_checks += 1;
         Ok(digests.name())
-    }
-
-    /// Begins a checkpoint of what is now valid, unless it is the last one.
-    fn checkpoint(&mut self) -> Result<()> {
-        let place = (self.progress.step, self.progress.epoch);
-        if self.keeper.is_none() || self.kept == Some(place) {
-            return Ok(());
-        }
-        let begin = Instant::now();
-        self.finish_checkpoint()?;
-        let digest = self.prove()?;
-        for (steps, phase) in self
-            .progress
-            .optimizer_steps
-            .iter_mut()
-            .zip(&self.state.phases)
-        {
-            *steps = phase.steps;
-        }
-        let manifest = Manifest::new(
-            self.identity.clone(),
-            self.progress.clone(),
-            self.options.clone(),
-            self.world.size(),
-            digest,
-        );
-        let arrays = self.arrays();
-        if let Some(keeper) = &mut self.keeper {
-            keeper.begin(&self.world, manifest, arrays, begin);
-        }
-        self.kept = Some(place);
-        Ok(())
-    }
-
-    /// What this rank writes.
-    fn arrays(&self) -> Vec<Array> {
-        let names = self.identity.arrays.iter().enumerate();
-        let array = |(index, name): (usize, &String)| {
-            let which = match index {
-                0 => Which::Parameters,
-                _ if name == "ema" => Which::Ema,
-                _ => Which::Slot(index - 1),
-            };
-            let (ranges, values) = self.state.share(self.world.rank(), which);
-            Array {
-                name: name.clone(),
-                ranges,
-                values,
-            }
-        };
-        names.map(array).collect()
-    }
-
-    /// Waits for the checkpoint that is being written, if one is.
-    fn finish_checkpoint(&mut self) -> Result<()> {
-        if let Some(keeper) = &mut self.keeper
-            && let Some(made) = keeper.finish(&self.world)?
-        {
-            self.totals.checkpoints += 1;
-            self.observer.checkpoint(&made);
-        }
-        Ok(())
     }
 
     fn outcome(mut self, interrupted: bool) -> Result<Outcome> {
@@ -319,11 +243,6 @@ impl<'a> Run<'a> {
             totals: self.totals,
         })
     }
-
-    fn last_checkpoint(&self) -> Option<PathBuf> {
-        let folder = self.options.checkpoint.dir.as_ref()?;
-        self.kept.map(|(step, _)| folder_of(folder, step))
-    }
 }
 
 /// Loads a model with parameters as a precision has them.
@@ -341,6 +260,31 @@ fn load_rounded(
     rounded.extend_from_slice(parameters);
     precision.round_parameters(rounded);
     learner.load(rounded);
+}
+
+/// The state before the first step: what rank 0's model begins with.
+fn first_state(
+    world: &World,
+    options: &Options,
+    sampler: &Sampler,
+    learner: &dyn Learner,
+    train: &dyn Source,
+    validation: Option<&dyn Source>,
+) -> Result<State> {
+    let (layout, phases) = (learner.layout(), learner.phases());
+    let checked = check_samples(options, train, validation, sampler.steps());
+    world.agree(checked)?;
+    let initial = learner.initial();
+    let (found, expected) = (initial.len(), layout.len());
+    let fits = match found == expected {
+        true => Ok(initial),
+        false => Err(TrainError::Contract {
+            what: format!("it begins with {found} parameters, its tensors have {expected}"),
+        }),
+    };
+    let initial = world.agree(fits)?;
+    let parameters = world.wait(world.engine.broadcast(0, initial))?;
+    State::new(options, layout, &phases, parameters, world)
 }
 
 /// Were all ranks told the same?
@@ -392,111 +336,4 @@ fn check_samples(
         });
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use mizar_comm::collective::Engine;
-
-    use super::*;
-    use crate::{Array, Batch, LearnError, SourceError, Strategy};
-
-    /// A model that learns nothing, whose rank 1 or 2 is hit by a cosmic ray.
-    struct Idle(Layout);
-
-    impl Learner for Idle {
-        fn layout(&self) -> &Layout {
-            &self.0
-        }
-        fn initial(&self) -> Vec<f32> {
-            vec![1.0; self.0.len()]
-        }
-        fn load(&mut self, _parameters: &[f32]) {}
-        fn gradients(
-            &mut self,
-            _phase: usize,
-            _batch: &Batch,
-            _random: u64,
-            ready: &mut dyn FnMut(usize, &[f32]),
-        ) -> std::result::Result<f64, LearnError> {
-            for (index, tensor) in self.0.tensors().iter().enumerate() {
-                ready(index, &vec![0.0; tensor.len()]);
-            }
-            Ok(0.0)
-        }
-        fn evaluate(&mut self, _batch: &Batch) -> std::result::Result<f64, LearnError> {
-            Ok(0.0)
-        }
-        fn predict(&mut self, inputs: &Array) -> std::result::Result<Array, LearnError> {
-            Ok(inputs.clone())
-        }
-    }
-
-    struct Zeros;
-
-    impl Source for Zeros {
-        fn len(&self) -> usize {
-            30
-        }
-        fn batch(&self, samples: &[usize]) -> std::result::Result<Batch, SourceError> {
-            let zeros = Array {
-                shape: vec![samples.len(), 1],
-                values: vec![0.0; samples.len()],
-            };
-            Ok(Batch {
-                inputs: zeros.clone(),
-                targets: zeros,
-            })
-        }
-        fn identity(&self) -> String {
-            "zeros".to_owned()
-        }
-    }
-
-    fn run_with_a_flipped_bit(strategy: Strategy, engine: Engine) -> Result<()> {
-        let options = Options {
-            strategy,
-            batch_size: 3,
-            sync_check: 2,
-            ..Options::default()
-        };
-        let layout = Layout::new([("a".to_owned(), vec![5]), ("b".to_owned(), vec![2, 4])]);
-        let trainer = Trainer::new(options, Box::new(Idle(layout)), Arc::new(Zeros), engine)?;
-        let mut observer = ();
-        let mut run = Run::begin(trainer, &mut observer)?;
-        let mut batches = run.read_ahead()?;
-        for _ in 0..4 {
-            run.step(&mut batches)?;
-        }
-        if run.world.rank() == 1 {
-            let number = &mut run.state.full_mut()[7];
-            *number = f32::from_bits(number.to_bits() ^ 1);
-        }
-        // Not looked at after this one, but after the next.
-        run.step(&mut batches)?;
-        run.step(&mut batches)?;
-        Ok(())
-    }
-
-    #[test]
-    fn one_flipped_bit_stops_the_run_and_is_named() {
-        for strategy in [Strategy::Ddp, Strategy::Fused] {
-            std::thread::scope(|scope| {
-                for comm in mizar_comm::threads(3) {
-                    scope.spawn(move || {
-                        let limit = Duration::from_secs(60);
-                        let engine = Engine::start(move || Ok(Box::new(comm)), limit).unwrap();
-                        let error = run_with_a_flipped_bit(strategy, engine).unwrap_err();
-                        assert_eq!(
-                            error.to_string(),
-                            "step 6: the parameters of b differ on rank 1 from those of the other \
-                             ranks (0 more tensors differ): the ranks no longer train one model"
-                        );
-                    });
-                }
-            });
-        }
-    }
 }

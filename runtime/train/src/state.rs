@@ -5,14 +5,20 @@
 //! arrays of the optimizer (and in stage 3 of the parameters), the rank's parts of all buckets,
 //! end to end. A [`Segment`] says where a piece of either is.
 
+mod phase;
+mod stored;
+
 use std::ops::Range;
 
 use mizar_comm::ReduceOperation;
+pub(crate) use phase::PhaseState;
+use phase::{check, replicated};
+pub(crate) use stored::Which;
 
 use crate::optimizer::Update;
 use crate::plan::{Plan, Segment};
 use crate::world::World;
-use crate::{Layout, Options, Phase, Result, Strategy, TrainError};
+use crate::{Layout, Options, Phase, Result, Strategy};
 
 /// Everything that is learned.
 pub(crate) struct State {
@@ -23,23 +29,6 @@ pub(crate) struct State {
     frozen: Vec<(Range<usize>, Vec<f32>)>,
     len: usize,
     pub(crate) phases: Vec<PhaseState>,
-}
-
-/// What one phase learns.
-pub(crate) struct PhaseState {
-    pub(crate) plan: Plan,
-    /// Its parameters in the flat array.
-    pub(crate) range: Range<usize>,
-    /// What the caller updates.
-    pub(crate) owned: Vec<Segment>,
-    /// In ZeRO-3, the owned parameters.
-    shard: Vec<f32>,
-    /// The optimizer's arrays for what is owned.
-    pub(crate) slots: Vec<Vec<f32>>,
-    /// The running mean of what is owned.
-    pub(crate) ema: Option<Vec<f32>>,
-    /// Steps of the optimizer.
-    pub(crate) steps: u64,
 }
 
 /// The sum of a bucket's gradients over all ranks.
@@ -81,7 +70,7 @@ impl State {
     /// Takes the parameters, which are the same on all ranks, and begins with nothing learned.
     ///
     /// # Errors
-    /// [`TrainError::Contract`] if the phases cannot be.
+    /// [`TrainError::Contract`](crate::TrainError::Contract) if the phases cannot be.
     pub(crate) fn new(
         options: &Options,
         layout: &Layout,
@@ -267,83 +256,6 @@ impl State {
         Ok((farthest / norm.max(f64::MIN_POSITIVE)).sqrt())
     }
 
-    /// What the caller writes to a checkpoint of the array that `which` chooses: all ranks
-    /// together write each number once. Replicated arrays are cut by the parts of buckets.
-    pub(crate) fn share(&self, rank: usize, which: Which) -> (Vec<Range<usize>>, Vec<f32>) {
-        let (mut ranges, mut values) = (Vec::new(), Vec::new());
-        if which == Which::Parameters && rank == 0 {
-            self.frozen_parts(&mut ranges, &mut values);
-        }
-        for phase in &self.phases {
-            for segment in phase.plan.segments(rank) {
-                let from = match (which, self.strategy) {
-                    (Which::Parameters, Strategy::Zero3) => &phase.shard[segment.in_list()],
-                    (Which::Parameters, _) => &self.full[segment.flat.clone()],
-                    (Which::Slot(_) | Which::Ema, strategy) => {
-                        let array = phase.array(which);
-                        match strategy.is_sharded() {
-                            true => &array[segment.in_list()],
-                            false => {
-                                let start = segment.flat.start - phase.range.start;
-                                &array[start..start + segment.len()]
-                            }
-                        }
-                    }
-                };
-                values.extend_from_slice(from);
-                ranges.push(segment.flat);
-            }
-        }
-        (ranges, values)
-    }
-
-    fn frozen_parts(&self, ranges: &mut Vec<Range<usize>>, values: &mut Vec<f32>) {
-        let mut changed: Vec<_> = self
-            .phases
-            .iter()
-            .map(|phase| phase.range.clone())
-            .collect();
-        changed.sort_by_key(|range| range.start);
-        for (index, range) in complement(&changed, self.len).into_iter().enumerate() {
-            match self.strategy {
-                Strategy::Zero3 => values.extend_from_slice(&self.frozen[index].1),
-                _ => values.extend_from_slice(&self.full[range.clone()]),
-            }
-            ranges.push(range);
-        }
-    }
-
-    /// Takes from a checkpoint what the caller holds of these numbers of the flat array.
-    pub(crate) fn place(&mut self, which: Which, start: usize, values: &[f32]) {
-        let given = start..start + values.len();
-        if which == Which::Parameters {
-            if self.strategy != Strategy::Zero3 {
-                self.full[given].copy_from_slice(values);
-                return;
-            }
-            for (range, frozen) in &mut self.frozen {
-                overlay(range, frozen, &given, values);
-            }
-        }
-        let strategy = self.strategy;
-        for phase in &mut self.phases {
-            let owned = std::mem::take(&mut phase.owned);
-            let array = match which {
-                Which::Parameters => &mut phase.shard,
-                Which::Slot(slot) => &mut phase.slots[slot],
-                Which::Ema => match &mut phase.ema {
-                    Some(ema) => ema,
-                    None => &mut phase.shard,
-                },
-            };
-            debug_assert!(which != Which::Parameters || strategy == Strategy::Zero3);
-            for segment in &owned {
-                overlay(&segment.flat, &mut array[segment.in_list()], &given, values);
-            }
-            phase.owned = owned;
-        }
-    }
-
     /// Has the buckets of a phase hold its tensors in this order. For replicated strategies.
     pub(crate) fn plan_again(&mut self, phase: usize, plan: Plan) {
         let phase = &mut self.phases[phase];
@@ -357,92 +269,6 @@ impl State {
     }
 }
 
-/// An array that is learned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Which {
-    /// The parameters.
-    Parameters,
-    /// One of the optimizer's.
-    Slot(usize),
-    /// The running mean.
-    Ema,
-}
-
-impl PhaseState {
-    fn new(options: &Options, layout: &Layout, phase: &Phase, full: &[f32], world: &World) -> Self {
-        let tensors = &layout.tensors()[phase.tensors.clone()];
-        let start = tensors.first().map_or(0, |tensor| tensor.start);
-        let end = tensors.last().map_or(start, |tensor| tensor.range().end);
-        let range = start..end;
-        let (first_mb, bucket_mb) = match options.strategy {
-            Strategy::Fused => (options.fused.fusion_mb, options.fused.fusion_mb),
-            _ => (options.first_bucket_mb, options.bucket_mb),
-        };
-        let order = phase.tensors.clone().rev();
-        let plan = Plan::new(layout, order, world.size(), first_mb, bucket_mb);
-        let owned = match options.strategy.is_sharded() {
-            true => plan.segments(world.rank()),
-            false => replicated(&plan, &range),
-        };
-        let len = owned.iter().map(Segment::len).sum();
-        let ema = options.ema.map(|_| {
-            let mut ema = vec![0.0; len];
-            for segment in &owned {
-                ema[segment.in_list()].copy_from_slice(&full[segment.flat.clone()]);
-            }
-            ema
-        });
-        Self {
-            slots: vec![vec![0.0; len]; options.optimizer.slots().len()],
-            ema,
-            shard: Vec::new(),
-            steps: 0,
-            plan,
-            range,
-            owned,
-        }
-    }
-
-    fn array(&self, which: Which) -> &[f32] {
-        match which {
-            Which::Parameters => &self.shard,
-            Which::Slot(slot) => &self.slots[slot],
-            Which::Ema => self.ema.as_deref().unwrap_or(&[]),
-        }
-    }
-
-    /// Puts what all ranks own of an array into its places.
-    fn gather(&self, world: &World, own: &[f32], full: &mut [f32]) -> Result<()> {
-        let mut owned = self.owned.iter().peekable();
-        let mut pending = Vec::new();
-        for (index, bucket) in self.plan.buckets.iter().enumerate() {
-            let mut part = Vec::with_capacity(bucket.part);
-            while let Some(segment) = owned.next_if(|segment| segment.bucket == index) {
-                part.extend_from_slice(&own[segment.in_list()]);
-            }
-            part.resize(bucket.part, 0.0);
-            pending.push(world.engine.all_gather(part));
-        }
-        for (bucket, pending) in self.plan.buckets.iter().zip(pending) {
-            let values = world.wait(pending)?;
-            for piece in &bucket.tensors {
-                full[piece.flat.clone()]
-                    .copy_from_slice(&values[piece.at..piece.at + piece.flat.len()]);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Everything, with places in the order of the flat array.
-fn replicated(plan: &Plan, range: &Range<usize>) -> Vec<Segment> {
-    let mut segments = plan.all();
-    for segment in &mut segments {
-        segment.local = segment.flat.start - range.start;
-    }
-    segments
-}
-
 fn collect(full: &[f32], segments: &[Segment]) -> Vec<f32> {
     let parts = segments.iter().map(|segment| &full[segment.flat.clone()]);
     parts.collect::<Vec<_>>().concat()
@@ -453,16 +279,6 @@ fn follow(mean: &mut [f32], values: &[f32], decay: f64) {
     let (keep, fresh) = (decay as f32, (1.0 - decay) as f32);
     for (mean, value) in mean.iter_mut().zip(values) {
         *mean = keep * *mean + fresh * value;
-    }
-}
-
-/// Copies what two stretches of the flat array have in common.
-fn overlay(range: &Range<usize>, into: &mut [f32], given: &Range<usize>, values: &[f32]) {
-    let from = range.start.max(given.start);
-    let to = range.end.min(given.end);
-    if from < to {
-        into[from - range.start..to - range.start]
-            .copy_from_slice(&values[from - given.start..to - given.start]);
     }
 }
 
@@ -480,27 +296,4 @@ fn complement(ranges: &[Range<usize>], len: usize) -> Vec<Range<usize>> {
         between.push(at..len);
     }
     between
-}
-
-fn check(layout: &Layout, phases: &[Phase]) -> Result<()> {
-    let tensors = layout.tensors().len();
-    let contract = |what: String| Err(TrainError::Contract { what });
-    if phases.is_empty() {
-        return contract("it has no phase".to_owned());
-    }
-    for (index, phase) in phases.iter().enumerate() {
-        let Range { start, end } = phase.tensors;
-        if start >= end || end > tensors {
-            let name = &phase.name;
-            return contract(format!(
-                "phase {name} has tensors {start}..{end} of {tensors}"
-            ));
-        }
-        let shares = |other: &&Phase| other.tensors.start < end && start < other.tensors.end;
-        if let Some(other) = phases[..index].iter().find(shares) {
-            let (one, two) = (&other.name, &phase.name);
-            return contract(format!("phases {one} and {two} change the same tensors"));
-        }
-    }
-    Ok(())
 }

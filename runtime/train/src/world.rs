@@ -151,17 +151,17 @@ impl World {
         }
     }
 
-    /// Returns once all ranks say that all is well, else with why it is not.
-    pub(crate) fn agree(&self, own: Result<()>) -> Result<()> {
+    /// What the caller has, once all ranks say that all is well; else why it is not.
+    pub(crate) fn agree<T>(&self, own: Result<T>) -> Result<T> {
         let report = Report {
             fails: own.is_err(),
             ..Report::default()
         };
         let reports = self.exchange(report)?;
-        if reports.iter().any(|report| report.fails) {
-            return Err(self.failure(own.err()));
+        match reports.iter().any(|report| report.fails) {
+            true => Err(self.failure(own.err())),
+            false => own,
         }
-        Ok(())
     }
 }
 

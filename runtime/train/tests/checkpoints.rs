@@ -365,6 +365,25 @@ fn a_new_run_does_not_mix_with_an_old_one() {
 }
 
 #[test]
+fn without_a_place_for_checkpoints_nothing_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let mut case = case(Strategy::Ddp, Some(&file.join("checkpoints")));
+    for (outcome, notes) in case.try_run(2, None) {
+        let error = text(&outcome.unwrap_err());
+        assert!(error.contains("file/checkpoints cannot be"), "{error}");
+        assert!(notes.steps.is_empty());
+    }
+    // A run without such a folder can be stopped all the same.
+    case.options.checkpoint.dir = None;
+    case.stop_after = Some(2);
+    let (outcome, notes) = case.run(2);
+    assert_eq!(outcome.end, End::Interrupted { checkpoint: None });
+    assert_eq!(notes.steps.len(), 2);
+}
+
+#[test]
 fn more_epochs_can_be_added_to_a_finished_run() {
     let folder = tempfile::tempdir().unwrap();
     let mut short = case(Strategy::Zero3, Some(folder.path()));

@@ -5,8 +5,8 @@
 mod support;
 
 use mizar_train::{
-    Adam, Compression, EarlyStopping, End, Fused, LocalSgd, Optimizer, Options, Outcome, Precision,
-    Schedule, Sgd, Strategy,
+    Adam, Compression, EarlyStopping, End, Fused, Learner, LocalSgd, Optimizer, Options, Outcome,
+    Precision, Schedule, Sgd, Source, Strategy,
 };
 use serde_json::Value;
 use support::{Case, Memory, Mlp, assert_close, assert_same_bits, losses};
@@ -188,6 +188,42 @@ fn phases_and_frozen_tensors_are_the_same_under_every_strategy() {
             let (other, _) = run(strategy);
             assert_same_bits(&other.parameters, &ddp.parameters, &format!("{strategy:?}"));
         }
+    }
+}
+
+#[test]
+fn a_phase_begins_where_the_one_before_ended() {
+    let mut case = Case::new(Options {
+        epochs: 1,
+        batch_size: 44,
+        learning_rate: 0.5,
+        optimizer: Optimizer::Sgd(Sgd::default()),
+        ..Options::default()
+    });
+    case.model = case.model.in_two_phases();
+    let mut model = case.model.clone();
+    let mut parameters = model.initial();
+    let all: Vec<usize> = (0..44).collect();
+    let batch = case.train.batch(&all).unwrap();
+    for phase in 0..2 {
+        model.load(&parameters);
+        let layout = model.layout().clone();
+        let mut step = |tensor: usize, gradient: &[f32]| {
+            let own = &mut parameters[layout.tensors()[tensor].range()];
+            let pairs = own.iter_mut().zip(gradient);
+            pairs.for_each(|(parameter, gradient)| *parameter -= 0.5 * gradient);
+        };
+        model.gradients(phase, &batch, 0, &mut step).unwrap();
+    }
+    for strategy in [Strategy::Ddp, Strategy::Zero1, Strategy::Zero3] {
+        case.options.strategy = strategy;
+        let (outcome, _) = case.run(2);
+        assert_close(
+            &outcome.parameters,
+            &parameters,
+            1e-5,
+            &format!("{strategy:?}"),
+        );
     }
 }
 

@@ -82,9 +82,11 @@ impl Run<'_> {
             load_rounded(&mut *self.learner, precision, averaged, &mut self.rounded);
         }
         let (rank, ranks) = (self.world.rank(), self.world.size());
-        let own: Vec<usize> = share(&(0..source.len()), rank, ranks).collect();
+        let own = share(&(0..source.len()), rank, ranks);
         let at_once = self.options.batch_size.div_ceil(ranks);
-        let wanted: Vec<Vec<usize>> = own.chunks(at_once).map(<[usize]>::to_vec).collect();
+        let end = own.end;
+        let starts = own.step_by(at_once);
+        let wanted = starts.map(move |start| (start..(start + at_once).min(end)).collect());
         let mut batches = Prefetch::start(&source, wanted, self.options.prefetch)?;
         let step = self.progress.step;
         let mut sum = 0.0;

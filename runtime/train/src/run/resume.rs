@@ -25,26 +25,15 @@ impl Run<'_> {
         };
         // What rank 0 sees counts: a network file system may show others an older state.
         let steps = match self.world.rank() {
-            0 => complete(&folder),
+            0 => complete(&folder).map_err(|source| TrainError::Checkpoint {
+                rank: 0,
+                step: 0,
+                kept: "no step was done".to_owned(),
+                source: Box::new(source),
+            }),
             _ => Ok(Vec::new()),
         };
-        let (steps, listed) = match steps {
-            Ok(steps) => (steps, Ok(())),
-            Err(source) => {
-                let kept = "no step was done".to_owned();
-                let (rank, step) = (0, 0);
-                (
-                    Vec::new(),
-                    Err(TrainError::Checkpoint {
-                        rank,
-                        step,
-                        kept,
-                        source: Box::new(source),
-                    }),
-                )
-            }
-        };
-        self.world.agree(listed)?;
+        let steps = self.world.agree(steps)?;
         let mut steps = steps.into_iter();
         let mut reasons = Vec::new();
         loop {

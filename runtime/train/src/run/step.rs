@@ -130,6 +130,45 @@ impl Run<'_> {
         let plan = &self.state.phases[phase].plan;
         let reduced = self.exchanges[phase].finish(&self.world, plan)?;
         report.norm_squared = self.norm_squared(phase, &reduced);
+        let has_samples = report.samples > 0.0;
+        let reports = self.tell(phase, step, report)?;
+        if step.meets {
+            self.note_losses(phase, &reports, metrics);
+        }
+        let squares = match self.options.strategy {
+            Strategy::LocalSgd => report.norm_squared,
+            _ => reports.iter().map(|report| report.norm_squared).sum(),
+        };
+        let norm = squares.sqrt();
+        metrics.gradient_norms.push(norm);
+
+        let is_skipped = self.is_skipped(&reports, norm)?;
+        metrics.skipped |= is_skipped;
+        if !norm.is_finite() && !is_skipped {
+            let error = self.not_finite_sum(phase, &reduced);
+            match self.options.strategy {
+                Strategy::LocalSgd => self.hold(error),
+                _ => return Err(error),
+            }
+        }
+        // Under local SGD, a rank that holds an error or has no samples changes nothing.
+        let is_idle =
+            self.options.strategy == Strategy::LocalSgd && (self.held.is_some() || !has_samples);
+        if !is_skipped && !is_idle {
+            let begin = Instant::now();
+            let waited = self.world.waited();
+            self.update(phase, step, norm, &reduced)?;
+            let updated = begin.elapsed().saturating_sub(self.world.waited() - waited);
+            metrics.optimizer_s += updated.as_secs_f64();
+        }
+        self.exchanges[phase].reclaim(reduced);
+        self.order_fused(phase)?;
+        Ok(step.meets && reports.iter().any(|report| report.stops))
+    }
+
+    /// Tells the other ranks, where they meet, how a phase went, and what they tell; goes no
+    /// further if any of them cannot. Where they do not meet, the caller hears itself alone.
+    fn tell(&mut self, phase: usize, step: &Step, mut report: Report) -> Result<Vec<Report>> {
         report.stops = self.stop.load(Ordering::Relaxed);
         report.overflows = self.exchanges[phase].overflows;
         if phase == 0
@@ -141,51 +180,19 @@ impl Run<'_> {
             }
         }
         report.fails = self.held.is_some();
-        let has_samples = report.samples > 0.0;
         self.gather_unmet(phase, &mut report);
-        let reports = match step.meets {
-            true => self.world.exchange(report)?,
-            false => vec![report],
-        };
-        if step.meets && reports.iter().any(|report| report.fails) {
+        if !step.meets {
+            return Ok(vec![report]);
+        }
+        let reports = self.world.exchange(report)?;
+        if reports.iter().any(|report| report.fails) {
             return Err(self.world.failure(self.held.take()));
         }
-        if phase == 0 && step.meets {
+        if phase == 0 {
             self.advance_checkpoint(&reports)?;
         }
-        if step.meets {
-            self.note_losses(phase, &reports, metrics);
-            self.unmet.0[phase] = 0.0;
-        }
-        let squares = match self.options.strategy {
-            Strategy::LocalSgd => report.norm_squared,
-            _ => reports.iter().map(|report| report.norm_squared).sum(),
-        };
-        let norm = squares.sqrt();
-        metrics.gradient_norms.push(norm);
-
-        let is_skipped = self.is_skipped(&reports, norm)?;
-        metrics.skipped |= is_skipped;
-        // A rank that holds an error, or has no samples while it steps alone, changes nothing.
-        let is_idle = self.options.strategy == Strategy::LocalSgd
-            && (self.held.is_some() || !has_samples || !norm.is_finite());
-        if !norm.is_finite() && !is_skipped {
-            let error = self.not_finite_sum(phase, &reduced);
-            match self.options.strategy {
-                Strategy::LocalSgd => self.hold(error),
-                _ => return Err(error),
-            }
-        }
-        if !is_skipped && !is_idle {
-            let begin = Instant::now();
-            let waited = self.world.waited();
-            self.update(phase, step, norm, &reduced)?;
-            let updated = begin.elapsed().saturating_sub(self.world.waited() - waited);
-            metrics.optimizer_s += updated.as_secs_f64();
-        }
-        self.exchanges[phase].reclaim(reduced);
-        self.order_fused(phase)?;
-        Ok(step.meets && reports.iter().any(|report| report.stops))
+        self.unmet.0[phase] = 0.0;
+        Ok(reports)
     }
 
     /// Runs the model over this rank's pieces; gradients are on their way when it returns.
@@ -385,21 +392,6 @@ impl Run<'_> {
         let plan = Plan::new(&self.layout, order, self.world.size(), fusion_mb, fusion_mb);
         self.state.plan_again(phase, plan);
         self.exchanges[phase].forget();
-        Ok(())
-    }
-
-    fn advance_checkpoint(&mut self, reports: &[Report]) -> Result<()> {
-        let Some(keeper) = &mut self.keeper else {
-            return Ok(());
-        };
-        if !keeper.is_under_way() {
-            return Ok(());
-        }
-        let states: Vec<u8> = reports.iter().map(|report| report.saved).collect();
-        if let Some(made) = keeper.advance(&self.world, &states)? {
-            self.totals.checkpoints += 1;
-            self.observer.checkpoint(&made);
-        }
         Ok(())
     }
 
