@@ -120,7 +120,7 @@ fn texts(arguments: Vec<OsString>) -> Result<Vec<String>, CommandError> {
 }
 
 /// A closed pipe (`| head`) is no failure.
-fn print(text: &str) -> ExitCode {
+pub(crate) fn print(text: &str) -> ExitCode {
     use std::io::Write as _;
     let _ = std::io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
@@ -301,7 +301,7 @@ fn default_threads() -> usize {
 }
 
 /// Best effort: provenance must neither fail nor delay a run.
-fn tell_daemon<'a>(
+pub(crate) fn tell_daemon<'a>(
     inputs: impl Iterator<Item = &'a Path>,
     outputs: impl Iterator<Item = &'a Path>,
 ) {

@@ -15,6 +15,7 @@ mod report;
 mod stdout;
 mod top;
 mod tune;
+mod train;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,7 @@ Examples:
   mizar ps                                              what runs, with its live use
   mizar top 1234                                        one job live, rank by rank
   mizar report 1234 --html report.html                  what job 1234 did
+  srun -n 4 mizar train unet.yaml                       train a model on cubes
   mizar plot out.nc tas -o map.svg                      look at a result
   mizar man report | man -l -                           the manual of a subcommand
 
@@ -61,6 +63,8 @@ enum Command {
     Tune(tune::Args),
     /// Examine this node and its environment before a distributed run
     Doctor(doctor::Args),
+    /// Train a model on cubes or arrays, over any number of ranks
+    Train(Box<train::Args>),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -84,6 +88,7 @@ fn main() -> ExitCode {
         Command::CommBench(args) => comm_bench::run(args),
         Command::Tune(args) => tune::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Train(args) => train::run(&args),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { command } => generate::manual(command.as_deref()),
     };

@@ -144,6 +144,7 @@ fn every_page_that_the_manual_names_exists() {
             "comm-bench",
             "tune",
             "doctor",
+            "train",
             "completions",
             "man"
         ]

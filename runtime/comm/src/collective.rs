@@ -25,8 +25,8 @@ mod segment;
 
 use std::time::Duration;
 
-pub use self::element::{DataType, Element};
-pub use self::engine::{Engine, Pending};
+pub use self::element::{DataType, Element, Narrow};
+pub use self::engine::{Engine, Pending, Traffic};
 use self::node::Node;
 use crate::{CommError, Communicator, ReduceOperation, Result, Tag};
 
@@ -238,6 +238,35 @@ impl<C: Communicator> Group<C> {
             false => Ok(()),
         };
         self.node.share(values, folded)
+    }
+
+    /// Replaces `values` by their sum over all ranks, sent as `W`: what a rank brings is rounded
+    /// to `W`, summed in single precision in the order of ranks, and the sum is rounded to `W`.
+    /// The bits are the same on every rank, a single one included.
+    ///
+    /// # Errors
+    /// As [`all_reduce`](Self::all_reduce).
+    pub fn all_reduce_narrow<W: Narrow>(&mut self, values: &mut [f32]) -> Result<()> {
+        let (length, ranks) = (values.len(), self.size());
+        let part = length.div_ceil(ranks);
+        let mut wire = vec![W::default(); part * ranks];
+        W::round(values, &mut wire[..length]);
+        let theirs = self.all_to_all(&wire)?;
+        let mut sum = vec![0.0_f32; part];
+        let mut wide = vec![0.0_f32; part];
+        for (rank, slice) in theirs.chunks_exact(part.max(1)).enumerate() {
+            if rank == 0 {
+                W::widen(slice, &mut sum);
+            } else {
+                W::widen(slice, &mut wide);
+                f32::fold(ReduceOperation::Sum, &mut sum, &wide);
+            }
+        }
+        let mut rounded = vec![W::default(); part];
+        W::round(&sum, &mut rounded);
+        let all = self.all_gather(&rounded)?;
+        W::widen(&all[..length], values);
+        Ok(())
     }
 
     /// The caller's part of the fold of `values` over all ranks, which is cut into as many equal

@@ -28,7 +28,7 @@ pub use launch::{Launch, MODE_VARIABLE, world};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
 pub use single::Single;
-pub use threads::{Threads, run_threads};
+pub use threads::{Threads, run_threads, threads};
 pub use watch::{LostRank, Watch, end_process};
 
 /// Names one stream of messages between two ranks; both sides must agree.
@@ -127,7 +127,8 @@ pub enum CommError {
         /// Why.
         source: std::io::Error,
     },
-    /// The thread that communicates ended early, with a panic.
+    /// The thread that communicates ended early: with a panic, or because the ranks had lost each
+    /// other, which the operation before said.
     #[error("the thread that communicates has ended")]
     EngineEnded,
     /// MPI said no.

@@ -12,7 +12,7 @@ use crate::{CommError, Communicator, Result, Tag, check_peer};
 
 type Message = (Tag, Vec<u8>);
 
-/// One rank of a group made by [`run_threads`].
+/// One rank of a group made by [`threads`] or [`run_threads`].
 #[derive(Debug)]
 pub struct Threads {
     rank: usize,
@@ -30,7 +30,7 @@ pub fn run_threads<T: Send>(size: usize, body: impl Fn(&Threads) -> T + Sync) ->
     std::thread::scope(|scope| {
         let body = &body;
         let run = |rank: Threads| scope.spawn(move || body(&rank));
-        let handles: Vec<_> = group(size).into_iter().map(run).collect();
+        let handles: Vec<_> = threads(size).into_iter().map(run).collect();
         let join = |handle: std::thread::ScopedJoinHandle<'_, T>| handle.join();
         let ended: Vec<_> = handles.into_iter().map(join).collect();
         let unwind = |panic| std::panic::resume_unwind(panic);
@@ -41,7 +41,10 @@ pub fn run_threads<T: Send>(size: usize, body: impl Fn(&Threads) -> T + Sync) ->
     })
 }
 
-fn group(size: usize) -> Vec<Threads> {
+/// The ranks of a group, each for a thread of its own: for an
+/// [`Engine`](crate::collective::Engine), which keeps its communicator.
+#[must_use]
+pub fn threads(size: usize) -> Vec<Threads> {
     let mut senders: Vec<Vec<_>> = (0..size).map(|_| Vec::with_capacity(size)).collect();
     let mut receivers: Vec<Vec<_>> = (0..size).map(|_| Vec::with_capacity(size)).collect();
     for from in &mut senders {

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use half::{bf16, f16};
-use mizar_comm::collective::{Element, Engine, Group};
+use mizar_comm::collective::{Element, Engine, Group, Narrow};
 use mizar_comm::{CommError, Communicator, ReduceOperation, Single, run_threads};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -160,6 +160,35 @@ fn ranks_on_several_nodes_of_any_size_and_order() {
     }
 }
 
+/// What is sent in half precision is summed in single precision, and rounded once more.
+fn check_narrow<W: Narrow>(ranks: usize, round: fn(f32) -> f32) {
+    for length in [0, 1, 7, 5000] {
+        let brought =
+            |rank: usize| (0..length).map(move |cell| value(rank, cell, |v| v as f32) / 512.0);
+        let mut sum = vec![0.0_f32; length];
+        for rank in 0..ranks {
+            for (sum, own) in sum.iter_mut().zip(brought(rank)) {
+                *sum += round(own);
+            }
+        }
+        let right: Vec<f32> = sum.into_iter().map(round).collect();
+        run_threads(ranks, |comm| {
+            let mut group = Group::on(comm, "here", LIMIT).unwrap();
+            let mut values: Vec<f32> = brought(comm.rank()).collect();
+            group.all_reduce_narrow::<W>(&mut values).unwrap();
+            assert!(values == right, "{length} values, {ranks} ranks");
+        });
+    }
+}
+
+#[test]
+fn narrow_sums_are_rounded_twice_and_no_more() {
+    for ranks in 1..=3 {
+        check_narrow::<f16>(ranks, |v| f16::from_f32(v).to_f32());
+        check_narrow::<bf16>(ranks, |v| bf16::from_f32(v).to_f32());
+    }
+}
+
 #[test]
 fn a_rank_that_does_something_else_is_named() {
     let results = run_threads(3, |comm| {
@@ -219,8 +248,44 @@ fn operations_go_on_while_the_caller_computes() {
     assert_eq!(first.wait().unwrap(), [1.0, 2.0]);
     assert_eq!(second.wait().unwrap(), [3.0]);
     engine.barrier().unwrap();
+    let traffic = engine.traffic();
+    assert_eq!(traffic.collectives, 4);
+    assert_eq!(traffic.bytes, 8 + 8 + (4 << 20));
+    assert!(traffic.busy > Duration::ZERO);
     let refused = Engine::start(|| Err(CommError::NotBuilt), LIMIT).unwrap_err();
     assert!(matches!(refused, CommError::NotBuilt));
+}
+
+#[test]
+fn one_time_limit_is_waited_for_and_not_one_for_each_operation() {
+    let limit = Duration::from_secs(1);
+    let run = move |comm: mizar_comm::Threads| {
+        let own = comm.rank();
+        let engine = Engine::start(move || Ok(Box::new(comm)), limit).unwrap();
+        engine.barrier().unwrap();
+        if own == 1 {
+            return;
+        }
+        let mut pending: Vec<_> = (0..100)
+            .map(|_| engine.all_reduce(vec![1.0_f32; 10], ReduceOperation::Sum))
+            .collect();
+        let first = pending.remove(0).wait().unwrap_err();
+        assert!(
+            matches!(first, CommError::TimedOut { rank: 1, .. }),
+            "{first}"
+        );
+        for pending in pending {
+            let later = pending.wait().unwrap_err();
+            assert!(matches!(later, CommError::EngineEnded), "{later}");
+        }
+    };
+    let handles = mizar_comm::threads(2).into_iter();
+    let handles: Vec<_> = handles
+        .map(|comm| std::thread::spawn(move || run(comm)))
+        .collect();
+    for handle in handles {
+        handle.join().unwrap();
+    }
 }
 
 #[cfg(feature = "mpi")]

@@ -63,19 +63,12 @@ fn deny() -> Deny {
     toml::from_str(&std::fs::read_to_string(root().join("deny.toml")).unwrap()).unwrap()
 }
 
-/// Every package of the build on this kind of machine, as the lock file has it.
-fn packages() -> Vec<Package> {
-    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+/// What cargo prints, from the lock file alone.
+fn cargo(arguments: &[&str]) -> Vec<u8> {
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(root())
-        .args([
-            "metadata",
-            "--format-version=1",
-            "--locked",
-            "--offline",
-            "--all-features",
-        ])
-        .args(["--filter-platform", &platform])
+        .args(arguments)
+        .args(["--locked", "--offline", "--all-features"])
         .output()
         .unwrap();
     assert!(
@@ -83,9 +76,39 @@ fn packages() -> Vec<Package> {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    serde_json::from_slice::<Metadata>(&output.stdout)
-        .unwrap()
-        .packages
+    output.stdout
+}
+
+/// Every package of the build on this kind of machine, as the lock file has it. The lock file
+/// also has what a dependency's weak feature (`cubecl?/std`) would bring if something else asked
+/// for it; what is never built is no dependency.
+fn packages() -> Vec<Package> {
+    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let metadata = [
+        "metadata",
+        "--format-version=1",
+        "--filter-platform",
+        &platform,
+    ];
+    let packages = serde_json::from_slice::<Metadata>(&cargo(&metadata)).unwrap();
+    let tree = [
+        "tree",
+        "--workspace",
+        "--prefix=none",
+        "--format={p}",
+        "--target",
+        &platform,
+    ];
+    let tree = String::from_utf8(cargo(&tree)).unwrap();
+    let built: BTreeSet<(&str, &str)> = tree
+        .lines()
+        .filter_map(|line| line.split_once(" v"))
+        .map(|(name, rest)| (name, rest.split(' ').next().unwrap_or(rest)))
+        .collect();
+    let mut packages = packages.packages;
+    packages.retain(|package| built.contains(&(package.name.as_str(), package.version.as_str())));
+    assert!(packages.len() > 100, "cargo tree names {built:?}");
+    packages
 }
 
 #[test]

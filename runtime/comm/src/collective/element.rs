@@ -1,5 +1,6 @@
 //! The number types that are sent and folded.
 
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use crate::ReduceOperation;
@@ -98,3 +99,28 @@ macro_rules! half_element {
 }
 half_element!(f16, DataType::F16);
 half_element!(bf16, DataType::Bf16);
+
+/// A number that single precision is rounded to for the wire.
+pub trait Narrow: Element {
+    /// Rounds each to the nearest, ties to even.
+    fn round(values: &[f32], into: &mut [Self]);
+
+    /// Exact.
+    fn widen(values: &[Self], into: &mut [f32]);
+}
+
+macro_rules! narrow {
+    ($type:ty) => {
+        impl Narrow for $type {
+            fn round(values: &[f32], into: &mut [Self]) {
+                into.convert_from_f32_slice(values);
+            }
+
+            fn widen(values: &[Self], into: &mut [f32]) {
+                values.convert_to_f32_slice(into);
+            }
+        }
+    };
+}
+narrow!(f16);
+narrow!(bf16);

@@ -4,15 +4,18 @@
 //! Arrays belong to the operation until it is complete: it is given them and gives them back, so
 //! nobody can touch them meanwhile, and an operation that nobody waits for harms nobody.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{Element, Group};
+use super::{Element, Group, Narrow};
 use crate::{CommError, Communicator, ReduceOperation, Result};
 
 type World = Group<Box<dyn Communicator>>;
-type Job = Box<dyn FnOnce(&mut World) + Send>;
+/// Says whether the ranks are still together.
+type Job = Box<dyn FnOnce(&mut World) -> bool + Send>;
 
 /// The caller's end of a group that a thread of its own serves.
 #[derive(Debug)]
@@ -22,6 +25,25 @@ pub struct Engine {
     rank: usize,
     size: usize,
     node_count: usize,
+    traffic: Arc<Counters>,
+}
+
+/// What an engine has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Operations that were begun.
+    pub collectives: u64,
+    /// Bytes of the arrays that were given to them.
+    pub bytes: u64,
+    /// Time in operations that are complete, waiting for other ranks included.
+    pub busy: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    collectives: AtomicU64,
+    bytes: AtomicU64,
+    busy_ns: AtomicU64,
 }
 
 /// An operation that was begun.
@@ -78,9 +100,12 @@ impl Engine {
                 Ok(mut group) => {
                     let shape = (group.rank(), group.size(), group.node_count());
                     let _ = tell.send(Ok(shape));
-                    // Ends when the engine is dropped and all is done.
+                    // Ends when the engine is dropped and all is done, or when the ranks have
+                    // lost each other: what waits would only wait for its own time limit.
                     for job in queue {
-                        job(&mut group);
+                        if !job(&mut group) {
+                            break;
+                        }
                     }
                 }
             }
@@ -96,6 +121,7 @@ impl Engine {
             rank,
             size,
             node_count,
+            traffic: Arc::default(),
         })
     }
 
@@ -117,14 +143,35 @@ impl Engine {
         self.node_count
     }
 
+    /// What it has done so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let counters = &self.traffic;
+        Traffic {
+            collectives: counters.collectives.load(Ordering::Relaxed),
+            bytes: counters.bytes.load(Ordering::Relaxed),
+            busy: Duration::from_nanos(counters.busy_ns.load(Ordering::Relaxed)),
+        }
+    }
+
     fn begin<T: Send + 'static>(
         &self,
+        bytes: usize,
         work: impl FnOnce(&mut World) -> Result<Vec<T>> + Send + 'static,
     ) -> Pending<T> {
         let (tell, result) = channel();
+        let counters = Arc::clone(&self.traffic);
+        counters.collectives.fetch_add(1, Ordering::Relaxed);
+        counters.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         let job: Job = Box::new(move |group| {
+            let begin = Instant::now();
+            let done = work(group);
+            let busy_ns = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            counters.busy_ns.fetch_add(busy_ns, Ordering::Relaxed);
+            let is_together = !matches!(&done, Err(error) if parts(error));
             // Nobody may wait for it any more.
-            let _ = tell.send(work(group));
+            let _ = tell.send(done);
+            is_together
         });
         if let Some(jobs) = &self.jobs {
             // A thread that is gone has dropped the other end of `result` too.
@@ -142,7 +189,16 @@ impl Engine {
         mut values: Vec<T>,
         operation: ReduceOperation,
     ) -> Pending<T> {
-        self.begin(move |group| group.all_reduce(&mut values, operation).map(|()| values))
+        self.begin(size_of_val(&values[..]), move |group| {
+            group.all_reduce(&mut values, operation).map(|()| values)
+        })
+    }
+
+    /// Begins [`Group::all_reduce_narrow`].
+    pub fn all_reduce_narrow<W: Narrow>(&self, mut values: Vec<f32>) -> Pending<f32> {
+        self.begin(values.len() * size_of::<W>(), move |group| {
+            group.all_reduce_narrow::<W>(&mut values).map(|()| values)
+        })
     }
 
     /// Begins [`Group::reduce_scatter`].
@@ -151,22 +207,28 @@ impl Engine {
         mut values: Vec<T>,
         operation: ReduceOperation,
     ) -> Pending<T> {
-        self.begin(move |group| group.reduce_scatter(&mut values, operation))
+        self.begin(size_of_val(&values[..]), move |group| {
+            group.reduce_scatter(&mut values, operation)
+        })
     }
 
     /// Begins [`Group::all_gather`].
     pub fn all_gather<T: Element>(&self, part: Vec<T>) -> Pending<T> {
-        self.begin(move |group| group.all_gather(&part))
+        self.begin(size_of_val(&part[..]), move |group| group.all_gather(&part))
     }
 
     /// Begins [`Group::broadcast`].
     pub fn broadcast<T: Element>(&self, root: usize, mut values: Vec<T>) -> Pending<T> {
-        self.begin(move |group| group.broadcast(root, &mut values).map(|()| values))
+        self.begin(size_of_val(&values[..]), move |group| {
+            group.broadcast(root, &mut values).map(|()| values)
+        })
     }
 
     /// Begins [`Group::all_to_all`].
     pub fn all_to_all<T: Element>(&self, values: Vec<T>) -> Pending<T> {
-        self.begin(move |group| group.all_to_all(&values))
+        self.begin(size_of_val(&values[..]), move |group| {
+            group.all_to_all(&values)
+        })
     }
 
     /// Returns once all ranks have called it and all that was begun before is done.
@@ -174,9 +236,22 @@ impl Engine {
     /// # Errors
     /// [`CommError`] if a rank does not come.
     pub fn barrier(&self) -> Result<()> {
-        let done: Pending<f32> = self.begin(|group| group.barrier().map(|()| Vec::new()));
+        let done: Pending<f32> = self.begin(0, |group| group.barrier().map(|()| Vec::new()));
         done.wait().map(drop)
     }
+}
+
+/// Is this the end of all that ranks do together?
+fn parts(error: &CommError) -> bool {
+    matches!(
+        error,
+        CommError::Lost { .. }
+            | CommError::TimedOut { .. }
+            | CommError::Mismatch { .. }
+            | CommError::LengthMismatch { .. }
+            | CommError::PeerFailed { .. }
+            | CommError::Mpi { .. }
+    )
 }
 
 impl Drop for Engine {

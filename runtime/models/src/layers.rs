@@ -1,0 +1,371 @@
+//! Layers that models are made of: each knows its parameters and how it goes forward.
+//!
+//! Shapes of weights and their order are PyTorch's, so that state dictionaries can be compared.
+
+use burn_tensor::backend::Backend;
+use burn_tensor::ops::{ConvOptions, ConvTransposeOptions};
+use burn_tensor::{Tensor, activation, module};
+use serde::{Deserialize, Serialize};
+
+use crate::network::{Parameter, Parameters, Start};
+
+/// What follows a layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    /// Nothing.
+    None,
+    /// The positive part.
+    #[default]
+    Relu,
+    /// The positive part, and a fifth of the negative.
+    Leaky,
+    /// x·Φ(x).
+    Gelu,
+    /// x·σ(x).
+    Silu,
+    /// The hyperbolic tangent.
+    Tanh,
+}
+
+impl Activation {
+    /// Applies it.
+    #[must_use]
+    pub fn apply<B: Backend, const D: usize>(self, input: Tensor<B, D>) -> Tensor<B, D> {
+        match self {
+            Self::None => input,
+            Self::Relu => activation::relu(input),
+            Self::Leaky => activation::leaky_relu(input, 0.2),
+            Self::Gelu => activation::gelu(input),
+            Self::Silu => activation::silu(input),
+            Self::Tanh => activation::tanh(input),
+        }
+    }
+
+    fn start(self, inputs: usize) -> Start {
+        match self {
+            Self::None | Self::Tanh => Start::lecun(inputs),
+            _ => Start::he(inputs),
+        }
+    }
+}
+
+fn parameter(layer: &str, name: &str, shape: Vec<usize>, start: Start) -> Parameter {
+    Parameter {
+        name: format!("{layer}.{name}"),
+        shape,
+        start,
+    }
+}
+
+/// `(samples, inputs)` to `(samples, outputs)`.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    /// Its path.
+    pub name: String,
+    /// Numbers in.
+    pub inputs: usize,
+    /// Numbers out.
+    pub outputs: usize,
+    /// What follows.
+    pub activation: Activation,
+    /// Whether it gives 0 at the start, for the last layer of a correction.
+    pub starts_at_zero: bool,
+}
+
+impl Linear {
+    /// Its parameters: `weight` (outputs, inputs) and `bias`.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let start = match self.starts_at_zero {
+            true => Start::Constant(0.0),
+            false => self.activation.start(self.inputs),
+        };
+        let bias = Start::Constant(0.0);
+        vec![
+            parameter(&self.name, "weight", vec![self.outputs, self.inputs], start),
+            parameter(&self.name, "bias", vec![self.outputs], bias),
+        ]
+    }
+
+    /// Goes forward.
+    #[must_use]
+    pub fn forward<B: Backend>(&self, all: &Parameters<B>, input: Tensor<B, 2>) -> Tensor<B, 2> {
+        let weight: Tensor<B, 2> = all.tensor(&format!("{}.weight", self.name), &input);
+        let bias: Tensor<B, 1> = all.tensor(&format!("{}.bias", self.name), &input);
+        let sum = module::linear(input, weight.transpose(), Some(bias));
+        self.activation.apply(sum)
+    }
+}
+
+/// How the edges of fields go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Edges {
+    /// With zeros.
+    #[default]
+    Zero,
+    /// East of the last column comes the first (a globe's longitudes); zeros beyond the poles.
+    Globe,
+}
+
+/// `(samples, inputs, height, width)` to `(samples, outputs, height, width)`.
+#[derive(Clone, Debug)]
+pub struct Conv2d {
+    /// Its path.
+    pub name: String,
+    /// Channels in.
+    pub inputs: usize,
+    /// Channels out.
+    pub outputs: usize,
+    /// The side of its kernel: odd.
+    pub kernel: usize,
+    /// The step of its kernel.
+    pub stride: usize,
+    /// What is beyond the edges.
+    pub edges: Edges,
+    /// What follows.
+    pub activation: Activation,
+    /// Whether it gives 0 at the start, for the last layer of a correction.
+    pub starts_at_zero: bool,
+}
+
+impl Conv2d {
+    /// A layer whose outputs have the extent of its inputs.
+    #[must_use]
+    pub fn new(name: impl Into<String>, inputs: usize, outputs: usize, kernel: usize) -> Self {
+        Self {
+            name: name.into(),
+            inputs,
+            outputs,
+            kernel,
+            stride: 1,
+            edges: Edges::Zero,
+            activation: Activation::None,
+            starts_at_zero: false,
+        }
+    }
+
+    /// Its parameters: `weight` (outputs, inputs, kernel, kernel) and `bias`.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let start = match self.starts_at_zero {
+            true => Start::Constant(0.0),
+            false => self
+                .activation
+                .start(self.inputs * self.kernel * self.kernel),
+        };
+        let shape = vec![self.outputs, self.inputs, self.kernel, self.kernel];
+        let bias = Start::Constant(0.0);
+        vec![
+            parameter(&self.name, "weight", shape, start),
+            parameter(&self.name, "bias", vec![self.outputs], bias),
+        ]
+    }
+
+    /// Goes forward.
+    #[must_use]
+    pub fn forward<B: Backend>(&self, all: &Parameters<B>, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        let weight: Tensor<B, 4> = all.tensor(&format!("{}.weight", self.name), &input);
+        let bias: Tensor<B, 1> = all.tensor(&format!("{}.bias", self.name), &input);
+        let reach = self.kernel / 2;
+        let (input, padding) = match self.edges {
+            Edges::Globe if reach > 0 => (around(input, reach), [reach, 0]),
+            _ => (input, [reach, reach]),
+        };
+        let options = ConvOptions::new([self.stride; 2], padding, [1, 1], 1);
+        self.activation
+            .apply(module::conv2d(input, weight, Some(bias), options))
+    }
+}
+
+/// A field with `reach` more columns on both sides, from the other.
+fn around<B: Backend>(field: Tensor<B, 4>, reach: usize) -> Tensor<B, 4> {
+    let width = field.dims()[3];
+    let west = field.clone().narrow(3, width - reach, reach);
+    let east = field.clone().narrow(3, 0, reach);
+    Tensor::cat(vec![west, field, east], 3)
+}
+
+/// Doubles height and width: `(samples, inputs, h, w)` to `(samples, outputs, 2h, 2w)`.
+#[derive(Clone, Debug)]
+pub struct Double2d {
+    /// Its path.
+    pub name: String,
+    /// Channels in.
+    pub inputs: usize,
+    /// Channels out.
+    pub outputs: usize,
+}
+
+impl Double2d {
+    /// Its parameters: `weight` (inputs, outputs, 2, 2) and `bias`.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let shape = vec![self.inputs, self.outputs, 2, 2];
+        let bias = Start::Constant(0.0);
+        vec![
+            parameter(&self.name, "weight", shape, Start::lecun(self.inputs)),
+            parameter(&self.name, "bias", vec![self.outputs], bias),
+        ]
+    }
+
+    /// Goes forward.
+    #[must_use]
+    pub fn forward<B: Backend>(&self, all: &Parameters<B>, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        let weight: Tensor<B, 4> = all.tensor(&format!("{}.weight", self.name), &input);
+        let bias: Tensor<B, 1> = all.tensor(&format!("{}.bias", self.name), &input);
+        let options = ConvTransposeOptions::new([2, 2], [0, 0], [0, 0], [1, 1], 1);
+        module::conv_transpose2d(input, weight, Some(bias), options)
+    }
+}
+
+/// A layer of long short-term memory: `(samples, steps, inputs)` to `(samples, steps, hidden)`.
+/// Source: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000).
+#[derive(Clone, Debug)]
+pub struct LstmLayer {
+    /// Its path.
+    pub name: String,
+    /// Numbers in at each step.
+    pub inputs: usize,
+    /// Cells.
+    pub hidden: usize,
+}
+
+impl LstmLayer {
+    /// Its parameters: `weight_ih` (4 hidden, inputs), `weight_hh` (4 hidden, hidden) and `bias`
+    /// (4 hidden): gates input, forget, cell, output, as PyTorch orders them.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let gates = 4 * self.hidden;
+        let name = &self.name;
+        vec![
+            parameter(
+                name,
+                "weight_ih",
+                vec![gates, self.inputs],
+                Start::lecun(self.inputs),
+            ),
+            parameter(
+                name,
+                "weight_hh",
+                vec![gates, self.hidden],
+                Start::lecun(3 * self.hidden),
+            ),
+            parameter(name, "bias", vec![gates], Start::Constant(0.0)),
+        ]
+    }
+
+    /// Goes forward through all steps.
+    #[must_use]
+    pub fn forward<B: Backend>(&self, all: &Parameters<B>, input: Tensor<B, 3>) -> Tensor<B, 3> {
+        let [samples, steps, inputs] = input.dims();
+        let hidden = self.hidden;
+        let of_input: Tensor<B, 2> = all.tensor(&format!("{}.weight_ih", self.name), &input);
+        let of_state: Tensor<B, 2> = all.tensor(&format!("{}.weight_hh", self.name), &input);
+        let bias: Tensor<B, 1> = all.tensor(&format!("{}.bias", self.name), &input);
+        let device = input.device();
+        // What the inputs do to the gates, for all steps at once.
+        let rows = input.reshape([samples * steps, inputs]);
+        let driven = module::linear(rows, of_input.transpose(), Some(bias)).reshape([
+            samples,
+            steps,
+            4 * hidden,
+        ]);
+        let of_state = of_state.transpose();
+        let mut cell = Tensor::<B, 2>::zeros([samples, hidden], &device);
+        let mut state = cell.clone();
+        let mut states = Vec::with_capacity(steps);
+        for step in 0..steps {
+            let gates = driven
+                .clone()
+                .narrow(1, step, 1)
+                .reshape([samples, 4 * hidden])
+                + state.matmul(of_state.clone());
+            let gate = |index: usize| gates.clone().narrow(1, index * hidden, hidden);
+            let kept = activation::sigmoid(gate(1)) * cell;
+            let added = activation::sigmoid(gate(0)) * activation::tanh(gate(2));
+            cell = kept + added;
+            state = activation::sigmoid(gate(3)) * activation::tanh(cell.clone());
+            states.push(state.clone().unsqueeze_dim::<3>(1));
+        }
+        Tensor::cat(states, 1)
+    }
+}
+
+/// `(samples, inputs, depth, height, width)` to `(samples, outputs, …)`, of the same extent or,
+/// with a stride of 2, of half.
+#[derive(Clone, Debug)]
+pub struct Conv3d {
+    /// Its path.
+    pub name: String,
+    /// Channels in.
+    pub inputs: usize,
+    /// Channels out.
+    pub outputs: usize,
+    /// The step of its kernel of 3×3×3.
+    pub stride: usize,
+    /// What follows.
+    pub activation: Activation,
+}
+
+impl Conv3d {
+    /// Its parameters: `weight` (outputs, inputs, 3, 3, 3) and `bias`.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let shape = vec![self.outputs, self.inputs, 3, 3, 3];
+        let start = self.activation.start(27 * self.inputs);
+        let bias = Start::Constant(0.0);
+        vec![
+            parameter(&self.name, "weight", shape, start),
+            parameter(&self.name, "bias", vec![self.outputs], bias),
+        ]
+    }
+
+    /// Goes forward.
+    #[must_use]
+    pub fn forward<B: Backend>(&self, all: &Parameters<B>, input: Tensor<B, 5>) -> Tensor<B, 5> {
+        let weight: Tensor<B, 5> = all.tensor(&format!("{}.weight", self.name), &input);
+        let bias: Tensor<B, 1> = all.tensor(&format!("{}.bias", self.name), &input);
+        let options = ConvOptions::new([self.stride; 3], [1; 3], [1; 3], 1);
+        self.activation
+            .apply(module::conv3d(input, weight, Some(bias), options))
+    }
+}
+
+/// Doubles all three extents: `(samples, inputs, d, h, w)` to `(samples, outputs, 2d, 2h, 2w)`.
+#[derive(Clone, Debug)]
+pub struct Double3d {
+    /// Its path.
+    pub name: String,
+    /// Channels in.
+    pub inputs: usize,
+    /// Channels out.
+    pub outputs: usize,
+    /// What follows.
+    pub activation: Activation,
+}
+
+impl Double3d {
+    /// Its parameters: `weight` (inputs, outputs, 2, 2, 2) and `bias`.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let shape = vec![self.inputs, self.outputs, 2, 2, 2];
+        let bias = Start::Constant(0.0);
+        let start = self.activation.start(self.inputs);
+        vec![
+            parameter(&self.name, "weight", shape, start),
+            parameter(&self.name, "bias", vec![self.outputs], bias),
+        ]
+    }
+
+    /// Goes forward.
+    #[must_use]
+    pub fn forward<B: Backend>(&self, all: &Parameters<B>, input: Tensor<B, 5>) -> Tensor<B, 5> {
+        let weight: Tensor<B, 5> = all.tensor(&format!("{}.weight", self.name), &input);
+        let bias: Tensor<B, 1> = all.tensor(&format!("{}.bias", self.name), &input);
+        let options = ConvTransposeOptions::new([2; 3], [0; 3], [0; 3], [1; 3], 1);
+        self.activation
+            .apply(module::conv_transpose3d(input, weight, Some(bias), options))
+    }
+}

@@ -1,0 +1,491 @@
+//! A model as a file: one safetensors file that tells all that is needed to run it again.
+//!
+//! The tensors are those of the model's [`Layout`] by name, in `F32`; with anomalies also
+//! `climatology.NAME` of each variable (12 months, channels, cells). The file's metadata has one
+//! key, `mizar`, whose value is a JSON object, a [`Header`]:
+//!
+//! ```json
+//! {
+//!   "format": 1,
+//!   "architecture": {"kind": "unet", "inputs": 3, "outputs": 1, "width": 16, "depth": 2},
+//!   "sample": "field", "history": 3, "lead": 1, "anomalies": false, "relative_to": "none",
+//!   "missing": "refuse", "operators": [],
+//!   "inputs":  [{"variable": "tas", "channel": 0, "units": "K", "mean": 288.1, "std": 14.2}],
+//!   "outputs": [{"variable": "tas", "channel": 0, "units": "K", "mean": 288.1, "std": 14.2}],
+//!   "digest": "sha256 of the tensors of the layout",
+//!   "provenance": {"config": "…", "data": ["…"], "seed": 1}
+//! }
+//! ```
+//!
+//! What goes in: of each input channel, after `operators`, `(value - mean) / std`; with
+//! `anomalies` the month's climatology is subtracted first; a missing value becomes 0. `field`
+//! samples are `(history * channels, y, x)`, oldest step first, `cell` samples
+//! `(history, channels)`. What comes out is undone alike: `output * std + mean`, plus, with
+//! `relative_to: persistence`, the newest input of the same variable, plus, with `anomalies`, the
+//! climatology of the month that is `lead` steps ahead.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use burn_flex::Flex;
+use mizar_train::{Layout, Learner};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::{Gan, GanLearner, Loss, Lstm, Mlp, Resnet, Supervised, Unet};
+
+/// The number of the header's format.
+const FORMAT: u32 = 1;
+
+/// The key of the header in the file's metadata.
+const KEY: &str = "mizar";
+
+/// Which network, and its hyperparameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Architecture {
+    /// A multilayer perceptron.
+    Mlp(Mlp),
+    /// Long short-term memory.
+    Lstm(Lstm),
+    /// A U-Net.
+    Unet(Unet),
+    /// A residual network.
+    Resnet(Resnet),
+    /// A generator of showers and its discriminator.
+    Gan(Gan),
+}
+
+impl Architecture {
+    /// A learner on the CPU, its parameters drawn by `seed`.
+    #[must_use]
+    pub fn learner(&self, loss: Loss, seed: u64) -> Box<dyn Learner> {
+        let device = burn_flex::FlexDevice;
+        match self.clone() {
+            Self::Mlp(net) => Box::new(Supervised::<_, Flex, 2, 2>::new(net, loss, seed, device)),
+            Self::Lstm(net) => Box::new(Supervised::<_, Flex, 3, 2>::new(net, loss, seed, device)),
+            Self::Unet(net) => Box::new(Supervised::<_, Flex, 4, 4>::new(net, loss, seed, device)),
+            Self::Resnet(net) => {
+                Box::new(Supervised::<_, Flex, 4, 4>::new(net, loss, seed, device))
+            }
+            Self::Gan(gan) => Box::new(GanLearner::<Flex>::new(gan, seed, device)),
+        }
+    }
+}
+
+/// What one sample is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sample {
+    /// A whole field: `(history * channels, y, x)`.
+    #[default]
+    Field,
+    /// One cell of it: `(history, channels)`.
+    Cell,
+}
+
+/// What the output is the difference from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reference {
+    /// Nothing.
+    #[default]
+    None,
+    /// The newest input of the same variable.
+    Persistence,
+}
+
+/// What is done about missing values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Missing {
+    /// They are an error.
+    #[default]
+    Refuse,
+    /// Missing inputs are 0 once normalised, missing targets count nowhere.
+    Mask,
+}
+
+/// A channel of inputs or outputs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Channel {
+    /// The variable.
+    pub variable: String,
+    /// Which of its channels (levels); 0 if it has one.
+    pub channel: usize,
+    /// Of the file.
+    pub units: String,
+    /// Normalised values are `(value - mean) / std`.
+    pub mean: f64,
+    /// See `mean`.
+    pub std: f64,
+}
+
+/// What a model file says of itself; see the module.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// The number of this format.
+    pub format: u32,
+    /// Which network.
+    pub architecture: Architecture,
+    /// What one sample is made of.
+    pub sample: Sample,
+    /// Steps of each input.
+    pub history: usize,
+    /// From the newest input to the target.
+    pub lead: usize,
+    /// Whether the months' climatology was subtracted.
+    pub anomalies: bool,
+    /// What outputs are the difference from.
+    pub relative_to: Reference,
+    /// What was done about missing values.
+    pub missing: Missing,
+    /// Operators of `mizar cube`, the first first, applied to the files before all else.
+    pub operators: Vec<String>,
+    /// Channels that go in, of one step.
+    pub inputs: Vec<Channel>,
+    /// Channels that come out.
+    pub outputs: Vec<Channel>,
+    /// The model's identity: see [`digest`].
+    pub digest: String,
+    /// Where it comes from: free for whoever trains.
+    pub provenance: serde_json::Value,
+}
+
+impl Header {
+    /// A header of this format for a network.
+    #[must_use]
+    pub fn new(architecture: Architecture) -> Self {
+        Self {
+            format: FORMAT,
+            architecture,
+            sample: Sample::default(),
+            history: 1,
+            lead: 0,
+            anomalies: false,
+            relative_to: Reference::default(),
+            missing: Missing::default(),
+            operators: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            digest: String::new(),
+            provenance: serde_json::Value::Null,
+        }
+    }
+}
+
+/// A trained model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// What it says of itself.
+    pub header: Header,
+    /// As the layout of its network has them.
+    pub parameters: Vec<f32>,
+    /// With anomalies: of each variable, its shape and the mean of each month.
+    pub climatology: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+}
+
+/// Why a model could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The file could not be read or written.
+    #[error("the model {path} cannot be {action}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// `read` or `written`.
+        action: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is no safetensors file, or a damaged one.
+    #[error("{path} is no whole safetensors file")]
+    Container {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: safetensors::SafeTensorError,
+    },
+    /// It was not made by `mizar train`.
+    #[error("{path} has no header of Mizar: expected metadata `{KEY}`, as `mizar train` writes it")]
+    NoHeader {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The header means nothing.
+    #[error("the header of {path} cannot be understood")]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The header is of another version.
+    #[error("{path} has format {found}, this Mizar reads format {FORMAT}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// A tensor is missing or another one.
+    #[error("{path}: expected tensor `{name}` of F32 {expected:?}, found {found}")]
+    Tensor {
+        /// The file.
+        path: PathBuf,
+        /// Its name.
+        name: String,
+        /// Its shape.
+        expected: Vec<usize>,
+        /// What there is.
+        found: String,
+    },
+    /// The parameters are not those that were written.
+    #[error("{path} is damaged: its tensors have the digest {found}, its header says {expected}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// As written.
+        expected: String,
+        /// As found.
+        found: String,
+    },
+}
+
+impl Model {
+    /// Writes a file, whole or not at all; the digest in the header is set.
+    ///
+    /// # Errors
+    /// [`ModelError`] if it cannot be written.
+    pub fn save(&mut self, path: &Path) -> Result<(), ModelError> {
+        let learner = self.header.architecture.learner(Loss::Mse, 0);
+        let layout = learner.layout();
+        self.header.digest = digest(layout, &self.parameters);
+        let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+        for tensor in layout.tensors() {
+            let values = &self.parameters[tensor.range()];
+            tensors.push((tensor.name.clone(), tensor.shape.clone(), bytes(values)));
+        }
+        for (variable, (shape, values)) in &self.climatology {
+            tensors.push((climatology(variable), shape.clone(), bytes(values)));
+        }
+        let container = |source| ModelError::Container {
+            path: path.to_owned(),
+            source,
+        };
+        let views: Result<Vec<(&str, TensorView<'_>)>, _> = tensors
+            .iter()
+            .map(|(name, shape, bytes)| {
+                TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name.as_str(), view))
+            })
+            .collect();
+        let header = serde_json::to_string(&self.header).map_err(|source| ModelError::Header {
+            path: path.to_owned(),
+            source,
+        })?;
+        let metadata = std::collections::HashMap::from([(KEY.to_owned(), header)]);
+        let whole =
+            safetensors::serialize(views.map_err(container)?, Some(metadata)).map_err(container)?;
+        mizar_core::durable::write(path, &whole).map_err(|source| ModelError::File {
+            path: path.to_owned(),
+            action: "written",
+            source,
+        })
+    }
+
+    /// Reads a file, and checks that its parameters are those that were written.
+    ///
+    /// # Errors
+    /// [`ModelError`] if it cannot be read or is not whole.
+    pub fn load(path: &Path) -> Result<Self, ModelError> {
+        let whole = std::fs::read(path).map_err(|source| ModelError::File {
+            path: path.to_owned(),
+            action: "read",
+            source,
+        })?;
+        let container = |source| ModelError::Container {
+            path: path.to_owned(),
+            source,
+        };
+        let (_, metadata) = SafeTensors::read_metadata(&whole).map_err(container)?;
+        let header = metadata.metadata().as_ref().and_then(|all| all.get(KEY));
+        let header = header.ok_or_else(|| ModelError::NoHeader {
+            path: path.to_owned(),
+        })?;
+        let header = parse_header(path, header)?;
+        let tensors = SafeTensors::deserialize(&whole).map_err(container)?;
+        let learner = header.architecture.learner(Loss::Mse, 0);
+        let layout = learner.layout();
+        let mut parameters = Vec::with_capacity(layout.len());
+        for tensor in layout.tensors() {
+            parameters.extend(values(path, &tensors, &tensor.name, &tensor.shape)?);
+        }
+        let found = digest(layout, &parameters);
+        if found != header.digest {
+            return Err(ModelError::Damaged {
+                path: path.to_owned(),
+                expected: header.digest,
+                found,
+            });
+        }
+        let mut months = BTreeMap::new();
+        if header.anomalies {
+            let channels = header.inputs.iter().chain(&header.outputs);
+            for variable in channels.map(|channel| &channel.variable) {
+                let name = climatology(variable);
+                let shape = tensors
+                    .tensor(&name)
+                    .map_or(vec![12, 0, 0], |view| view.shape().to_vec());
+                let found = values(path, &tensors, &name, &shape)?;
+                months.insert(variable.clone(), (shape, found));
+            }
+        }
+        Ok(Self {
+            header,
+            parameters,
+            climatology: months,
+        })
+    }
+
+    /// Ready to predict, on the CPU.
+    #[must_use]
+    pub fn learner(&self) -> Box<dyn Learner> {
+        let mut learner = self.header.architecture.learner(Loss::Mse, 0);
+        learner.load(&self.parameters);
+        learner
+    }
+}
+
+/// A model's identity: SHA-256 over names, shapes and numbers of its tensors.
+#[must_use]
+pub fn digest(layout: &Layout, parameters: &[f32]) -> String {
+    let mut hash = Sha256::new();
+    for tensor in layout.tensors() {
+        hash.update(format!("{} {:?}\n", tensor.name, tensor.shape));
+        hash.update(bytes(&parameters[tensor.range()]));
+    }
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn climatology(variable: &str) -> String {
+    format!("climatology.{variable}")
+}
+
+fn parse_header(path: &Path, text: &str) -> Result<Header, ModelError> {
+    /// What every format has.
+    #[derive(Deserialize)]
+    struct Any {
+        format: u32,
+    }
+    let wrong = |source| ModelError::Header {
+        path: path.to_owned(),
+        source,
+    };
+    let Any { format } = serde_json::from_str(text).map_err(wrong)?;
+    if format != FORMAT {
+        return Err(ModelError::Format {
+            path: path.to_owned(),
+            found: format,
+        });
+    }
+    serde_json::from_str(text).map_err(wrong)
+}
+
+fn values(
+    path: &Path,
+    tensors: &SafeTensors<'_>,
+    name: &str,
+    shape: &[usize],
+) -> Result<Vec<f32>, ModelError> {
+    let wrong = |found| ModelError::Tensor {
+        path: path.to_owned(),
+        name: name.to_owned(),
+        expected: shape.to_vec(),
+        found,
+    };
+    let view = tensors.tensor(name).map_err(|_| wrong("none".to_owned()))?;
+    if view.dtype() != Dtype::F32 || view.shape() != shape {
+        return Err(wrong(format!("{:?} {:?}", view.dtype(), view.shape())));
+    }
+    let (words, _) = view.data().as_chunks::<4>();
+    Ok(words.iter().map(|word| f32::from_le_bytes(*word)).collect())
+}
+
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::Activation;
+
+    fn model() -> Model {
+        let architecture = Architecture::Mlp(Mlp {
+            inputs: 3,
+            outputs: 2,
+            hidden: vec![4],
+            activation: Activation::Silu,
+            starts_at_zero: false,
+        });
+        let parameters = architecture.learner(Loss::Mse, 3).initial();
+        let mut header = Header::new(architecture);
+        header.anomalies = true;
+        header.inputs.push(Channel {
+            variable: "tas".to_owned(),
+            channel: 0,
+            units: "K".to_owned(),
+            mean: 0.0,
+            std: 2.0,
+        });
+        let months = (vec![12, 1, 1], vec![280.0; 12]);
+        Model {
+            header,
+            parameters,
+            climatology: BTreeMap::from([("tas".to_owned(), months)]),
+        }
+    }
+
+    #[test]
+    fn a_model_survives_its_file_and_damage_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let mut written = model();
+        written.save(&path).unwrap();
+        let read = Model::load(&path).unwrap();
+        assert_eq!(read, written);
+        let inputs = mizar_train::Array {
+            shape: vec![1, 3],
+            values: vec![1.0, 2.0, 3.0],
+        };
+        assert_eq!(
+            read.learner().predict(&inputs).unwrap(),
+            written.learner().predict(&inputs).unwrap()
+        );
+
+        // The parameters come first among equals of one type: flip a bit in each eighth byte.
+        let whole = std::fs::read(&path).unwrap();
+        let begin = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+        for at in (0..whole.len()).step_by(8) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x40;
+            std::fs::write(&path, &damaged).unwrap();
+            let loaded = Model::load(&path);
+            if at >= begin + 12 * 4 {
+                assert!(matches!(loaded, Err(ModelError::Damaged { .. })), "{at}");
+            }
+        }
+        std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        assert!(matches!(
+            Model::load(&path),
+            Err(ModelError::Container { .. })
+        ));
+    }
+}
