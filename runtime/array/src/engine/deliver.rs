@@ -4,11 +4,13 @@
 //! Rank 0 makes every output. For Zarr the others store their chunks in the same folder, which a
 //! shared file system shows them; for NetCDF-4 they send them, encoded, to rank 0.
 
+use mizar_comm::Communicator;
+
 use super::{Run, Writers, agree};
 use crate::cube::Content;
 use crate::error::CubeError;
 use crate::plan::Output;
-use crate::write::{Piece, WriteOptions, Writer, wire};
+use crate::write::{Piece, WriteError, WriteOptions, Writer, wire};
 
 impl Run<'_> {
     /// Begins some outputs on all ranks and writes what is in memory. Collective.
@@ -51,20 +53,8 @@ impl Run<'_> {
         variable: usize,
         own: Vec<Piece>,
     ) -> Result<(), CubeError> {
-        let mut message = Vec::new();
-        if self.comm.rank() != 0 {
-            own.iter()
-                .for_each(|piece| wire::encode(piece, &mut message));
-        }
-        let Some(parts) = self.comm.gather(0, &message)? else {
-            return Ok(());
-        };
-        let mut put = |pieces| self.pool.install(|| writer.put(variable, pieces));
-        put(own)?;
-        for (rank, part) in parts.iter().enumerate().skip(1) {
-            put(wire::decode(part).ok_or(CubeError::Protocol { rank })?)?;
-        }
-        Ok(())
+        let put = |writer: &mut Writer, pieces| self.pool.install(|| writer.put(variable, pieces));
+        bring(self.comm, writer, own, put)
     }
 
     /// Makes outputs durable, and puts them under their names once all ranks did. Collective.
@@ -76,6 +66,32 @@ impl Run<'_> {
         let committed = self.pool.install(commit);
         agree(self.comm, committed.map_err(CubeError::from))
     }
+}
+
+/// Brings pieces to rank 0, which puts those of each rank in turn. Collective; the ranks agree on
+/// success afterwards.
+pub(super) fn bring(
+    comm: &dyn Communicator,
+    writer: &mut Writer,
+    own: Vec<Piece>,
+    put: impl Fn(&mut Writer, Vec<Piece>) -> Result<(), WriteError>,
+) -> Result<(), CubeError> {
+    let mut message = Vec::new();
+    if comm.rank() != 0 {
+        own.iter()
+            .for_each(|piece| wire::encode(piece, &mut message));
+    }
+    let Some(parts) = comm.gather(0, &message)? else {
+        return Ok(());
+    };
+    put(writer, own)?;
+    for (rank, part) in parts.iter().enumerate().skip(1) {
+        put(
+            writer,
+            wire::decode(part).ok_or(CubeError::Protocol { rank })?,
+        )?;
+    }
+    Ok(())
 }
 
 fn create(output: &Output, options: &WriteOptions) -> Result<Writer, CubeError> {
