@@ -286,10 +286,22 @@ fn over_tcp_a_token_is_wanted_and_no_file_is_read() {
     assert!(said.contains("--token-file"), "{said}");
 }
 
+/// A model file of another digest and so many bytes more: its `doc_string`, field 6, is longer.
+fn padded(path: &Path, letter: u8, bytes: usize) {
+    let mut model = std::fs::read(model("mlp.onnx")).unwrap();
+    model.push(6 << 3 | 2);
+    let mut length = bytes;
+    while length >= 128 {
+        model.push((length & 127) as u8 | 128);
+        length >>= 7;
+    }
+    model.push(length as u8);
+    model.extend(vec![letter; bytes]);
+    std::fs::write(path, model).unwrap();
+}
+
 #[test]
-fn models_are_held_by_digest_and_the_oldest_goes() {
-    // Room for one: each counts for twice its file, and a file of zeros behind the model is
-    // passed over by nobody, so two small ones fit and the index tells.
+fn models_are_shared_by_digest() {
     let server = Server::start(&["mlp.onnx", "mlp_batch_3.onnx"], &[]);
     let load = |name: &str, file: &str| {
         let body = json!({ "parameters": { "path": model(file) } });
@@ -310,13 +322,38 @@ fn models_are_held_by_digest_and_the_oldest_goes() {
     assert_eq!(server.get("/v2/models/mlp/ready").0, 200);
     let (status, answer) = load("absent", "absent.onnx");
     assert_eq!(status, 400);
-    assert!(
-        answer["error"]
-            .as_str()
-            .unwrap()
-            .contains("cannot read the model"),
-        "{answer}"
-    );
+    let message = answer["error"].as_str().unwrap();
+    assert!(message.contains("cannot read the model"), "{answer}");
+}
+
+#[test]
+fn the_model_used_longest_ago_goes_and_comes_back() {
+    // Each counts for 1.2 MiB: two do not fit.
+    let server = Server::start(&[], &["--memory", "2"]);
+    let path = |name: &str| server.folder.path().join(format!("{name}.onnx"));
+    let load = |name: &str| {
+        let body = json!({ "parameters": { "path": path(name) } });
+        server.post(&format!("/v2/repository/models/{name}/load"), &body)
+    };
+    let states = || {
+        let (_, index) = server.post("/v2/repository/index", &json!({}));
+        let rows = index.as_array().unwrap().clone();
+        let state = |row: &Value| row["state"].as_str().unwrap().to_owned();
+        rows.iter().map(state).collect::<Vec<String>>()
+    };
+    for (name, letter) in [("a", b'a'), ("b", b'b')] {
+        padded(&path(name), letter, 600 << 10);
+        assert_eq!(load(name).0, 200);
+    }
+    assert_eq!(states(), ["UNAVAILABLE", "READY"]);
+    assert_eq!(server.post("/v2/models/a/infer", &row([0.0; 4])).0, 200);
+    assert_eq!(states(), ["READY", "UNAVAILABLE"]);
+    padded(&path("b"), b'c', 600 << 10);
+    let (status, answer) = server.post("/v2/models/b/infer", &row([0.0; 4]));
+    assert_eq!(status, 409, "{answer}");
+    padded(&path("c"), b'd', 2 << 20);
+    let (status, answer) = load("c");
+    assert_eq!(status, 507, "{answer}");
 }
 
 #[test]

@@ -347,7 +347,7 @@ fn input_layout(
     Ok(layout)
 }
 
-/// Steps of a window: as the model says, the user, or as many as fill the channels.
+/// Steps of a window: as the model or the user says.
 fn steps_in(
     layout: &Layout,
     shape: &[Option<usize>],
@@ -356,12 +356,8 @@ fn steps_in(
 ) -> Result<usize, InferError> {
     let channels = fields.channels();
     let wanted = layout.length(Role::Channels, shape).unwrap_or(Some(1));
-    let of_model = match layout.length(Role::Steps, shape) {
-        Some(steps) => steps,
-        None => wanted
-            .filter(|wanted| wanted.is_multiple_of(channels))
-            .map(|wanted| wanted / channels),
-    };
+    // Channels that are too many are not taken for steps: that would be a guess.
+    let of_model = layout.length(Role::Steps, shape).flatten();
     let steps = match (of_model, options.steps) {
         (Some(own), Some(asked)) if own != asked => {
             return Err(InferError::Unfit(format!(
