@@ -121,6 +121,16 @@ pub enum OpenError {
         /// What each says.
         reasons: String,
     },
+    /// The library that the user names cannot be used.
+    #[error("the library of {backend} that was named ({variable}) cannot be used: {reason}")]
+    Library {
+        /// Whose.
+        backend: &'static str,
+        /// Where it can be named.
+        variable: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// The device cannot be used.
     #[error("provider `{provider}` cannot be used: {reason}")]
     Provider {
@@ -257,13 +267,14 @@ impl Loader {
     fn candidates(&self, path: &Path) -> Result<Vec<&dyn Backend>, OpenError> {
         let suffix = path.extension().unwrap_or_default().to_string_lossy();
         let suffix = suffix.to_lowercase();
-        let is_wanted = |backend: &&Box<dyn Backend>| {
+        let all = self.backends.iter().map(AsRef::as_ref);
+        let is_wanted = |backend: &&dyn Backend| {
             let wanted = self.wanted.as_deref();
             wanted.is_none_or(|wanted| wanted == backend.name())
         };
-        let asked: Vec<_> = self.backends.iter().filter(is_wanted).collect();
-        let knows = |backend: &&&Box<dyn Backend>| backend.suffixes().contains(&suffix.as_str());
-        let candidates: Vec<&dyn Backend> = asked.iter().filter(knows).map(|b| &***b).collect();
+        let asked: Vec<&dyn Backend> = all.filter(is_wanted).collect();
+        let knows = |backend: &&dyn Backend| backend.suffixes().contains(&suffix.as_str());
+        let candidates: Vec<&dyn Backend> = asked.iter().copied().filter(knows).collect();
         if candidates.is_empty() {
             let mut known: Vec<String> = asked
                 .iter()

@@ -118,8 +118,9 @@ fn library(wanted: Option<&Path>) -> Result<&'static Library, OpenError> {
     opened
         .as_ref()
         .map_err(|(is_named, message)| match is_named {
-            true => OpenError::Provider {
-                provider: NAME,
+            true => OpenError::Library {
+                backend: NAME,
+                variable: LIBRARY_VARIABLE,
                 reason: message.clone(),
             },
             false => OpenError::Absent {

@@ -167,7 +167,7 @@ pub fn serve(
             }
             let _ = stop.send(true);
         };
-        let served = match address {
+        match address {
             Address::Unix(path) => {
                 let listener = bind(path)?;
                 listening(&path.display().to_string());
@@ -205,8 +205,7 @@ pub fn serve(
                 tokio::join!(ending, accept_all(accept, front, stopped));
                 Ok(())
             }
-        };
-        served
+        }
     })
 }
 

@@ -115,12 +115,14 @@ impl Values {
 
     /// As double precision.
     #[must_use]
+    #[allow(clippy::unnecessary_cast, reason = "of one of the types")]
     pub fn to_f64(&self) -> Vec<f64> {
         each!(self, values => values.iter().map(|&value| value as f64).collect())
     }
 
     /// As single precision.
     #[must_use]
+    #[allow(clippy::unnecessary_cast, reason = "of one of the types")]
     pub fn into_f32(self) -> Vec<f32> {
         match self {
             Self::F32(values) => values,
@@ -130,6 +132,7 @@ impl Values {
 
     /// Rounded or widened to another type.
     #[must_use]
+    #[allow(clippy::unnecessary_cast, reason = "of one of the types")]
     pub fn cast(self, element_type: ElementType) -> Self {
         if self.element_type() == element_type {
             return self;

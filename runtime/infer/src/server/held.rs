@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -191,10 +191,7 @@ impl Worker {
             let left = until.saturating_duration_since(Instant::now());
             let next = match all_here || left.is_zero() {
                 true => self.jobs.try_recv().ok(),
-                false => match self.jobs.recv_timeout(left) {
-                    Ok(job) => Some(job),
-                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-                },
+                false => self.jobs.recv_timeout(left).ok(),
             };
             let Some(job) = next else { break };
             if rows + rows_of(&job) > self.settings.batch || !alike(&jobs[0], &job) {

@@ -57,8 +57,8 @@ fn write(path: &Path, shape: [usize; 3], variables: &[(&str, Vec<f32>)]) {
         ..WriteOptions::default()
     };
     let mut writer = Writer::create(path, &dataset, &options).unwrap();
-    for dim in 0..3 {
-        let values: Vec<f64> = (0..shape[dim]).map(|i| i as f64 * 1.5).collect();
+    for (dim, len) in shape.into_iter().enumerate() {
+        let values: Vec<f64> = (0..len).map(|i| i as f64 * 1.5).collect();
         writer.write_f64(dim, &dataset.whole(dim), &values).unwrap();
     }
     for (index, (_, values)) in variables.iter().enumerate() {
