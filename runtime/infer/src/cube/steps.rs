@@ -104,10 +104,22 @@ impl Windows {
 
     /// Windows that fill some of these rows.
     pub(crate) fn touching(&self, rows: &std::ops::Range<usize>) -> std::ops::Range<usize> {
-        let before = |window: &usize| self.row(*window) + self.steps_out <= rows.start;
-        let first = (0..self.count()).take_while(before).count();
-        let within = (first..self.count()).take_while(|&window| self.row(window) < rows.end);
-        first..first + within.count()
+        let first = self.first_that(|row| row + self.steps_out > rows.start);
+        first..self.first_that(|row| row >= rows.end).max(first)
+    }
+
+    /// The first window whose first row is so; of rows that grow with the windows.
+    fn first_that(&self, is_so: impl Fn(usize) -> bool) -> usize {
+        let (mut low, mut high) = (0, self.count());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if is_so(self.row(middle)) {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        low
     }
 }
 

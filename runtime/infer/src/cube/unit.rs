@@ -416,20 +416,25 @@ impl Work<'_> {
     fn finish(self) -> Computed {
         let (plan, unit) = (self.plan, self.unit);
         let width = plan.fields.width;
+        // By step and row, so that nothing is looked up for each cell.
+        let mut weights = Vec::with_capacity(unit.steps.len() * unit.rows.len());
+        for step in unit.steps.clone() {
+            let along_time = plan.windows.sum(step);
+            weights.extend(unit.rows.clone().map(|row| along_time * plan.rows.sum(row)));
+        }
         let finish = |sums: Vec<f64>, (mean, spread): (f64, f64)| -> Vec<f32> {
             let is_plain = mean == 0.0 && spread == 1.0;
-            let value = |(at, sum): (usize, &f64)| {
-                let (row, column) = (at / width, at % width);
-                let step = unit.steps.start + row / unit.rows.len();
-                let row = unit.rows.start + row % unit.rows.len();
-                let weight = plan.windows.sum(step) * plan.rows.sum(row) * plan.columns.sum(column);
-                let mean_of_tiles = sum / weight;
-                match is_plain {
-                    true => mean_of_tiles as f32,
-                    false => (mean_of_tiles * spread + mean) as f32,
-                }
-            };
-            sums.iter().enumerate().map(value).collect()
+            let mut values = Vec::with_capacity(sums.len());
+            for (row, weight) in sums.chunks_exact(width).zip(&weights) {
+                values.extend(row.iter().enumerate().map(|(column, sum)| {
+                    let mean_of_tiles = sum / (weight * plan.columns.sum(column));
+                    match is_plain {
+                        true => mean_of_tiles as f32,
+                        false => (mean_of_tiles * spread + mean) as f32,
+                    }
+                }));
+            }
+            values
         };
         let outputs = self.sums.into_iter().zip(&plan.outputs);
         let values = outputs.map(|(channels, port)| {
