@@ -142,7 +142,7 @@ endif
 	  sed -E 's|^ExecStart=/usr(/local)?/|ExecStart=$(PREFIX)/|' $$unit > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; done
 	@install -m 644 examples/*.sbatch $(wildcard daemon/*/*.example.* daemon/*/deploy/*.toml slurm-plugin/*.example) $(share)/doc/mizar/examples/
 	@$(release)/mizar man > $(share)/man/man1/mizar.1
-	@for command in cube ps top report plot comm-bench tune doctor train completions man; do \
+	@for command in cube infer ps top report plot comm-bench tune doctor train completions man; do \
 	  $(release)/mizar man $$command > $(share)/man/man1/mizar-$$command.1 || exit 1; done
 	@$(release)/mizar completions bash > $(share)/bash-completion/completions/mizar
 	@$(release)/mizar completions zsh > $(share)/zsh/site-functions/_mizar

@@ -17,6 +17,7 @@ mod deliver;
 mod estimate;
 mod reduce;
 mod series;
+mod shared;
 mod stream;
 mod tree;
 mod units;
@@ -40,6 +41,7 @@ const OUTPUTS_AT_ONCE: usize = 8;
 
 pub use agree::agree;
 pub use estimate::{Estimate, Step, estimate};
+pub use shared::SharedWriter;
 
 /// How far a run is: units of work done and, of the variable at hand, all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -262,7 +262,7 @@ fn history(words: &[String]) -> String {
 }
 
 /// The date in UTC, as `ctime` writes it.
-fn date_now() -> String {
+pub(crate) fn date_now() -> String {
     const MONTHS: [&str; 12] = [
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
     ];
@@ -290,7 +290,7 @@ fn date_now() -> String {
 }
 
 /// What Slurm gave this task, else all CPUs that this process may use.
-fn default_threads() -> usize {
+pub(crate) fn default_threads() -> usize {
     let of_slurm = std::env::var("SLURM_CPUS_PER_TASK")
         .ok()
         .and_then(|text| text.parse().ok());

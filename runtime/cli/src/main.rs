@@ -7,6 +7,7 @@ mod comm_bench;
 mod cube;
 mod doctor;
 mod generate;
+mod infer;
 mod interrupt;
 mod plot;
 mod ps;
@@ -27,6 +28,7 @@ const EXIT_FAILED: u8 = 1;
 const EXAMPLES: &str = "\
 Examples:
   srun --mizar -n 4 mizar cube -ymonmean in.nc out.nc   compute, watched
+  srun -n 4 mizar infer risk.onnx -i in.nc -o out.nc    run a model over fields
   mizar ps                                              what runs, with its live use
   mizar top 1234                                        one job live, rank by rank
   mizar report 1234 --html report.html                  what job 1234 did
@@ -49,6 +51,8 @@ struct Cli {
 enum Command {
     /// Run CDO operators on NetCDF files and Zarr stores, over any number of MPI ranks and threads
     Cube(cube::Args),
+    /// Run a model over fields and arrays on any number of MPI ranks, or keep it warm for requests
+    Infer(Box<infer::Args>),
     /// Show running jobs with their live use
     Ps(ps::Args),
     /// Show a running job live, rank by rank
@@ -81,6 +85,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Cube(args) => cube::run(args),
+        Command::Infer(args) => infer::run(*args),
         Command::Ps(args) => ps::run(args),
         Command::Top(args) => top::run(args),
         Command::Report(args) => report::run(&args),

@@ -137,6 +137,7 @@ fn every_page_that_the_manual_names_exists() {
         named,
         [
             "cube",
+            "infer",
             "ps",
             "top",
             "report",
@@ -163,7 +164,10 @@ fn every_page_that_the_manual_names_exists() {
         "{cube}"
     );
     let message = refused(&mizar(&["man", "cub"], folder.path()));
-    assert!(message.contains("there are pages on cube, ps"), "{message}");
+    assert!(
+        message.contains("there are pages on cube, infer, ps"),
+        "{message}"
+    );
 }
 
 #[test]

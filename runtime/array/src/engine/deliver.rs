@@ -4,6 +4,8 @@
 //! Rank 0 makes every output. For Zarr the others store their chunks in the same folder, which a
 //! shared file system shows them; for NetCDF-4 they send them, encoded, to rank 0.
 
+use mizar_comm::Communicator;
+
 use super::{Run, Writers, agree};
 use crate::cube::Content;
 use crate::error::CubeError;
@@ -51,24 +53,8 @@ impl Run<'_> {
         variable: usize,
         own: Vec<Piece>,
     ) -> Result<(), CubeError> {
-        let pieces = self.collect(own)?;
+        let pieces = collect(self.comm, own)?;
         self.pool.install(|| store(writer, variable, pieces))
-    }
-
-    /// The pieces of all ranks on rank 0, in their order; nothing elsewhere. Collective.
-    pub(super) fn collect(&self, own: Vec<Piece>) -> Result<Vec<Vec<Piece>>, CubeError> {
-        let mut message = Vec::new();
-        if self.comm.rank() != 0 {
-            own.iter()
-                .for_each(|piece| wire::encode(piece, &mut message));
-        }
-        let Some(parts) = self.comm.gather(0, &message)? else {
-            return Ok(Vec::new());
-        };
-        let others = parts.iter().enumerate().skip(1);
-        let others =
-            others.map(|(rank, part)| wire::decode(part).ok_or(CubeError::Protocol { rank }));
-        std::iter::once(Ok(own)).chain(others).collect()
     }
 
     /// Makes outputs durable, and puts them under their names once all ranks did. Collective.
@@ -105,4 +91,22 @@ fn create(output: &Output, options: &WriteOptions) -> Result<Writer, CubeError> 
         }
     }
     Ok(writer)
+}
+
+/// The pieces of all ranks on rank 0, in their order; nothing elsewhere. Collective.
+pub(super) fn collect(
+    comm: &dyn Communicator,
+    own: Vec<Piece>,
+) -> Result<Vec<Vec<Piece>>, CubeError> {
+    let mut message = Vec::new();
+    if comm.rank() != 0 {
+        own.iter()
+            .for_each(|piece| wire::encode(piece, &mut message));
+    }
+    let Some(parts) = comm.gather(0, &message)? else {
+        return Ok(Vec::new());
+    };
+    let others = parts.iter().enumerate().skip(1);
+    let others = others.map(|(rank, part)| wire::decode(part).ok_or(CubeError::Protocol { rank }));
+    std::iter::once(Ok(own)).chain(others).collect()
 }

@@ -69,7 +69,7 @@ impl Run<'_> {
             let computed: Result<Vec<Vec<Piece>>, CubeError> = computed;
             let pieces = agree(self.comm, stored.and(computed))?;
             let pieces = pieces.into_iter().flatten().collect();
-            computed_before = agree(self.comm, self.collect(pieces))?;
+            computed_before = agree(self.comm, deliver::collect(self.comm, pieces))?;
             let (done, total) = (
                 (number * width * ranks + wave.len()) as u64,
                 blocks.len() as u64,

@@ -1,0 +1,184 @@
+//! How an axis of a field is cut into tiles that overlap, and how they are blended: pure.
+//!
+//! **Invariant:** weights are whole numbers, so a model that gives the same for a cell in every
+//! tile gives exactly that: products of a single-precision value with a weight, their sums and
+//! the quotient are exact in double precision.
+
+/// Tiles along one axis.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Tiling {
+    /// Cells of the axis.
+    pub(crate) length: usize,
+    /// Cells of a tile.
+    pub(crate) tile: usize,
+    /// Whether the last cell lies beside the first.
+    wraps: bool,
+    /// The first cell of each tile; before the axis where it wraps.
+    starts: Vec<isize>,
+    /// By cell of a tile: rising from its edge over both halos.
+    weights: Vec<f64>,
+    /// By cell of the axis: the sum over the tiles that hold it.
+    sums: Vec<f64>,
+}
+
+impl Tiling {
+    /// Tiles that share `halo` cells on each side with their neighbours. The last is moved back
+    /// so that it ends with the axis; a tile longer than the axis sees its edge repeated.
+    ///
+    /// `None` if nothing of a tile is left between its halos.
+    pub(crate) fn new(length: usize, tile: usize, halo: usize, wraps: bool) -> Option<Self> {
+        if length == 0 || tile == 0 {
+            return None;
+        }
+        let starts = if tile >= length {
+            vec![0]
+        } else {
+            let step = tile.checked_sub(2 * halo).filter(|&step| step > 0)?;
+            if wraps {
+                let starts = (0..length).step_by(step);
+                starts.map(|start| start as isize - halo as isize).collect()
+            } else {
+                let last = length - tile;
+                let inner = (0..last).step_by(step).chain(std::iter::once(last));
+                inner.map(|start| start as isize).collect()
+            }
+        };
+        let weight = |cell: usize| (cell + 1).min(tile - cell).min(2 * halo + 1) as f64;
+        let weights: Vec<f64> = (0..tile).map(weight).collect();
+        let mut tiling = Self {
+            length,
+            tile,
+            wraps,
+            starts,
+            weights,
+            sums: Vec::new(),
+        };
+        let mut sums = vec![0.0; length];
+        for tile in 0..tiling.count() {
+            for (cell, weight) in tiling.weights.iter().enumerate() {
+                if let Some(target) = tiling.target(tile, cell) {
+                    sums[target] += weight;
+                }
+            }
+        }
+        tiling.sums = sums;
+        Some(tiling)
+    }
+
+    /// How many tiles there are.
+    pub(crate) fn count(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// The cell of the axis that a cell of a tile is read from.
+    pub(crate) fn source(&self, tile: usize, cell: usize) -> usize {
+        let place = self.starts[tile] + cell as isize;
+        let length = self.length as isize;
+        let inside = match self.wraps {
+            true => place.rem_euclid(length),
+            false => place.clamp(0, length - 1),
+        };
+        inside.unsigned_abs()
+    }
+
+    /// The cell of the axis that a cell of a tile adds to; none beyond its end.
+    pub(crate) fn target(&self, tile: usize, cell: usize) -> Option<usize> {
+        let place = self.starts[tile] + cell as isize;
+        let inside = self.wraps || (0..self.length as isize).contains(&place);
+        inside.then(|| self.source(tile, cell))
+    }
+
+    /// How much a cell of a tile counts.
+    pub(crate) fn weight(&self, cell: usize) -> f64 {
+        self.weights[cell]
+    }
+
+    /// What the weights of a cell of the axis sum to.
+    pub(crate) fn sum(&self, cell: usize) -> f64 {
+        self.sums[cell]
+    }
+
+    /// The first cell of the axis that a tile adds to, and one past the last; of those that wrap,
+    /// the whole axis.
+    pub(crate) fn span(&self, tile: usize) -> std::ops::Range<usize> {
+        if self.wraps {
+            return 0..self.length;
+        }
+        let start = self.starts[tile].unsigned_abs();
+        start..(start + self.tile).min(self.length)
+    }
+
+    /// Tiles that add to some of these cells.
+    pub(crate) fn touching(&self, cells: &std::ops::Range<usize>) -> Vec<usize> {
+        let touches = |&tile: &usize| {
+            let span = self.span(tile);
+            span.start < cells.end && cells.start < span.end
+        };
+        (0..self.count()).filter(touches).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_overlap_by_two_halos_and_the_last_ends_with_the_axis() {
+        let tiling = Tiling::new(30, 16, 3, false).unwrap();
+        let spans: Vec<_> = (0..tiling.count()).map(|tile| tiling.span(tile)).collect();
+        assert_eq!(spans, [0..16, 10..26, 14..30]);
+        assert_eq!(tiling.weight(0), 1.0);
+        assert_eq!(tiling.weight(6), 7.0);
+        assert_eq!(tiling.weight(8), 7.0);
+        assert_eq!(tiling.weight(15), 1.0);
+        assert_eq!(tiling.touching(&(0..5)), [0]);
+        assert_eq!(tiling.touching(&(12..15)), [0, 1, 2]);
+    }
+
+    #[test]
+    fn an_axis_that_wraps_is_read_across_its_end() {
+        let tiling = Tiling::new(8, 4, 1, true).unwrap();
+        assert_eq!(tiling.count(), 4);
+        assert_eq!(tiling.source(0, 0), 7);
+        assert_eq!(tiling.source(3, 3), 0);
+    }
+
+    #[test]
+    fn nothing_between_halos_is_refused() {
+        assert_eq!(Tiling::new(30, 6, 3, false), None);
+        assert!(Tiling::new(30, 7, 3, false).is_some());
+    }
+
+    proptest::proptest! {
+        /// Whatever the tiles: weights of each cell sum to what is divided by, exactly.
+        #[test]
+        fn a_constant_and_the_axis_itself_come_back_exactly(
+            length in 1_usize..70, tile in 1_usize..40, halo in 0_usize..9, wraps: bool,
+            constant: f32,
+        ) {
+            proptest::prop_assume!(constant.is_finite());
+            let Some(tiling) = Tiling::new(length, tile, halo, wraps) else {
+                return Ok(());
+            };
+            let value = |cell: usize| constant * (cell as f32 + 0.1);
+            let mut same = vec![0.0_f64; length];
+            let mut own = vec![0.0_f64; length];
+            for tile in 0..tiling.count() {
+                for cell in 0..tiling.tile {
+                    if let Some(target) = tiling.target(tile, cell) {
+                        same[target] += tiling.weight(cell) * f64::from(constant);
+                        let read = value(tiling.source(tile, cell));
+                        own[target] += tiling.weight(cell) * f64::from(read);
+                    }
+                }
+            }
+            for cell in 0..length {
+                proptest::prop_assert_eq!((same[cell] / tiling.sum(cell)) as f32, constant);
+                let expected = value(cell);
+                if expected.is_finite() {
+                    proptest::prop_assert_eq!((own[cell] / tiling.sum(cell)) as f32, expected);
+                }
+            }
+        }
+    }
+}

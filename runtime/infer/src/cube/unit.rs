@@ -1,0 +1,459 @@
+//! One unit of work: boxes of the input are read, cut into items, run and blended.
+
+use std::ops::Range;
+
+use mizar_array::storage::Source;
+use serde::{Deserialize, Serialize};
+
+use super::field::Block;
+use super::plan::{OutputPort, Plan, Unit};
+use super::{InferError, Missing};
+use crate::{Model, ModelError, Tensor, Values};
+
+/// Failures that a rank remembers; all are counted.
+pub(crate) const FAILURES_KEPT: usize = 100;
+
+/// An item that gave no sound output. Its cells are missing.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// Steps of the input, from 0.
+    pub steps: Range<usize>,
+    /// Rows.
+    pub rows: Range<usize>,
+    /// The first column and, if the grid wraps, one past the last modulo its width.
+    pub columns: (usize, usize),
+    /// What went wrong.
+    pub reason: String,
+}
+
+/// A window along time and a tile.
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    window: usize,
+    row: usize,
+    column: usize,
+}
+
+/// What a unit comes to.
+pub(crate) struct Computed {
+    /// By output and channel: values by step, row and column.
+    pub(crate) values: Vec<Vec<Vec<f32>>>,
+    pub(crate) items: u64,
+    pub(crate) failed: u64,
+    pub(crate) failures: Vec<Failure>,
+}
+
+/// Computes a unit.
+pub(crate) fn compute(
+    plan: &Plan,
+    source: &Source,
+    model: &mut dyn Model,
+    missing: Missing,
+    unit: &Unit,
+) -> Result<Computed, InferError> {
+    let windows = plan.windows.touching(&unit.steps);
+    let tile_rows = plan.rows.touching(&unit.rows);
+    let block = read(plan, source, &windows, &tile_rows, missing)?;
+    let cells = unit.steps.len() * unit.rows.len() * plan.fields.width;
+    let sums = plan
+        .outputs
+        .iter()
+        .map(|output| vec![vec![0.0; cells]; output.channels]);
+    let mut work = Work {
+        plan,
+        unit,
+        mask: Mask::new(plan, &block, missing, &windows),
+        block,
+        sums: sums.collect(),
+        items: 0,
+        failed: 0,
+        failures: Vec::new(),
+    };
+    let mut batch = Vec::with_capacity(plan.batch);
+    for window in windows {
+        for &row in &tile_rows {
+            for column in 0..plan.columns.count() {
+                let item = Item {
+                    window,
+                    row,
+                    column,
+                };
+                // Nothing is known of it: the model is not asked.
+                if work.mask.covers(plan, item) {
+                    work.add_missing(item);
+                    continue;
+                }
+                batch.push(item);
+                if batch.len() == plan.batch {
+                    work.run(model, &batch)?;
+                    batch.clear();
+                }
+            }
+        }
+    }
+    if !batch.is_empty() {
+        work.run(model, &batch)?;
+    }
+    Ok(work.finish())
+}
+
+/// Steps and rows that some windows and tiles see.
+fn read(
+    plan: &Plan,
+    source: &Source,
+    windows: &Range<usize>,
+    tile_rows: &[usize],
+    missing: Missing,
+) -> Result<Block, InferError> {
+    let last = plan.windows.start(windows.end - 1) + plan.windows.steps_in;
+    let steps = plan.windows.start(windows.start)..last;
+    let spans = tile_rows.iter().map(|&tile| plan.rows.span(tile));
+    let rows = spans.reduce(|all, span| all.start.min(span.start)..all.end.max(span.end));
+    let rows = rows.unwrap_or(0..plan.fields.height);
+    let mut block = plan.fields.read(source, steps, rows)?;
+    match missing {
+        Missing::Fill(value) => block.fill(value as f32),
+        Missing::Mask => {}
+        Missing::Refuse => {
+            if let Some((variable, step, row, column)) = block.first_missing() {
+                return Err(InferError::Missing {
+                    variable: plan.fields.variables[variable].name.clone(),
+                    step,
+                    row,
+                    column,
+                });
+            }
+        }
+    }
+    Ok(block)
+}
+
+/// Cells of windows at which something of the input is missing.
+struct Mask {
+    first_window: usize,
+    rows: Range<usize>,
+    width: usize,
+    /// By window, row and column; nothing where nothing is missing.
+    missing: Vec<bool>,
+}
+
+impl Mask {
+    fn new(plan: &Plan, block: &Block, missing: Missing, windows: &Range<usize>) -> Self {
+        let mut mask = Self {
+            first_window: windows.start,
+            rows: block.rows.clone(),
+            width: plan.fields.width,
+            missing: Vec::new(),
+        };
+        if missing != Missing::Mask || block.first_missing().is_none() {
+            return mask;
+        }
+        mask.missing = vec![false; windows.len() * mask.rows.len() * mask.width];
+        for window in windows.clone() {
+            let start = plan.windows.start(window);
+            for step in start..start + plan.windows.steps_in {
+                for row in mask.rows.clone() {
+                    let at = mask.row(window, row);
+                    for channel in 0..plan.fields.channels() {
+                        let values = block.row(step, channel, row);
+                        for (missing, value) in mask.missing[at.clone()].iter_mut().zip(values) {
+                            *missing |= value.is_nan();
+                        }
+                    }
+                }
+            }
+        }
+        mask
+    }
+
+    fn row(&self, window: usize, row: usize) -> Range<usize> {
+        let rows = (window - self.first_window) * self.rows.len() + row - self.rows.start;
+        rows * self.width..(rows + 1) * self.width
+    }
+
+    fn at(&self, window: usize, row: usize, column: usize) -> bool {
+        !self.missing.is_empty() && self.missing[self.row(window, row).start + column]
+    }
+
+    /// Whether all of an item is missing.
+    fn covers(&self, plan: &Plan, item: Item) -> bool {
+        if self.missing.is_empty() {
+            return false;
+        }
+        let is_missing = |row: usize| {
+            let row = plan.rows.source(item.row, row);
+            (0..plan.columns.tile)
+                .all(|cell| self.at(item.window, row, plan.columns.source(item.column, cell)))
+        };
+        (0..plan.rows.tile).all(is_missing)
+    }
+}
+
+/// A unit while it is computed.
+struct Work<'a> {
+    plan: &'a Plan,
+    unit: &'a Unit,
+    block: Block,
+    mask: Mask,
+    /// By output and channel: sums of weighted values by step, row and column.
+    sums: Vec<Vec<Vec<f64>>>,
+    items: u64,
+    failed: u64,
+    failures: Vec<Failure>,
+}
+
+impl Work<'_> {
+    /// Runs a batch. If the model fails on it, each of its items alone, so that the one at fault
+    /// is known.
+    fn run(&mut self, model: &mut dyn Model, batch: &[Item]) -> Result<(), InferError> {
+        match self.outputs(model, batch) {
+            Ok(outputs) => self.add_all(batch, &outputs),
+            Err(ModelError::Run { message, .. }) if batch.len() == 1 => {
+                self.fail(batch[0], message);
+            }
+            Err(ModelError::Run { .. }) => {
+                for item in batch {
+                    self.run(model, std::slice::from_ref(item))?;
+                }
+            }
+            // It would be the same for all.
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn outputs(&self, model: &mut dyn Model, batch: &[Item]) -> Result<Vec<Tensor>, ModelError> {
+        let plan = self.plan;
+        // What is missing of a batch of fixed size stays zero.
+        let items = if plan.is_batch_fixed {
+            plan.batch
+        } else {
+            batch.len()
+        };
+        let shape = plan.input_shape(items);
+        let mut values = vec![0.0; shape.iter().product()];
+        for (place, item) in batch.iter().enumerate() {
+            self.gather(*item, place, &shape, &mut values);
+        }
+        let values = Values::F32(values).cast(plan.element_type);
+        let outputs = model.run(&[Tensor::new(shape, values)?])?;
+        for (port, output) in plan.outputs.iter().zip(&outputs) {
+            let expected = plan.output_shape(port, items);
+            if output.shape() != expected {
+                return Err(ModelError::Output {
+                    name: port.name.clone(),
+                    found: format!("of shape {:?}", output.shape()),
+                    expected: format!("it was to be {expected:?}, as in the first run"),
+                });
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// Brings an item's part of the input into a batch, scaled.
+    fn gather(&self, item: Item, place: usize, shape: &[usize], out: &mut [f32]) {
+        let plan = self.plan;
+        let strides = plan.layout.strides(shape);
+        let channels = plan.fields.channels();
+        let has_steps = strides.step > 0 || plan.windows.steps_in == 1;
+        let start = plan.windows.start(item.window);
+        for step in 0..plan.windows.steps_in {
+            for channel in 0..channels {
+                let (mean, spread) = plan.scales[channel];
+                let is_plain = mean == 0.0 && spread == 1.0;
+                let along = match has_steps {
+                    true => step * strides.step + channel * strides.channel,
+                    false => (step * channels + channel) * strides.channel,
+                };
+                for row in 0..plan.rows.tile {
+                    let from = plan.rows.source(item.row, row);
+                    let from = self.block.row(start + step, channel, from);
+                    let to = place * strides.item + along + row * strides.row;
+                    for cell in 0..plan.columns.tile {
+                        let value = from[plan.columns.source(item.column, cell)];
+                        let scaled = match (value.is_nan(), is_plain) {
+                            // Only with a mask: the mean stands for it.
+                            (true, _) => 0.0,
+                            (false, true) => value,
+                            (false, false) => ((f64::from(value) - mean) / spread) as f32,
+                        };
+                        out[to + cell * strides.column] = scaled;
+                    }
+                }
+            }
+        }
+    }
+
+    fn add_all(&mut self, batch: &[Item], outputs: &[Tensor]) {
+        let singles: Vec<(Vec<usize>, Vec<f32>)> = outputs
+            .iter()
+            .map(|output| (output.shape().to_vec(), output.values().clone().into_f32()))
+            .collect();
+        for (place, &item) in batch.iter().enumerate() {
+            self.items += u64::from(self.is_own(item));
+            let mut odd = 0;
+            for (index, (shape, values)) in singles.iter().enumerate() {
+                odd += self.add(item, place, index, shape, values);
+            }
+            if odd > 0 {
+                self.note(item, format!("{odd} values of its output are not finite"));
+            }
+        }
+    }
+
+    /// Adds an item's part of an output to the sums; how many values were not finite.
+    fn add(
+        &mut self,
+        item: Item,
+        place: usize,
+        index: usize,
+        shape: &[usize],
+        values: &[f32],
+    ) -> usize {
+        let port: &OutputPort = &self.plan.outputs[index];
+        let strides = port.layout.strides(shape);
+        let mut odd = 0;
+        let channels = port.channels;
+        self.each_cell(item, |sums, mask, at, tile, weight| {
+            let from = place * strides.item
+                + tile.step * strides.step
+                + tile.row * strides.row
+                + tile.cell * strides.column;
+            for (channel, sums) in sums[index].iter_mut().enumerate().take(channels) {
+                let value = values[from + channel * strides.channel];
+                let is_sound = value.is_finite();
+                odd += usize::from(!is_sound && !mask);
+                sums[at] += match is_sound && !mask {
+                    true => weight * f64::from(value),
+                    false => f64::NAN,
+                };
+            }
+        });
+        odd
+    }
+
+    /// An item whose output is not known.
+    fn add_missing(&mut self, item: Item) {
+        self.each_cell(item, |sums, _, at, _, _| {
+            sums.iter_mut()
+                .flatten()
+                .for_each(|sums| sums[at] = f64::NAN);
+        });
+    }
+
+    /// Visits the cells of the unit that an item adds to: the sums, whether the input is missing
+    /// there, the place in the sums, the place in the item, the weight.
+    fn each_cell(
+        &mut self,
+        item: Item,
+        mut visit: impl FnMut(&mut [Vec<Vec<f64>>], bool, usize, Place, f64),
+    ) {
+        let (plan, unit) = (self.plan, self.unit);
+        let width = plan.fields.width;
+        for step in 0..plan.windows.steps_out {
+            let out_step = plan.windows.row(item.window) + step;
+            if !unit.steps.contains(&out_step) {
+                continue;
+            }
+            for row in 0..plan.rows.tile {
+                let target = plan.rows.target(item.row, row);
+                let Some(out_row) = target.filter(|row| unit.rows.contains(row)) else {
+                    continue;
+                };
+                let start =
+                    (out_step - unit.steps.start) * unit.rows.len() + out_row - unit.rows.start;
+                for cell in 0..plan.columns.tile {
+                    let Some(column) = plan.columns.target(item.column, cell) else {
+                        continue;
+                    };
+                    let mask = self.mask.at(item.window, out_row, column);
+                    let weight = plan.rows.weight(row) * plan.columns.weight(cell);
+                    let place = Place { step, row, cell };
+                    visit(&mut self.sums, mask, start * width + column, place, weight);
+                }
+            }
+        }
+    }
+
+    /// Items at the edge of two units are computed in both, and counted in the first.
+    fn is_own(&self, item: Item) -> bool {
+        let (step, row) = (
+            self.plan.windows.row(item.window),
+            self.plan.rows.span(item.row).start,
+        );
+        self.unit.steps.start <= step && self.unit.rows.start <= row
+    }
+
+    fn fail(&mut self, item: Item, reason: String) {
+        self.items += u64::from(self.is_own(item));
+        self.add_missing(item);
+        self.note(item, reason);
+    }
+
+    fn note(&mut self, item: Item, reason: String) {
+        if !self.is_own(item) {
+            return;
+        }
+        self.failed += 1;
+        if self.failures.len() == FAILURES_KEPT {
+            return;
+        }
+        let plan = self.plan;
+        let start = plan.windows.start(item.window);
+        let (first, last) = (0, plan.columns.tile - 1);
+        self.failures.push(Failure {
+            steps: start..start + plan.windows.steps_in,
+            rows: plan.rows.span(item.row),
+            columns: (
+                plan.columns.source(item.column, first),
+                plan.columns.source(item.column, last) + 1,
+            ),
+            reason,
+        });
+    }
+
+    /// Divides by the weights and brings values back to their units.
+    fn finish(self) -> Computed {
+        let (plan, unit) = (self.plan, self.unit);
+        let width = plan.fields.width;
+        // By step and row, so that nothing is looked up for each cell.
+        let mut weights = Vec::with_capacity(unit.steps.len() * unit.rows.len());
+        for step in unit.steps.clone() {
+            let along_time = plan.windows.sum(step);
+            weights.extend(unit.rows.clone().map(|row| along_time * plan.rows.sum(row)));
+        }
+        let finish = |sums: Vec<f64>, (mean, spread): (f64, f64)| -> Vec<f32> {
+            let is_plain = mean == 0.0 && spread == 1.0;
+            let mut values = Vec::with_capacity(sums.len());
+            for (row, weight) in sums.chunks_exact(width).zip(&weights) {
+                values.extend(row.iter().enumerate().map(|(column, sum)| {
+                    let mean_of_tiles = sum / (weight * plan.columns.sum(column));
+                    match is_plain {
+                        true => mean_of_tiles as f32,
+                        false => (mean_of_tiles * spread + mean) as f32,
+                    }
+                }));
+            }
+            values
+        };
+        let outputs = self.sums.into_iter().zip(&plan.outputs);
+        let values = outputs.map(|(channels, port)| {
+            let channels = channels.into_iter().zip(&port.scales);
+            channels.map(|(sums, scale)| finish(sums, *scale)).collect()
+        });
+        Computed {
+            values: values.collect(),
+            items: self.items,
+            failed: self.failed,
+            failures: self.failures,
+        }
+    }
+}
+
+/// A cell of an item's output.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    step: usize,
+    row: usize,
+    cell: usize,
+}

@@ -1,0 +1,370 @@
+//! A model that is ready: one thread that runs it, and a queue before it.
+//!
+//! Requests that wait are run together as far as the model lets its first dimension free. A
+//! request waits for company only while others are on their way, and never longer than the
+//! latency bound.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::Settings;
+use crate::{Loaded, Model, ModelError, Port, Tensor, batch_of};
+
+/// What a request gets.
+type Answer = Result<Vec<Tensor>, ModelError>;
+
+/// A request in the queue.
+struct Job {
+    inputs: Vec<Tensor>,
+    reply: oneshot::Sender<Answer>,
+}
+
+/// Why a request is not answered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AskError {
+    /// Too many wait.
+    #[error("{0} requests wait for this model already: try again later")]
+    Full(usize),
+    /// Its thread is gone.
+    #[error("the model has ended: load it again")]
+    Ended,
+    /// It does not run.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+/// A model that is ready.
+pub(super) struct Held {
+    pub(super) inputs: Vec<Port>,
+    pub(super) outputs: Vec<Port>,
+    pub(super) metadata: BTreeMap<String, String>,
+    pub(super) backend: String,
+    pub(super) digest: String,
+    /// What it counts for; the back ends do not tell what they use.
+    pub(super) memory_bytes: u64,
+    queue: SyncSender<Job>,
+    queue_limit: usize,
+    /// Requests that are on their way or wait.
+    open: Arc<AtomicUsize>,
+    last_used: Mutex<Instant>,
+}
+
+impl Held {
+    /// Starts the thread of a model.
+    pub(super) fn start(loaded: Loaded, settings: &Settings) -> std::io::Result<Self> {
+        let Loaded {
+            model,
+            digest,
+            size_bytes,
+            ..
+        } = loaded;
+        let (queue, jobs) = sync_channel(settings.queue.max(1));
+        let open = Arc::new(AtomicUsize::new(0));
+        let held = Self {
+            inputs: model.inputs().to_vec(),
+            outputs: model.outputs().to_vec(),
+            metadata: model.metadata().clone(),
+            backend: model.backend().to_owned(),
+            digest,
+            memory_bytes: memory_of(size_bytes),
+            queue,
+            queue_limit: settings.queue.max(1),
+            open: Arc::clone(&open),
+            last_used: Mutex::new(Instant::now()),
+        };
+        let worker = Worker {
+            is_free: batch_of(model.inputs()) == Some(None),
+            model,
+            settings: settings.clone(),
+            jobs,
+            open,
+            next: None,
+        };
+        std::thread::Builder::new()
+            .name("model".to_owned())
+            .spawn(move || worker.work())?;
+        Ok(held)
+    }
+
+    /// Runs it on a tensor for each input.
+    pub(super) async fn ask(&self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, AskError> {
+        crate::check_inputs(&self.inputs, &inputs)?;
+        *self
+            .last_used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        let _open = Open::new(&self.open);
+        let (reply, answer) = oneshot::channel();
+        match self.queue.try_send(Job { inputs, reply }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Err(AskError::Full(self.queue_limit)),
+            Err(TrySendError::Disconnected(_)) => return Err(AskError::Ended),
+        }
+        Ok(answer.await.map_err(|_| AskError::Ended)??)
+    }
+
+    pub(super) fn last_used(&self) -> Instant {
+        *self
+            .last_used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether requests are on their way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// Weights as they are in the file, and once more as the back end arranges them.
+pub(super) fn memory_of(size_bytes: u64) -> u64 {
+    size_bytes.saturating_mul(2)
+}
+
+/// Counts a request while it lives, even if its client goes.
+struct Open<'a>(&'a AtomicUsize);
+
+impl<'a> Open<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The thread of a model.
+struct Worker {
+    model: Box<dyn Model>,
+    settings: Settings,
+    jobs: Receiver<Job>,
+    open: Arc<AtomicUsize>,
+    /// Whether items of several requests may run together.
+    is_free: bool,
+    /// Taken from the queue, but not of the shape of those before.
+    next: Option<Job>,
+}
+
+impl Worker {
+    fn work(mut self) {
+        while let Some(first) = self.next.take().or_else(|| self.jobs.recv().ok()) {
+            let jobs = self.company(first);
+            // Whoever gave up needs no answer.
+            let mut jobs: Vec<Job> = jobs
+                .into_iter()
+                .filter(|job| !job.reply.is_closed())
+                .collect();
+            // If it does not work, one of them may be at fault: then each alone.
+            if jobs.len() > 1
+                && let Some(answers) = self.together(&jobs)
+            {
+                for (job, answer) in jobs.drain(..).zip(answers) {
+                    let _ = job.reply.send(Ok(answer));
+                }
+            }
+            for job in jobs {
+                let answer = self.model.run(&job.inputs);
+                let _ = job.reply.send(answer);
+            }
+        }
+    }
+
+    /// Those that run with a request.
+    fn company(&mut self, first: Job) -> Vec<Job> {
+        let mut jobs = vec![first];
+        if !self.is_free {
+            return jobs;
+        }
+        let mut rows = rows_of(&jobs[0]);
+        let until = Instant::now() + self.settings.latency;
+        while rows < self.settings.batch {
+            let all_here = self.open.load(Ordering::Relaxed) <= jobs.len();
+            let left = until.saturating_duration_since(Instant::now());
+            let next = match all_here || left.is_zero() {
+                true => self.jobs.try_recv().ok(),
+                false => self.jobs.recv_timeout(left).ok(),
+            };
+            let Some(job) = next else { break };
+            if rows + rows_of(&job) > self.settings.batch || !alike(&jobs[0], &job) {
+                self.next = Some(job);
+                break;
+            }
+            rows += rows_of(&job);
+            jobs.push(job);
+        }
+        jobs
+    }
+
+    /// Runs requests as one; the outputs of each. `None` if that does not work.
+    fn together(&mut self, jobs: &[Job]) -> Option<Vec<Vec<Tensor>>> {
+        let ports = 0..jobs[0].inputs.len();
+        let stacked = ports.map(|port| {
+            let parts: Vec<&Tensor> = jobs.iter().map(|job| &job.inputs[port]).collect();
+            Tensor::stack(&parts)
+        });
+        let inputs: Vec<Tensor> = stacked.collect::<Option<_>>()?;
+        let total: usize = jobs.iter().map(rows_of).sum();
+        let outputs = self.model.run(&inputs).ok()?;
+        if outputs
+            .iter()
+            .any(|output| output.shape().first() != Some(&total))
+        {
+            return None;
+        }
+        let mut start = 0;
+        let mut answers = Vec::new();
+        for job in jobs {
+            let end = start + rows_of(job);
+            let own: Option<Vec<Tensor>> = outputs.iter().map(|o| o.rows(start..end)).collect();
+            answers.push(own?);
+            start = end;
+        }
+        Some(answers)
+    }
+}
+
+fn rows_of(job: &Job) -> usize {
+    let first = job.inputs.first();
+    let rows = first.and_then(|input| input.shape().first().copied());
+    rows.unwrap_or(1)
+}
+
+/// Whether all inputs have the same shapes but for the first dimension, in which each request
+/// must agree with itself.
+fn alike(one: &Job, other: &Job) -> bool {
+    let agrees = |job: &Job| {
+        let rows = rows_of(job);
+        let mut firsts = job.inputs.iter().map(|input| input.shape().first());
+        rows > 0 && firsts.all(|first| first == Some(&rows))
+    };
+    let same = |(one, other): (&Tensor, &Tensor)| {
+        one.shape().get(1..) == other.shape().get(1..)
+            && one.values().element_type() == other.values().element_type()
+    };
+    agrees(one) && agrees(other) && one.inputs.iter().zip(&other.inputs).all(same)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{ElementType, Values};
+
+    /// Adds one; fails on a batch with a negative number; tells how many rows each run had.
+    struct Plus(Vec<Port>, BTreeMap<String, String>, Arc<Mutex<Vec<usize>>>);
+
+    impl Model for Plus {
+        fn inputs(&self) -> &[Port] {
+            &self.0
+        }
+        fn outputs(&self) -> &[Port] {
+            &self.0
+        }
+        fn backend(&self) -> &str {
+            "a test"
+        }
+        fn metadata(&self) -> &BTreeMap<String, String> {
+            &self.1
+        }
+        fn run(&mut self, inputs: &[Tensor]) -> Answer {
+            self.2.lock().unwrap().push(inputs[0].shape()[0]);
+            let values = inputs[0].values().to_f64();
+            if values.iter().any(|value| *value < 0.0) {
+                let (backend, message) = ("a test".to_owned(), "negative".to_owned());
+                return Err(ModelError::Run { backend, message });
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            let values = values.iter().map(|value| *value as f32 + 1.0).collect();
+            Ok(vec![Tensor::new(
+                inputs[0].shape().to_vec(),
+                Values::F32(values),
+            )?])
+        }
+    }
+
+    fn held(settings: &Settings) -> (Arc<Held>, Arc<Mutex<Vec<usize>>>) {
+        let runs = Arc::new(Mutex::new(Vec::new()));
+        let port = Port {
+            name: "x".to_owned(),
+            element_type: ElementType::F32,
+            shape: Some(vec![None, Some(1)]),
+        };
+        let loaded = Loaded {
+            model: Box::new(Plus(vec![port], BTreeMap::new(), Arc::clone(&runs))),
+            digest: "d".to_owned(),
+            file_name: "plus".to_owned(),
+            size_bytes: 10,
+            passed_over: Vec::new(),
+        };
+        (Arc::new(Held::start(loaded, settings).unwrap()), runs)
+    }
+
+    fn one(value: f32) -> Vec<Tensor> {
+        vec![Tensor::new(vec![1, 1], Values::F32(vec![value])).unwrap()]
+    }
+
+    fn ask_all(held: &Arc<Held>, values: Vec<f32>) -> Vec<Result<f64, AskError>> {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let asked = values.into_iter().map(|value| {
+                let held = Arc::clone(held);
+                tokio::spawn(async move {
+                    let outputs = held.ask(one(value)).await?;
+                    Ok(outputs[0].values().to_f64()[0])
+                })
+            });
+            let asked: Vec<_> = asked.collect();
+            let mut answers = Vec::new();
+            for answer in asked {
+                answers.push(answer.await.unwrap());
+            }
+            answers
+        })
+    }
+
+    #[test]
+    fn requests_that_wait_run_together_and_get_their_own() {
+        let (held, runs) = held(&Settings::default());
+        let answers = ask_all(&held, (0..40_u8).map(f32::from).collect());
+        for (index, answer) in answers.into_iter().enumerate() {
+            assert_eq!(answer.unwrap(), index as f64 + 1.0);
+        }
+        let runs = runs.lock().unwrap();
+        assert_eq!(runs.iter().sum::<usize>(), 40);
+        assert!(runs.len() < 40, "{runs:?}");
+    }
+
+    #[test]
+    fn one_that_fails_fails_alone() {
+        let (held, _) = held(&Settings::default());
+        let answers = ask_all(&held, vec![1.0, -1.0, 3.0, 4.0]);
+        let sound: Vec<bool> = answers.iter().map(Result::is_ok).collect();
+        assert_eq!(sound, [true, false, true, true]);
+    }
+
+    #[test]
+    fn a_full_queue_refuses() {
+        let settings = Settings {
+            queue: 1,
+            batch: 1,
+            ..Settings::default()
+        };
+        let (held, _) = held(&settings);
+        let answers = ask_all(&held, vec![0.0; 30]);
+        let full = answers
+            .iter()
+            .filter(|answer| matches!(answer, Err(AskError::Full(1))));
+        assert!(full.count() > 0);
+        assert!(answers.iter().any(Result::is_ok));
+    }
+}
