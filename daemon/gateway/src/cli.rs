@@ -90,6 +90,12 @@ enum Command {
         /// The job's number in the ledger.
         id: i64,
     },
+    /// Carry out a planned job; its batch script runs this.
+    #[command(hide = true)]
+    Supervise {
+        /// The job's folder.
+        folder: PathBuf,
+    },
     /// Print a shell's completions or the manual page.
     #[command(hide = true)]
     Generate {
@@ -130,6 +136,10 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         }
         Some(Command::Serve) => crate::serve::run(&cli.config).map(|()| ExitCode::SUCCESS),
         Some(Command::Generate { what }) => generate(what),
+        Some(Command::Supervise { folder }) => {
+            let code = crate::supervise::run(folder)?;
+            Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+        }
         Some(Command::Retry { id }) => retry(&cli.config, *id),
         Some(command) => show::run(&open(&cli.config)?, command),
     }
@@ -143,6 +153,7 @@ fn check_config(path: &Path) -> Result<ExitCode> {
     let config = Config::load(path)?;
     let services = config.load_services()?;
     let tokens = config.load_tokens()?;
+    config.load_oscar_users()?;
     println!("{}", toml::to_string(&config)?);
     for service in &services {
         println!("# service {}: {}", service.name, service.script.display());

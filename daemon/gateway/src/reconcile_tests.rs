@@ -27,6 +27,7 @@ fn row(state: State) -> Followed {
         failures: 0,
         next_ms: 0,
         changed_ms: 5_000,
+        is_deleted: false,
     }
 }
 

@@ -60,6 +60,7 @@ pub(super) async fn list(
         job: None,
         before: query.before,
         limit: query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX),
+        ..Selection::default()
     };
     let limit = selection.limit as usize;
     let found = ask(&front, move |connection| {

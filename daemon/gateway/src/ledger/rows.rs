@@ -84,7 +84,28 @@ words! {
     }
 }
 
+words! {
+    /// Which front door a job came through; it says how its batch script is made.
+    Door {
+        /// A configured service: its script, with the event's parameters.
+        Event = "event",
+        /// A pod of the interLink API.
+        Pod = "pod",
+        /// A job of a service of the OSCAR API.
+        Oscar = "oscar",
+    }
+}
+
 impl State {
+    /// Whether nothing more will happen to the job.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(
+            self,
+            Self::Completed | Self::Failed | Self::Cancelled | Self::Vanished | Self::Dead
+        )
+    }
+
     /// Whether an operator may ask for another job.
     #[must_use]
     pub fn can_retry(self) -> bool {
@@ -110,6 +131,10 @@ pub struct NewEvent {
     pub document: String,
     /// Service and key hash of each match.
     pub matched: Vec<(String, String)>,
+    /// The front door.
+    pub door: Door,
+    /// Bytes for the job that nobody is shown: a pod with its secrets, a body as it came.
+    pub payload: Option<Vec<u8>>,
 }
 
 /// What became of one (event, service) at intake.
@@ -183,10 +208,10 @@ fn accept_one(
         };
         connection
             .prepare_cached(
-                "INSERT INTO jobs (event, service, key_hash, state, changed_ms)
-                 VALUES (?1, ?2, ?3, 'received', ?4)",
+                "INSERT INTO jobs (event, service, key_hash, state, changed_ms, door)
+                 VALUES (?1, ?2, ?3, 'received', ?4, ?5)",
             )?
-            .execute(params![event_row, service, hash, now_ms])?;
+            .execute(params![event_row, service, hash, now_ms, event.door])?;
         let job = connection.last_insert_rowid();
         receipts.push(Receipt {
             service: service.clone(),
@@ -211,7 +236,13 @@ fn store_event(connection: &Connection, now_ms: i64, event: &NewEvent) -> rusqli
             event.document,
             now_ms
         ])?;
-    Ok(connection.last_insert_rowid())
+    let row = connection.last_insert_rowid();
+    if let Some(payload) = &event.payload {
+        connection
+            .prepare_cached("INSERT INTO payloads (event, body) VALUES (?1, ?2)")?
+            .execute(params![row, payload])?;
+    }
+    Ok(row)
 }
 
 /// A job that a submitter has claimed.
@@ -225,6 +256,10 @@ pub struct Claim {
     pub document: String,
     /// Failed submissions before this one.
     pub failures: u32,
+    /// The front door.
+    pub door: Door,
+    /// What came with the event and is not shown.
+    pub payload: Option<Vec<u8>>,
 }
 
 /// Claims jobs for submission: from the moment this is on disk sbatch may be run for them.
@@ -235,7 +270,8 @@ pub fn claim(connection: &Connection, now_ms: i64, limit: usize) -> rusqlite::Re
          WHERE id IN (SELECT id FROM jobs WHERE state = 'received' AND next_ms <= ?1
                       ORDER BY next_ms, id LIMIT ?2)
          RETURNING id, service, key_hash, generation, failures,
-                   (SELECT document FROM events WHERE events.id = jobs.event)",
+                   (SELECT document FROM events WHERE events.id = jobs.event), door,
+                   (SELECT body FROM payloads WHERE payloads.event = jobs.event)",
     )?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = claim.query_map(params![now_ms, limit], |row| {
@@ -244,6 +280,8 @@ pub fn claim(connection: &Connection, now_ms: i64, limit: usize) -> rusqlite::Re
             marker: marker(row, 1)?,
             failures: row.get(4)?,
             document: row.get(5)?,
+            door: row.get(6)?,
+            payload: row.get(7)?,
         })
     })?;
     rows.collect()
@@ -317,7 +355,11 @@ impl Change {
 /// Applies changes; one whose job has moved on meanwhile does nothing. Returns how many took.
 pub fn apply(connection: &Connection, now_ms: i64, changes: &[Change]) -> rusqlite::Result<usize> {
     let mut update = connection.prepare_cached(
-        "UPDATE jobs SET state = ?4, verdict = ?5,
+        // Nothing is submitted for what its owner deleted; see [`delete`].
+        "UPDATE jobs SET state = CASE WHEN ?4 = 'received' AND deleted_ms IS NOT NULL
+                                      THEN 'cancelled' ELSE ?4 END, verdict = ?5,
+             started_ms = CASE WHEN ?15 THEN coalesce(started_ms, ?14) ELSE started_ms END,
+             ended_ms = CASE WHEN ?16 THEN ?14 END,
              slurm_job = CASE ?12 WHEN 0 THEN coalesce(?6, slurm_job) END,
              slurm_state = CASE ?12 WHEN 0 THEN coalesce(?7, slurm_state) END, exit_code = coalesce(?8, exit_code),
              reason = ?9, looks = ?10, failures = failures + ?11, generation = generation + ?12,
@@ -341,6 +383,8 @@ pub fn apply(connection: &Connection, now_ms: i64, changes: &[Change]) -> rusqli
             u32::from(change.lost),
             change.next_ms,
             now_ms,
+            change.to == State::Running,
+            change.to.is_final(),
         ])?;
     }
     Ok(took)
@@ -372,13 +416,19 @@ pub fn retry(
     now_ms: i64,
     job: i64,
 ) -> rusqlite::Result<Option<(State, bool)>> {
-    let state: Option<State> = connection
-        .query_row("SELECT state FROM jobs WHERE id = ?1", [job], |row| {
-            row.get(0)
-        })
+    let found: Option<(State, bool)> = connection
+        .query_row(
+            "SELECT state, door = 'event' AND deleted_ms IS NULL FROM jobs WHERE id = ?1",
+            [job],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
         .optional()?;
-    let Some(state) = state else { return Ok(None) };
-    if state.can_retry() {
+    // A pod has one job for ever, and what was deleted stays so.
+    let Some((state, is_ours)) = found else {
+        return Ok(None);
+    };
+    let can_retry = state.can_retry() && is_ours;
+    if can_retry {
         connection.execute(
             "UPDATE jobs SET state = 'received', generation = generation + 1, verdict = NULL,
                     slurm_job = NULL, slurm_state = NULL, exit_code = NULL, reason = NULL,
@@ -387,14 +437,50 @@ pub fn retry(
             [job, now_ms],
         )?;
     }
-    Ok(Some((state, state.can_retry())))
+    Ok(Some((state, can_retry)))
 }
 
-/// Forgets what ended before `before_ms`, at most `limit` jobs at a time.
+/// Forgets a payload that no job will ask for again.
+pub fn drop_payload(connection: &Connection, job: i64) -> rusqlite::Result<usize> {
+    connection.execute(
+        "DELETE FROM payloads WHERE event = (SELECT event FROM jobs WHERE id = ?1)",
+        [job],
+    )
+}
+
+/// Marks a job as deleted by its owner. What waits in the ledger becomes cancelled at once;
+/// what Slurm may have is cancelled by the poller, by marker, until it has ended.
+pub fn delete(connection: &Connection, now_ms: i64, job: i64) -> rusqlite::Result<usize> {
+    connection.execute(
+        "UPDATE jobs SET deleted_ms = coalesce(deleted_ms, ?2), changed_ms = ?2,
+                ended_ms = CASE state WHEN 'received' THEN ?2 ELSE ended_ms END,
+                reason = CASE state WHEN 'received' THEN 'deleted before it was submitted'
+                                    ELSE reason END,
+                state = CASE state WHEN 'received' THEN 'cancelled' ELSE state END
+         WHERE id = ?1 AND deleted_ms IS NULL",
+        params![job, now_ms],
+    )
+}
+
+/// Deleted jobs that have ended and whose folder may still be there, with their markers.
+pub fn untidied(connection: &Connection) -> rusqlite::Result<Vec<(i64, Marker)>> {
+    let mut list = connection.prepare_cached(
+        "SELECT id, service, key_hash, generation FROM jobs
+         WHERE deleted_ms IS NOT NULL AND state IN ('completed', 'failed', 'cancelled', 'dead')
+           AND EXISTS (SELECT 1 FROM payloads WHERE payloads.event = jobs.event)
+         LIMIT 1000",
+    )?;
+    let rows = list.query_map([], |row| Ok((row.get(0)?, marker(row, 1)?)))?;
+    rows.collect()
+}
+
+/// Forgets what ended before `before_ms`, at most `limit` jobs at a time; pods never, since their
+/// one job is for ever.
 pub fn forget(connection: &Connection, before_ms: i64, limit: u32) -> rusqlite::Result<usize> {
     let gone = connection.execute(
         "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE changed_ms < ?1
-             AND state IN ('completed', 'failed', 'cancelled', 'vanished', 'dead') LIMIT ?2)",
+             AND state IN ('completed', 'failed', 'cancelled', 'vanished', 'dead')
+             AND door <> 'pod' LIMIT ?2)",
         params![before_ms, limit],
     )?;
     if gone > 0 {
@@ -432,13 +518,15 @@ pub struct Followed {
     pub next_ms: i64,
     /// When it changed last.
     pub changed_ms: i64,
+    /// Its owner deleted it: it is cancelled wherever it is seen.
+    pub is_deleted: bool,
 }
 
 /// Lists all jobs that Slurm may know and that have not ended.
 pub fn followed(connection: &Connection) -> rusqlite::Result<Vec<Followed>> {
     let mut list = connection.prepare_cached(
         "SELECT id, service, key_hash, generation, state, verdict, slurm_job, slurm_state, reason,
-                looks, failures, next_ms, changed_ms
+                looks, failures, next_ms, changed_ms, deleted_ms IS NOT NULL
          FROM jobs WHERE state IN ('unsure', 'submitted', 'running')",
     )?;
     let rows = list.query_map([], |row| {
@@ -454,6 +542,7 @@ pub fn followed(connection: &Connection) -> rusqlite::Result<Vec<Followed>> {
             failures: row.get(10)?,
             next_ms: row.get(11)?,
             changed_ms: row.get(12)?,
+            is_deleted: row.get(13)?,
         })
     })?;
     rows.collect()
@@ -483,6 +572,8 @@ mod tests {
             subject: None,
             document: "{}".to_owned(),
             matched: vec![("svc".to_owned(), "0".repeat(32))],
+            door: Door::Event,
+            payload: None,
         };
         writer
             .write(move |ledger| accept(ledger, 5_000, &[event], 0))

@@ -8,7 +8,8 @@ use super::LedgerError;
 pub const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 
 /// Each step takes a file from the version of its index to the next; steps are never edited.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
 CREATE TABLE events (
   id          INTEGER PRIMARY KEY,
   event_id    TEXT NOT NULL,
@@ -48,7 +49,32 @@ CREATE TABLE unmatched (
   subject     TEXT,
   received_ms INTEGER NOT NULL
 ) STRICT;
-"];
+",
+    "
+ALTER TABLE jobs ADD COLUMN door TEXT NOT NULL DEFAULT 'event';
+ALTER TABLE jobs ADD COLUMN deleted_ms INTEGER;
+ALTER TABLE jobs ADD COLUMN started_ms INTEGER;
+ALTER TABLE jobs ADD COLUMN ended_ms INTEGER;
+CREATE INDEX jobs_by_service ON jobs (service, id);
+CREATE INDEX jobs_deleted ON jobs (deleted_ms) WHERE deleted_ms IS NOT NULL;
+CREATE TABLE payloads (
+  event INTEGER PRIMARY KEY REFERENCES events(id) ON DELETE CASCADE,
+  body  BLOB NOT NULL
+) STRICT;
+CREATE TABLE oscar_services (
+  name       TEXT PRIMARY KEY,
+  owner      TEXT NOT NULL,
+  definition TEXT NOT NULL,
+  token      TEXT NOT NULL,
+  created_ms INTEGER NOT NULL,
+  changed_ms INTEGER NOT NULL
+) STRICT;
+CREATE TABLE settings (
+  name  TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT;
+",
+];
 
 /// Refuses files of a newer release.
 pub(super) fn check(connection: &Connection) -> Result<i64, LedgerError> {
