@@ -254,6 +254,11 @@ fn weigh(
         started: &started,
     };
     let mut change = decide(row, &sight, look_ms, now_ms(), &shared.policy())?;
+    if change.to != row.state {
+        info!(job = row.job, marker = %row.marker, from = row.state.word(), to = change.to.word(),
+            slurm_job = change.slurm_job.map(|job| job.0), reason = change.reason.as_deref(), "job moved");
+    }
+    // Not in the log: what a script prints is its owner's.
     if change.to == State::Failed
         && let Some(words) = last_words(&shared.folder(&row.marker), LAST_WORDS_BYTES)
     {
@@ -263,10 +268,6 @@ fn weigh(
                 .trim_start_matches(": ")
                 .to_owned(),
         );
-    }
-    if change.to != row.state {
-        info!(job = row.job, marker = %row.marker, from = row.state.word(), to = change.to.word(),
-            slurm_job = change.slurm_job.map(|job| job.0), reason = change.reason.as_deref(), "job moved");
     }
     Some(change)
 }

@@ -595,3 +595,7 @@ fn replace_script(create: &Create, site: Site<'_>, planned: &mut Planned) -> Res
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "translate_tests.rs"]
+mod tests;

@@ -17,8 +17,8 @@ use super::http::{find, header_text, text, unauthorized, unavailable};
 use super::store::Kept;
 use super::users::same_text;
 use crate::event::{Event, parse_json};
-use crate::http::Front;
 use crate::http::intake::{announce, body, store};
+use crate::http::{Front, chain};
 use crate::ledger::{self, Door, JobRow, LedgerError, NewEvent, Receipt, Selection};
 use crate::s3;
 use crate::shared::Shared;
@@ -173,7 +173,7 @@ fn calls(
     let value = parse_json(body, limits.nesting).ok();
     let event = value.map(undelegated).filter(s3::is_notification);
     if let Some(event) = event {
-        let found = s3::read(&event, limits.batch_events).map_err(|error| error.to_string())?;
+        let found = s3::read(&event, limits.batch_events).map_err(|error| chain(&error))?;
         let several = event["Records"].as_array().map_or(0, Vec::len) > 1;
         let calls = found.events.iter().map(|one| {
             let payload = if several {

@@ -193,8 +193,8 @@ fn fetch_quietly(stage: &Stage, folder: &Path) -> Result<Fetched, EventError> {
         fetched.input = save_plain(folder, &payload)?;
         return Ok(fetched);
     }
-    let found =
-        notification::read(&event, 1).map_err(|error| EventError::Event(error.to_string()))?;
+    let found = notification::read(&event, 1)
+        .map_err(|error| EventError::Event(crate::http::chain(&error)))?;
     let Some(object) = found
         .events
         .into_iter()

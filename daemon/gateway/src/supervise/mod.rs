@@ -145,6 +145,7 @@ fn prepare(folder: &Path, plan: &Plan) -> io::Result<()> {
     let containers = folder.join(CONTAINERS);
     for one in plan.init.iter().chain(&plan.apps) {
         let _ = std::fs::remove_file(progress::path(folder, &one.name));
+        let _ = std::fs::remove_file(progress::log_path(folder, &one.name));
     }
     std::fs::DirBuilder::new()
         .recursive(true)
