@@ -62,6 +62,7 @@ pub fn router(front: Arc<Front>) -> Router {
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/services", get(jobs::services))
         .route("/health", get(health))
+        .route("/openapi.json", get(openapi))
         .fallback(|| async {
             refuse(
                 StatusCode::NOT_FOUND,
@@ -125,6 +126,13 @@ async fn health(State(front): State<Arc<Front>>, headers: HeaderMap) -> Response
     let away = front.shared.away.load(std::sync::atomic::Ordering::SeqCst);
     Json(json!({"status": "ok", "version": mizar_core::VERSION, "slurm_answers": !away}))
         .into_response()
+}
+
+/// The description of every route, of which a test makes sure.
+pub const OPENAPI: &str = include_str!("openapi.json");
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
 }
 
 async fn metrics(State(front): State<Arc<Front>>) -> Response {

@@ -180,6 +180,10 @@ pub(super) async fn write<T: Send + 'static>(
 }
 
 /// One service, or the answer that there is none.
+#[allow(
+    clippy::result_large_err,
+    reason = "an answer is what the caller has for it"
+)]
 pub(super) fn find(shared: &Shared, name: &str) -> Result<Kept, Response> {
     if !is_label(name) {
         return Err(StatusCode::NOT_FOUND.into_response());
@@ -254,6 +258,10 @@ async fn read(shared: &Shared, request: Request) -> Result<Definition, Response>
 }
 
 /// Refuses images that the site's list, where there is one, does not hold.
+#[allow(
+    clippy::result_large_err,
+    reason = "an answer is what the caller has for it"
+)]
 fn check_images(shared: &Shared, definition: &Definition) -> Result<(), Response> {
     let kept = shared
         .reader

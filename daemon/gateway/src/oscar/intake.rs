@@ -119,6 +119,10 @@ async fn take(front: &Front, name: &str, request: Request) -> Result<Vec<String>
 }
 
 /// The service, if its token or one of the gateway's came along; unknown services answer alike.
+#[allow(
+    clippy::result_large_err,
+    reason = "an answer is what the caller has for it"
+)]
 fn admit(front: &Front, name: &str, headers: &HeaderMap) -> Result<Kept, Response> {
     let authorization = header_text(headers, header::AUTHORIZATION.as_str());
     let bearer = authorization.as_deref().and_then(|value| {

@@ -4,7 +4,9 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{self as unix, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -21,12 +23,13 @@ pub(crate) struct Gateway {
     child: Option<Child>,
     agent: ureq::Agent,
     token: Option<String>,
+    _claim: UnixListener,
 }
 
 impl Gateway {
     /// Writes a configuration under `dir`: `extra` goes into the file, `services` beside it.
     pub(crate) fn prepare(dir: &Path, extra: &str, services: &str) -> Self {
-        let address = free_address();
+        let (address, claim) = free_address();
         fs::write(dir.join("services.toml"), services).unwrap();
         let head = if extra.contains("state_dir") {
             ""
@@ -48,6 +51,7 @@ impl Gateway {
             child: None,
             agent,
             token: None,
+            _claim: claim,
         }
     }
 
@@ -229,16 +233,17 @@ impl Drop for Gateway {
 }
 
 /// An address below the ports that the kernel hands out by itself, so that nobody's outgoing
-/// connection takes it while the gateway is dead, not even one of ours to that very address.
-fn free_address() -> SocketAddr {
+/// connection takes it while the gateway is dead, not even one of ours to that very address. What
+/// comes with it keeps other tests from it meanwhile.
+fn free_address() -> (SocketAddr, UnixListener) {
     let first = std::process::id() % 12_000;
     (0..12_000)
         .map(|n| u16::try_from(20_000 + (first + n * 7) % 12_000).unwrap())
         .find_map(|port| {
-            TcpListener::bind(("127.0.0.1", port))
-                .ok()?
-                .local_addr()
-                .ok()
+            let name = unix::SocketAddr::from_abstract_name(format!("mizar-gateway-{port}"));
+            let claim = UnixListener::bind_addr(&name.unwrap()).ok()?;
+            let listener = TcpListener::bind(("127.0.0.1", port)).ok()?;
+            Some((listener.local_addr().ok()?, claim))
         })
         .expect("a free port")
 }
