@@ -167,7 +167,7 @@ pub fn decide(
 fn may_come_back(state: JobState) -> bool {
     matches!(
         state,
-        JobState::NodeFail | JobState::BootFail | JobState::Preempted
+        JobState::Failed | JobState::NodeFail | JobState::BootFail | JobState::Preempted
     )
 }
 

@@ -36,6 +36,10 @@ pub(super) fn run(reader: &Reader, command: &Command) -> Result<ExitCode> {
         Command::Serve
         | Command::Retry { .. }
         | Command::Supervise { .. }
+        | Command::Set { .. }
+        | Command::Pause { .. }
+        | Command::Resume { .. }
+        | Command::Replay { .. }
         | Command::Generate { .. } => {
             unreachable!("these do not read")
         }

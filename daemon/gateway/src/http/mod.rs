@@ -1,6 +1,7 @@
 //! The HTTP front: connections, time-outs, tokens, routes. Events are read in [`intake`],
 //! questions about jobs in [`jobs`].
 
+mod flow;
 pub(crate) mod intake;
 mod jobs;
 
@@ -61,6 +62,8 @@ pub fn router(front: Arc<Front>) -> Router {
         .route("/v1/jobs/{id}", get(jobs::show))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/services", get(jobs::services))
+        .route("/v1/services/{name}/flow", get(flow::show).put(flow::set))
+        .route("/v1/services/{name}/replay", post(flow::replay))
         .route("/health", get(health))
         .route("/openapi.json", get(openapi))
         .fallback(|| async {
@@ -152,6 +155,13 @@ pub(crate) fn refuse_for(status: StatusCode, message: &str, seconds: u64) -> Res
         .headers_mut()
         .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     response
+}
+
+/// Milliseconds since 1970 of a time of RFC 3339.
+pub(crate) fn parse_time(text: &str) -> Option<i64> {
+    let format = time::format_description::well_known::Rfc3339;
+    let time = time::OffsetDateTime::parse(text, &format).ok()?;
+    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
 }
 
 /// An error and its causes as one line.

@@ -262,19 +262,25 @@ pub struct Claim {
     pub payload: Option<Vec<u8>>,
 }
 
-/// Claims jobs for submission: from the moment this is on disk sbatch may be run for them.
-pub fn claim(connection: &Connection, now_ms: i64, limit: usize) -> rusqlite::Result<Vec<Claim>> {
-    let mut claim = connection.prepare_cached(
+/// Claims waiting jobs for which `more` holds; `?3` of it is `service`.
+pub(super) fn claim_where(
+    connection: &Connection,
+    now_ms: i64,
+    limit: usize,
+    more: &'static str,
+    service: Option<&str>,
+) -> rusqlite::Result<Vec<Claim>> {
+    let mut claim = connection.prepare_cached(&format!(
         "UPDATE jobs SET state = 'submitting', attempts = attempts + 1, attempt_ms = ?1,
                          changed_ms = ?1, verdict = NULL, looks = 0
-         WHERE id IN (SELECT id FROM jobs WHERE state = 'received' AND next_ms <= ?1
+         WHERE id IN (SELECT id FROM jobs WHERE state = 'received' AND next_ms <= ?1 {more}
                       ORDER BY next_ms, id LIMIT ?2)
          RETURNING id, service, key_hash, generation, failures,
                    (SELECT document FROM events WHERE events.id = jobs.event), door,
                    (SELECT body FROM payloads WHERE payloads.event = jobs.event)",
-    )?;
+    ))?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = claim.query_map(params![now_ms, limit], |row| {
+    let read = |row: &Row<'_>| {
         Ok(Claim {
             job: row.get(0)?,
             marker: marker(row, 1)?,
@@ -283,8 +289,13 @@ pub fn claim(connection: &Connection, now_ms: i64, limit: usize) -> rusqlite::Re
             door: row.get(6)?,
             payload: row.get(7)?,
         })
-    })?;
-    rows.collect()
+    };
+    match service {
+        Some(service) => claim
+            .query_map(params![now_ms, limit, service], read)?
+            .collect(),
+        None => claim.query_map(params![now_ms, limit], read)?.collect(),
+    }
 }
 
 /// Reads service, hash and generation from three columns.
@@ -432,6 +443,7 @@ pub fn retry(
         connection.execute(
             "UPDATE jobs SET state = 'received', generation = generation + 1, verdict = NULL,
                     slurm_job = NULL, slurm_state = NULL, exit_code = NULL, reason = NULL,
+                    started_ms = NULL, ended_ms = NULL,
                     failures = 0, looks = 0, next_ms = 0, changed_ms = ?2
              WHERE id = ?1",
             [job, now_ms],
@@ -588,7 +600,10 @@ mod tests {
         };
         let claims = || {
             writer
-                .write(|ledger| mend_waits(ledger, 1_000).and_then(|_| claim(ledger, 1_000, 9)))
+                .write(|ledger| {
+                    mend_waits(ledger, 1_000)?;
+                    super::super::claim(ledger, 1_000, 9)
+                })
                 .unwrap()
                 .len()
         };

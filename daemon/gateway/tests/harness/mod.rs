@@ -179,6 +179,16 @@ impl Gateway {
         )
     }
 
+    /// Puts a JSON body and returns the answer's text.
+    pub(crate) fn put(&self, path: &str, body: &Value) -> (u16, String) {
+        let request = self.agent.put(self.url(path));
+        let mut response = request.send(body.to_string().as_bytes()).unwrap();
+        (
+            response.status().as_u16(),
+            response.body_mut().read_to_string().unwrap(),
+        )
+    }
+
     /// Runs a command on the same configuration.
     pub(crate) fn command(&self, arguments: &[&str]) -> Output {
         Command::new(PROGRAM)
