@@ -43,6 +43,9 @@ impl Gateway {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(30)))
+            // Every kept connection to a killed gateway would cost a try.
+            .max_idle_connections(0)
+            .max_idle_connections_per_host(0)
             .build()
             .into();
         Self {
@@ -128,7 +131,10 @@ impl Gateway {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let mut response = request.send(body).ok()?;
+        let mut response = request
+            .send(body)
+            .inspect_err(|error| println!("{path}: {error}"))
+            .ok()?;
         let status = response.status().as_u16();
         Some((
             status,
