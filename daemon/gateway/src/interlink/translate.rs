@@ -6,19 +6,19 @@
 use std::collections::BTreeSet;
 
 use mizar_slurm::marker::is_label;
-use serde_json::Value;
 
 use super::PodError;
-use super::flags::{self, Options};
 use super::maps::Maps;
-use super::pod::{Container, Create, Lifecycle, Pod, Port, Probe, Security};
-use super::quantity::{Needs, needs};
+use super::options::{Annotations, options};
+use super::pod::{Container, Create, Lifecycle, Pod, Probe, Security};
+use super::probes::{Runner, check_of, probe_of};
+use super::quantity::needs;
 use super::settings::Interlink;
 use super::variables::{expand, variables};
 use super::volumes::{Place, binds, lay_out};
 use crate::container_runtime::{Bind, Containers, Runtime, Wanted};
 use crate::jobfiles::{JobFile, Planned};
-use crate::supervise::plan::{self, Check, Plan};
+use crate::supervise::plan::{self, Plan};
 
 /// Most containers of a pod.
 const MAX_CONTAINERS: usize = 100;
@@ -31,9 +31,6 @@ const GRACE_SECONDS: i64 = 30;
 
 /// Longest time of grace: Slurm's own is rarely longer.
 const GRACE_MAX_SECONDS: i64 = 3600;
-
-/// Annotations that we know.
-const PREFIX: &str = "slurm-job.vk.io/";
 
 /// The site, and the job's folder.
 #[derive(Clone, Copy, Debug)]
@@ -203,127 +200,6 @@ fn check_folders(files: &[JobFile]) -> Result<(), PodError> {
     Ok(())
 }
 
-/// Flavor, then annotation, then the pod's own limits: the later wins.
-fn options(
-    pod: &Pod,
-    needs: &Needs,
-    settings: &Interlink,
-) -> Result<Vec<(String, String)>, PodError> {
-    let mut options = Options::new();
-    let annotation = |name: &str| pod.metadata.annotations.get(&format!("{PREFIX}{name}"));
-    let flavor = annotation("flavor").or(settings.default_flavor.as_ref());
-    if let Some(name) = flavor {
-        let at = format!("metadata.annotations[{PREFIX}flavor]");
-        let flavor = settings.flavors.get(name).ok_or_else(|| {
-            let known: Vec<_> = settings.flavors.keys().map(String::as_str).collect();
-            PodError::new(
-                &at,
-                format!(
-                    "`{}` is no flavor; there are: {}",
-                    name.escape_debug(),
-                    known.join(", ")
-                ),
-            )
-        })?;
-        flags::merge(&mut options, &at, &flavor.flags)?;
-    }
-    if let Some(text) = annotation("flags") {
-        let name = format!("{PREFIX}flags");
-        flags::merge(
-            &mut options,
-            &format!("metadata.annotations[{name}]"),
-            &flags::words(&name, text)?,
-        )?;
-    }
-    if let Some(milli) = needs.cpu_milli.filter(|milli| *milli > 0) {
-        options.insert("cpus-per-task".to_owned(), milli.div_ceil(1000).to_string());
-    }
-    if let Some(bytes) = needs.memory_bytes.filter(|bytes| *bytes > 0) {
-        for other in ["mem-per-cpu", "mem-per-gpu"] {
-            options.remove(other);
-        }
-        options.insert("mem".to_owned(), format!("{}M", bytes.div_ceil(1 << 20)));
-    }
-    let mut gres: Vec<String> = Vec::new();
-    for (name, count) in &needs.accelerators {
-        let Some(word) = settings.accelerators.get(name) else {
-            let known: Vec<_> = settings.accelerators.keys().map(String::as_str).collect();
-            return Err(PodError::new(
-                "spec.containers",
-                format!(
-                    "need `{}`, which no node has; there are: cpu, memory, {}",
-                    name.escape_debug(),
-                    known.join(", ")
-                ),
-            ));
-        };
-        gres.push(format!("{word}:{count}"));
-    }
-    if !gres.is_empty() {
-        options.insert("gres".to_owned(), gres.join(","));
-    }
-    if let Some(seconds) = pod.spec.active_deadline_seconds {
-        let minutes = u64::try_from(seconds).unwrap_or(0).div_ceil(60).max(1);
-        options.insert("time".to_owned(), minutes.to_string());
-    }
-    Ok(options.into_iter().collect())
-}
-
-/// What annotations add to the containers of a pod.
-#[derive(Clone, Debug, Default)]
-struct Annotations {
-    before: Option<String>,
-    image_root: Option<String>,
-    options: Vec<String>,
-    launcher: Vec<String>,
-}
-
-impl Annotations {
-    fn read(pod: &Pod, settings: &Interlink) -> Result<Self, PodError> {
-        let mut found = Self::default();
-        for (name, text) in &pod.metadata.annotations {
-            let Some(key) = name.strip_prefix(PREFIX) else {
-                continue;
-            };
-            let at = format!("metadata.annotations[{}]", name.escape_debug());
-            match key {
-                "flags" | "flavor" => continue,
-                "image-root" => {
-                    if text.chars().any(|c| c.is_control() || c.is_whitespace())
-                        || text.starts_with('-')
-                    {
-                        return Err(PodError::new(at, "is no beginning of an image's name"));
-                    }
-                    found.image_root = Some(text.clone());
-                    continue;
-                }
-                "pre-exec"
-                | "mpi-flags"
-                | "singularity-mounts"
-                | "singularity-options"
-                | "enroot-mounts"
-                | "enroot-options" => {}
-                _ => return Err(PodError::new(at, "is not known")),
-            }
-            if !settings.host_commands {
-                return Err(PodError::new(
-                    at,
-                    "runs commands or options on the node, which this site does not allow (interlink.host_commands)",
-                ));
-            }
-            match key {
-                "pre-exec" => found.before = Some(text.clone()),
-                "mpi-flags" => {
-                    found.launcher.clone_from(&settings.mpi_launcher);
-                    found.launcher.extend(flags::words(name, text)?);
-                }
-                _ => found.options.extend(flags::words(name, text)?),
-            }
-        }
-        Ok(found)
-    }
-}
-
 fn one(
     pod: &Pod,
     container: &Container,
@@ -383,6 +259,14 @@ fn one(
         .containers
         .command_line(&wanted)
         .map_err(|problem| PodError::new(at(), problem))?;
+    let mut planned = plan::Container {
+        name: container.name.clone(),
+        image: container.image.clone(),
+        argv: [extra.launcher.clone(), line.argv].concat(),
+        env: line.env,
+        directory: line.directory,
+        ..plan::Container::default()
+    };
     let run = |command: &[String]| -> Result<Vec<String>, PodError> {
         let inside = Wanted {
             command: command.to_vec(),
@@ -393,36 +277,41 @@ fn one(
         line.map(|line| line.argv)
             .map_err(|problem| PodError::new(at(), problem))
     };
-    let probe = |kind: &str, given: &Option<Probe>| -> Result<Option<plan::Probe>, PodError> {
-        let Some(given) = given.as_ref().filter(|_| site.interlink.probes) else {
-            return Ok(None);
-        };
-        let place = format!("{}.{kind}", at());
-        Ok(Some(probe_of(&place, given, &container.ports, &run)?))
+    add_checks(&mut planned, container, site.interlink.probes, &run)?;
+    Ok(planned)
+}
+
+/// Adds the probes, if the site asks them, and the hooks.
+fn add_checks(
+    planned: &mut plan::Container,
+    container: &Container,
+    wants_probes: bool,
+    run: Runner<'_>,
+) -> Result<(), PodError> {
+    let at = |kind: &str| format!("spec.containers[{}].{kind}", container.name);
+    let ports = &container.ports;
+    let probe = |kind: &str, given: &Option<Probe>| {
+        let given = given.as_ref().filter(|_| wants_probes);
+        given
+            .map(|given| probe_of(&at(kind), given, ports, run))
+            .transpose()
     };
+    let hook = |kind: &str, given: &Option<Probe>| {
+        let given = given.as_ref();
+        given
+            .map(|given| check_of(&at(kind), given, ports, run))
+            .transpose()
+    };
+    planned.liveness = probe("livenessProbe", &container.liveness_probe)?;
+    planned.readiness = probe("readinessProbe", &container.readiness_probe)?;
+    planned.startup = probe("startupProbe", &container.startup_probe)?;
     let Lifecycle {
         post_start,
         pre_stop,
     } = &container.lifecycle;
-    let hook = |kind: &str, given: &Option<Probe>| {
-        let place = format!("{}.lifecycle.{kind}", at());
-        given
-            .as_ref()
-            .map(|given| check_of(&place, given, &container.ports, &run))
-            .transpose()
-    };
-    Ok(plan::Container {
-        name: container.name.clone(),
-        image: container.image.clone(),
-        argv: [extra.launcher.clone(), line.argv].concat(),
-        env: line.env,
-        directory: line.directory,
-        liveness: probe("livenessProbe", &container.liveness_probe)?,
-        readiness: probe("readinessProbe", &container.readiness_probe)?,
-        startup: probe("startupProbe", &container.startup_probe)?,
-        post_start: hook("postStart", post_start)?,
-        pre_stop: hook("preStop", pre_stop)?,
-    })
+    planned.post_start = hook("lifecycle.postStart", post_start)?;
+    planned.pre_stop = hook("lifecycle.preStop", pre_stop)?;
+    Ok(())
 }
 
 /// Where nothing can be mounted, mounts are links below a folder that a variable names.
@@ -457,107 +346,6 @@ fn gpu_options(container: &Container, site: &Containers) -> Vec<String> {
         options.extend(wants("amd.com/").then(|| "--rocm".to_owned()));
     }
     options
-}
-
-type Runner<'a> = &'a dyn Fn(&[String]) -> Result<Vec<String>, PodError>;
-
-fn probe_of(
-    at: &str,
-    given: &Probe,
-    ports: &[Port],
-    run: Runner<'_>,
-) -> Result<plan::Probe, PodError> {
-    let ms = |seconds: Option<u32>, usual: u32, least: u32| {
-        u64::from(seconds.unwrap_or(usual).max(least)) * 1000
-    };
-    Ok(plan::Probe {
-        check: check_of(at, given, ports, run)?,
-        delay_ms: ms(given.initial_delay_seconds, 0, 0),
-        period_ms: ms(given.period_seconds, 10, 1),
-        timeout_ms: ms(given.timeout_seconds, 1, 1),
-        failures: given.failure_threshold.unwrap_or(3).max(1),
-        successes: given.success_threshold.unwrap_or(1).max(1),
-    })
-}
-
-fn check_of(at: &str, given: &Probe, ports: &[Port], run: Runner<'_>) -> Result<Check, PodError> {
-    let host = |host: &str| -> Result<String, PodError> {
-        match host {
-            "" => Ok("127.0.0.1".to_owned()),
-            _ if host
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b".:-".contains(&byte)) =>
-            {
-                Ok(host.to_owned())
-            }
-            _ => Err(PodError::new(at, "names no host")),
-        }
-    };
-    match (&given.exec, &given.http_get, &given.tcp_socket) {
-        (Some(exec), None, None) if !exec.command.is_empty() => {
-            if exec.command.iter().any(|word| word.contains('\0')) {
-                return Err(PodError::new(at, "has a zero byte in its command"));
-            }
-            Ok(Check::Run(run(&exec.command)?))
-        }
-        (None, Some(get), None) => {
-            if !matches!(get.scheme.as_str(), "" | "HTTP") {
-                return Err(PodError::new(
-                    at,
-                    "asks by HTTPS, which is not supported: ask by HTTP",
-                ));
-            }
-            let path = if get.path.is_empty() { "/" } else { &get.path };
-            let odd = |text: &str| text.chars().any(|c| c.is_control() || c == ' ');
-            let header_odd = |text: &str| text.chars().any(char::is_control);
-            if odd(path)
-                || get
-                    .http_headers
-                    .iter()
-                    .any(|one| odd(&one.name) || header_odd(&one.value))
-            {
-                return Err(PodError::new(
-                    at,
-                    "has a path or header with a space or control character",
-                ));
-            }
-            Ok(Check::Get {
-                host: host(&get.host)?,
-                port: port_of(at, &get.port, ports)?,
-                path: path.to_owned(),
-                headers: get
-                    .http_headers
-                    .iter()
-                    .map(|one| (one.name.clone(), one.value.clone()))
-                    .collect(),
-            })
-        }
-        (None, None, Some(tcp)) => Ok(Check::Connect {
-            host: host(&tcp.host)?,
-            port: port_of(at, &tcp.port, ports)?,
-        }),
-        _ => Err(PodError::new(
-            at,
-            "is none of exec, httpGet and tcpSocket, or several of them",
-        )),
-    }
-}
-
-fn port_of(at: &str, port: &Value, ports: &[Port]) -> Result<u16, PodError> {
-    let number = match port {
-        Value::Number(number) => number
-            .as_u64()
-            .and_then(|number| u16::try_from(number).ok()),
-        Value::String(name) => ports
-            .iter()
-            .find(|port| port.name == *name)
-            .map(|port| port.container_port)
-            .or_else(|| name.parse().ok()),
-        _ => None,
-    };
-    number
-        .filter(|port| *port > 0)
-        .ok_or_else(|| PodError::new(at, "names no port"))
 }
 
 /// A script that came ready replaces the containers' own.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::interlink::variables::expand;
+use crate::supervise::plan::Check;
 
 fn site(runtime: Runtime) -> (Containers, Interlink) {
     let containers = Containers {
