@@ -332,6 +332,22 @@ fn what_cannot_be_done_or_must_not_is_refused_by_name() {
         assert_eq!(code, 400, "{body}: {text}");
         assert!(text.contains(said), "{said} is not in {text}");
     }
+    let mount = |path: &str| json!({"name": "v", "mountPath": path});
+    for (first, second) in [
+        ("/a", "/a/"),
+        ("/a", "/a/b"),
+        ("/a/b", "/a"),
+        ("/", "/x"),
+        ("/a/..", "/x"),
+    ] {
+        let mut pod = volume(json!({"name": "v", "emptyDir": {}}));
+        pod["pod"]["spec"]["containers"][0]["volumeMounts"] = json!([mount(first), mount(second)]);
+        let (code, text) = send(&site, "/create", &pod);
+        assert!(
+            code == 400 && text.contains("mount"),
+            "{first} {second}: {text}"
+        );
+    }
     for path in ["../x", "/x", "a/../../x", "a//b", "", "a\nb", "."] {
         let mut pod = volume(
             json!({"name": "v", "configMap": {"name": "cm", "items": [{"key": "k", "path": path}]}}),

@@ -228,6 +228,18 @@ fn one(
     let (command, args) = (words(&container.command)?, words(&container.args)?);
     let mut seen = binds(container, places)?;
     if site.containers.runtime == Runtime::None {
+        let inside = |bind: &Bind| {
+            let folder = format!("{}/", bind.to.trim_end_matches('/'));
+            seen.iter()
+                .any(|other| other.to.starts_with(&folder) && other.to.len() > folder.len())
+        };
+        if let Some(outer) = seen.iter().find(|bind| inside(bind)) {
+            let problem = format!(
+                "has a mount inside of {}, which needs a container runtime",
+                outer.to
+            );
+            return Err(PodError::new(at(), problem));
+        }
         link(site.folder, container, &seen, links, &mut env);
         seen.clear();
     }

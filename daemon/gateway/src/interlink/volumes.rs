@@ -352,6 +352,11 @@ pub fn binds(container: &Container, places: &[Place]) -> Result<Vec<Bind>, PodEr
                 "has a mountPath that is no absolute path without `..`",
             ));
         }
+        let same =
+            |other: &Bind| other.to.trim_end_matches('/') == mount.mount_path.trim_end_matches('/');
+        if found.iter().any(same) {
+            return Err(PodError::new(at(), "has the mountPath of another mount"));
+        }
         found.push(Bind {
             from,
             to: mount.mount_path.clone(),
