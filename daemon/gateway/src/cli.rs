@@ -12,7 +12,7 @@ use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
-use crate::ledger::{self, Reader, Selection, State};
+use crate::ledger::{self, Reader, Selection, Setting, State};
 
 /// Where the configuration is unless told.
 const DEFAULT_CONFIG: &str = "/etc/mizar/gateway.toml";
@@ -25,6 +25,9 @@ Examples:
   mizar-gateway jobs --state failed --json             jobs, newest first
   mizar-gateway job 42                                 one job with its event
   mizar-gateway dead-letters                           events that never became a job
+  mizar-gateway set mean rate=5/s concurrency=20       from the next second on, also while serving
+  mizar-gateway pause mean; mizar-gateway resume mean  keep events, submit nothing; go on
+  mizar-gateway replay mean --from 2026-01-02T00:00:00Z --to 2026-01-03T00:00:00Z
   mizar-gateway retry 42                               another job for the same event
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration refused, 4 no such job or not now.";
@@ -90,6 +93,42 @@ enum Command {
         /// The job's number in the ledger.
         id: i64,
     },
+    /// Change how a service flows; it takes effect within a second.
+    Set {
+        /// The service.
+        service: String,
+        /// rate=5/s (s, min, h), concurrency=20, priority=-1000..1000, paused=true; `none` lifts a
+        /// bound.
+        #[arg(required = true, value_name = "NAME=VALUE")]
+        settings: Vec<Setting>,
+    },
+    /// Keep a service's events and submit nothing.
+    Pause {
+        /// The service.
+        service: String,
+    },
+    /// Submit a paused service's events again.
+    Resume {
+        /// The service.
+        service: String,
+    },
+    /// Have another job made for each event of a time whose job has ended.
+    Replay {
+        /// The service.
+        service: String,
+        /// Events that came at this time or later (RFC 3339).
+        #[arg(long, value_parser = parse_time)]
+        from: i64,
+        /// Events that came before this time (RFC 3339).
+        #[arg(long, value_parser = parse_time)]
+        to: i64,
+    },
+    /// Carry out a planned job; its batch script runs this.
+    #[command(hide = true)]
+    Supervise {
+        /// The job's folder.
+        folder: PathBuf,
+    },
     /// Print a shell's completions or the manual page.
     #[command(hide = true)]
     Generate {
@@ -130,6 +169,14 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         }
         Some(Command::Serve) => crate::serve::run(&cli.config).map(|()| ExitCode::SUCCESS),
         Some(Command::Generate { what }) => generate(what),
+        Some(Command::Supervise { folder }) => {
+            let code = crate::supervise::run(folder)?;
+            Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+        }
+        Some(Command::Set { service, settings }) => set(&cli.config, service, settings),
+        Some(Command::Pause { service }) => set(&cli.config, service, &[Setting::Paused(true)]),
+        Some(Command::Resume { service }) => set(&cli.config, service, &[Setting::Paused(false)]),
+        Some(Command::Replay { service, from, to }) => replay(&cli.config, service, *from, *to),
         Some(Command::Retry { id }) => retry(&cli.config, *id),
         Some(command) => show::run(&open(&cli.config)?, command),
     }
@@ -143,6 +190,7 @@ fn check_config(path: &Path) -> Result<ExitCode> {
     let config = Config::load(path)?;
     let services = config.load_services()?;
     let tokens = config.load_tokens()?;
+    config.load_oscar_users()?;
     println!("{}", toml::to_string(&config)?);
     for service in &services {
         println!("# service {}: {}", service.name, service.script.display());
@@ -177,6 +225,59 @@ fn retry(config: &Path, id: i64) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Runs an operation on the ledger, beside a serving gateway.
+fn write<T>(
+    config: &Path,
+    operation: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T>,
+) -> Result<T> {
+    let mut connection = ledger::open_existing(&Config::load(config)?.ledger_path())?;
+    let transaction =
+        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let result = operation(&transaction)?;
+    transaction.commit()?;
+    Ok(result)
+}
+
+/// Whether there is such a service; if not, says so.
+fn is_service(config: &Path, service: &str) -> Result<bool> {
+    let configured = Config::load(config)?.load_services()?;
+    let known = configured.iter().any(|one| one.name == service)
+        || service == crate::interlink::SERVICE
+        || write(config, |ledger| ledger::is_known(ledger, service))?;
+    if !known {
+        eprintln!("mizar-gateway: there is no service `{service}`");
+    }
+    Ok(known)
+}
+
+fn set(config: &Path, service: &str, settings: &[Setting]) -> Result<ExitCode> {
+    if !is_service(config, service)? {
+        return Ok(ExitCode::from(4));
+    }
+    let flow = write(config, |ledger| {
+        ledger::set_flow(ledger, ledger::now_ms(), service, settings)
+    })?;
+    println!("{service}: {}", serde_json::to_string(&flow)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn replay(config: &Path, service: &str, from_ms: i64, to_ms: i64) -> Result<ExitCode> {
+    if !is_service(config, service)? {
+        return Ok(ExitCode::from(4));
+    }
+    let count = write(config, |ledger| {
+        ledger::replay(ledger, ledger::now_ms(), service, from_ms, to_ms)
+    })?;
+    println!("{service}: {count} events are submitted again");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Milliseconds since 1970 of a time.
+fn parse_time(text: &str) -> Result<i64, String> {
+    crate::http::parse_time(text)
+        .ok_or_else(|| "expected a time as 2026-01-02T10:00:00Z".to_owned())
 }
 
 fn generate(what: &str) -> Result<ExitCode> {

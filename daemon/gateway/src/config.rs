@@ -9,6 +9,9 @@ use mizar_slurm::{Accounting, CliSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::Tokens;
+use crate::container_runtime::Containers;
+use crate::interlink::Interlink;
+use crate::oscar::{Oscar, Users};
 use crate::service::{Service, ServiceError};
 
 /// The file, as it is written. Paths may be relative to its folder.
@@ -34,6 +37,15 @@ pub struct Config {
     /// How Slurm is driven.
     #[serde(default)]
     pub slurm: Slurm,
+    /// How containers of pods and of OSCAR's services are run.
+    #[serde(default)]
+    pub containers: Containers,
+    /// The interLink API; without the table it is not served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interlink: Option<Interlink>,
+    /// The OSCAR API; without the table it is not served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oscar: Option<Oscar>,
 }
 
 fn default_listen() -> SocketAddr {
@@ -208,7 +220,10 @@ impl Config {
 
     fn resolve(&mut self, folder: &Path) {
         let paths = [&mut self.state_dir, &mut self.work_dir].into_iter();
-        for path in paths.chain(&mut self.services).chain(&mut self.token_file) {
+        let users = self.oscar.iter_mut().map(|oscar| &mut oscar.user_file);
+        let supervisor = &mut self.containers.supervisor;
+        let more = paths.chain(&mut self.services).chain(&mut self.token_file);
+        for path in more.chain(supervisor).chain(users) {
             *path = folder.join(&path);
         }
     }
@@ -253,6 +268,21 @@ impl Config {
         if self.limits.nesting > 120 {
             return Err(invalid("limits.nesting", "must be at most 120"));
         }
+        let planned = self.interlink.is_some() || self.oscar.is_some();
+        if planned && work_dir.contains([':', ',']) {
+            return Err(invalid(
+                "work_dir",
+                "must be without `:` and `,`, which part mounts",
+            ));
+        }
+        if let Some(interlink) = &self.interlink {
+            interlink
+                .check()
+                .map_err(|problem| invalid("interlink", problem))?;
+        }
+        if let Some(oscar) = &self.oscar {
+            oscar.check().map_err(|problem| invalid("oscar", problem))?;
+        }
         if self.slurm.submit_parallel > 64 {
             return Err(invalid("slurm.submit_parallel", "must be at most 64"));
         }
@@ -263,6 +293,37 @@ impl Config {
     #[must_use]
     pub fn ledger_path(&self) -> PathBuf {
         self.state_dir.join("ledger.sqlite")
+    }
+
+    /// How long a request may take until its answer begins: those that wait for a job, longer.
+    #[must_use]
+    pub fn request_limit(&self, path: &str) -> Duration {
+        let usual = Duration::from_millis(self.limits.request_ms);
+        match &self.oscar {
+            Some(oscar) if path.starts_with("/run/") => usual + Duration::from_millis(oscar.run_ms),
+            _ => usual,
+        }
+    }
+
+    /// The supervisor as the nodes see it.
+    #[must_use]
+    pub fn supervisor(&self) -> PathBuf {
+        let own = || std::env::current_exe().unwrap_or_else(|_| PathBuf::from("mizar-gateway"));
+        self.containers.supervisor.clone().unwrap_or_else(own)
+    }
+
+    /// Reads the users of the OSCAR API; None without it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if others may read the file, or it holds no user.
+    pub fn load_oscar_users(&self) -> Result<Option<Users>, ConfigError> {
+        let Some(oscar) = &self.oscar else {
+            return Ok(None);
+        };
+        let text = read_secret("oscar.user_file", &oscar.user_file)?;
+        Users::parse(&text)
+            .map(Some)
+            .map_err(|problem| invalid("oscar.user_file", problem))
     }
 
     /// Reads the services.
@@ -281,22 +342,27 @@ impl Config {
         let Some(path) = &self.token_file else {
             return Ok(None);
         };
-        let read = |source| ConfigError::Read {
-            path: path.clone(),
-            source,
-        };
-        let mode = std::fs::metadata(path).map_err(read)?.permissions().mode();
-        if mode & 0o077 != 0 {
-            let problem = format!(
-                "{} has mode {:o}; make it 600",
-                path.display(),
-                mode & 0o777
-            );
-            return Err(invalid("token_file", problem));
-        }
-        let text = std::fs::read_to_string(path).map_err(read)?;
+        let text = read_secret("token_file", path)?;
         Tokens::parse(&text)
             .map(Some)
             .map_err(|problem| invalid("token_file", problem))
     }
+}
+
+/// Reads a file that its owner alone may read.
+fn read_secret(key: &'static str, path: &Path) -> Result<String, ConfigError> {
+    let read = |source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mode = std::fs::metadata(path).map_err(read)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        let problem = format!(
+            "{} has mode {:o}; make it 600",
+            path.display(),
+            mode & 0o777
+        );
+        return Err(invalid(key, problem));
+    }
+    std::fs::read_to_string(path).map_err(read)
 }

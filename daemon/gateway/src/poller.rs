@@ -7,17 +7,19 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mizar_slurm::cli::started_jobs;
 use mizar_slurm::{JobId, JobReport, Marker, Phase};
 use tracing::{info, warn};
 
 use crate::ledger::{
-    Change, Followed, State, apply, counts, followed, forget, generation_of, mend_waits, now_ms,
+    Change, Followed, State, apply, counts, drop_payload, followed, forget, generation_of,
+    mend_waits, now_ms, untidied,
 };
 use crate::reconcile::{Sight, by_marker, decide, keep};
 use crate::shared::Shared;
+use crate::supervise::event::last_words;
 
 /// Most changes in one ledger operation, so that intake is not kept waiting.
 const CHANGES_AT_ONCE: usize = 500;
@@ -30,6 +32,12 @@ const FORGET_EVERY: u64 = 500;
 
 /// Most jobs forgotten at once.
 const FORGET_AT_ONCE: u32 = 1000;
+
+/// How much of a failed script's output is kept as the reason of its job.
+const LAST_WORDS_BYTES: u64 = 400;
+
+/// How often the nodes are looked at, for those who report them.
+const CAPACITY_EVERY: Duration = Duration::from_secs(30);
 
 /// Starts the poller.
 ///
@@ -46,9 +54,14 @@ fn run(shared: &Shared) {
     let interval = Duration::from_millis(shared.config.slurm.poll_ms);
     let mut pause = interval;
     let mut round = 0_u64;
+    let mut seen: Option<Instant> = None;
     while !shared.is_stopping() {
         round += 1;
         refresh_counts(shared);
+        let due = seen.is_none_or(|seen| seen.elapsed() >= CAPACITY_EVERY);
+        if due && look_at_nodes(shared) {
+            seen = Some(Instant::now());
+        }
         match look(shared) {
             Ok(()) => {
                 pause = interval;
@@ -65,6 +78,7 @@ fn run(shared: &Shared) {
                 pause = (pause * 2).min(AWAY_MAX.max(interval));
             }
         }
+        tidy(shared);
         if round.is_multiple_of(FORGET_EVERY) {
             forget_old(shared);
             let mended = shared
@@ -88,6 +102,64 @@ fn refresh_counts(shared: &Shared) {
             shared.metrics.set_jobs(&counts);
         }
         Err(error) => warn!(%error, "cannot count jobs"),
+    }
+}
+
+/// Looks at the nodes, if a front door reports them; whether there is no need to look again soon.
+fn look_at_nodes(shared: &Shared) -> bool {
+    if shared.config.interlink.is_none() && shared.config.oscar.is_none() {
+        return true;
+    }
+    match shared.scheduler.capacity() {
+        Ok(capacity) => shared.set_capacity(capacity),
+        Err(error) => warn!(%error, "cannot look at the nodes"),
+    }
+    // A failure may have taken its whole time limit: the jobs come first.
+    true
+}
+
+/// Removes the folders of jobs that their owners deleted and that have ended.
+fn tidy(shared: &Shared) {
+    let found = match shared.reader.read(untidied) {
+        Ok(found) => found,
+        Err(error) => return warn!(%error, "cannot look for deleted jobs"),
+    };
+    for (job, marker) in found {
+        let mut removed = true;
+        for generation in 0..=marker.generation() {
+            let Ok(marker) = Marker::new(marker.service(), marker.hash(), generation) else {
+                continue;
+            };
+            let folder = shared.folder(&marker);
+            match std::fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    warn!(%error, folder = %folder.display(), "cannot remove a deleted job's folder");
+                    removed = false;
+                }
+                _ => {}
+            }
+        }
+        // The payload stays until its folder has gone: it is what says that there is one.
+        if removed && let Err(error) = shared.writer.write(move |ledger| drop_payload(ledger, job))
+        {
+            warn!(%error, job, "cannot forget a payload");
+        }
+    }
+}
+
+/// Cancels what Slurm has of jobs that their owners deleted.
+fn cancel_deleted(shared: &Shared, queue: &HashMap<Marker, Vec<JobReport>>, rows: &[Followed]) {
+    for row in rows.iter().filter(|row| row.is_deleted) {
+        let jobs = queue
+            .get(&row.marker)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        for job in jobs.iter().filter(|job| !job.state.phase().is_final()) {
+            info!(slurm_job = %job.id, marker = %row.marker, "cancelling the job of what was deleted");
+            if let Err(error) = shared.scheduler.cancel(job.id) {
+                warn!(%error, slurm_job = %job.id, "cannot cancel it");
+            }
+        }
     }
 }
 
@@ -123,6 +195,7 @@ fn look(shared: &Shared) -> Result<(), LookError> {
         .collect();
     let accounted = by_marker(shared.scheduler.accounted(&gone)?);
     cancel_extras(shared, &queue, &rows);
+    cancel_deleted(shared, &queue, &rows);
     let mut changes = Vec::new();
     let mut again = false;
     for row in &rows {
@@ -180,10 +253,21 @@ fn weigh(
         accounted: &accounted,
         started: &started,
     };
-    let change = decide(row, &sight, look_ms, now_ms(), &shared.policy())?;
+    let mut change = decide(row, &sight, look_ms, now_ms(), &shared.policy())?;
     if change.to != row.state {
         info!(job = row.job, marker = %row.marker, from = row.state.word(), to = change.to.word(),
             slurm_job = change.slurm_job.map(|job| job.0), reason = change.reason.as_deref(), "job moved");
+    }
+    // Not in the log: what a script prints is its owner's.
+    if change.to == State::Failed
+        && let Some(words) = last_words(&shared.folder(&row.marker), LAST_WORDS_BYTES)
+    {
+        let reason = change.reason.unwrap_or_default();
+        change.reason = Some(
+            format!("{reason}: {words}")
+                .trim_start_matches(": ")
+                .to_owned(),
+        );
     }
     Some(change)
 }

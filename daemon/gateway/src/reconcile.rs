@@ -102,6 +102,13 @@ pub fn decide(
 ) -> Option<Change> {
     let change = |to| Change::new(row.job, row.marker.generation(), row.state, to);
     if let Some(job) = keep(sight.queue, row.slurm_job) {
+        if may_come_back(job.state) && row.looks == 0 {
+            // Slurm may be about to requeue it: it has ended if the next look sees the same.
+            let mut again = change(row.state);
+            (again.looks, again.verdict) = (1, row.verdict);
+            again.reason.clone_from(&row.reason);
+            return Some(again);
+        }
         return follow(row, job, &change);
     }
     // Finished jobs leave the queue for the accounting; one that the accounting believes to be
@@ -154,6 +161,14 @@ pub fn decide(
         return Some(lost);
     }
     Some(resubmit(row, change(State::Received), now_ms, policy))
+}
+
+/// States that a requeue can follow, with the same id.
+fn may_come_back(state: JobState) -> bool {
+    matches!(
+        state,
+        JobState::Failed | JobState::NodeFail | JobState::BootFail | JobState::Preempted
+    )
 }
 
 /// Takes over what Slurm says of the job, if it is news.

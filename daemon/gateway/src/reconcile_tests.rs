@@ -27,6 +27,7 @@ fn row(state: State) -> Followed {
         failures: 0,
         next_ms: 0,
         changed_ms: 5_000,
+        is_deleted: false,
     }
 }
 
@@ -254,6 +255,37 @@ fn a_clock_that_was_set_back_neither_hurries_nor_stops_a_row() {
         assert_eq!(
             (anew.to, anew.looks, anew.next_ms, anew.verdict),
             (State::Unsure, 0, 0, verdict)
+        );
+    }
+}
+
+#[test]
+fn what_slurm_may_requeue_has_ended_only_at_the_second_look() {
+    for state in [
+        JobState::Failed,
+        JobState::NodeFail,
+        JobState::Preempted,
+        JobState::BootFail,
+    ] {
+        let running = row(State::Running);
+        let first = look(&running, &[job(7, state)], &[], &[]).unwrap();
+        assert_eq!((first.to, first.looks), (State::Running, 1), "{state}");
+        let seen = Followed {
+            looks: 1,
+            ..running.clone()
+        };
+        let second = look(&seen, &[job(7, state)], &[], &[]).unwrap();
+        assert!(second.to.is_final(), "{state}");
+        let requeued = look(&seen, &[job(7, JobState::Pending)], &[], &[]).unwrap();
+        assert_eq!(
+            (requeued.to, requeued.looks),
+            (State::Submitted, 0),
+            "{state}"
+        );
+        let accounted = look(&running, &[], &[job(7, state)], &[]).unwrap();
+        assert!(
+            accounted.to.is_final(),
+            "the accounting is certain of {state}"
         );
     }
 }

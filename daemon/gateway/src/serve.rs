@@ -31,6 +31,7 @@ pub fn run(path: &Path) -> Result<()> {
     let config = Config::load(path)?;
     let services = config.load_services()?;
     let tokens = config.load_tokens()?;
+    let oscar_users = config.load_oscar_users()?;
     if tokens.is_none() {
         warn!("no token_file: everybody on this machine may send events");
     }
@@ -59,6 +60,7 @@ pub fn run(path: &Path) -> Result<()> {
     let front = Arc::new(Front {
         shared: Arc::clone(&shared),
         tokens,
+        oscar_users,
     });
     let served = runtime.block_on(serve_until_signal(listen, front));
     shared.stop();

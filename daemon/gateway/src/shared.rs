@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use mizar_slurm::{Marker, Scheduler};
+use mizar_slurm::{Capacity, Marker, Scheduler};
 
 use crate::config::Config;
 use crate::ledger::{Reader, Writer};
@@ -35,6 +35,7 @@ pub struct Shared {
     pub work: Bell,
     /// Rings when the poller should look before its time.
     pub look: Bell,
+    capacity: Mutex<Option<Capacity>>,
     stopping: AtomicBool,
 }
 
@@ -59,6 +60,7 @@ impl Shared {
             away: AtomicBool::new(false),
             work: Bell::default(),
             look: Bell::default(),
+            capacity: Mutex::new(None),
             stopping: AtomicBool::new(false),
         }
     }
@@ -74,6 +76,18 @@ impl Shared {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// What the machine has, as the poller saw it last.
+    #[must_use]
+    pub fn capacity(&self) -> Option<Capacity> {
+        let seen = self.capacity.lock();
+        seen.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Remembers what the machine has.
+    pub fn set_capacity(&self, seen: Capacity) {
+        *self.capacity.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
     }
 
     /// The folder of an event's job: its event file, its working directory, its output.

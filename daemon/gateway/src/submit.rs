@@ -13,11 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mizar_slurm::{SubmitOutcome, SubmitRequest};
+use mizar_slurm::{Marker, SubmitOutcome, SubmitRequest};
 use tracing::{error, info, warn};
 
 use crate::event::Event;
-use crate::ledger::{Change, Claim, LedgerError, State, Verdict, apply, claim, now_ms};
+use crate::jobfiles::{BATCH_FILE, Planned, write_planned};
+use crate::ledger::{Change, Claim, Door, LedgerError, State, Verdict, apply, claim, now_ms};
 use crate::shared::Shared;
 
 /// Claims per worker: one at work and one ready, so that no worker waits for a commit.
@@ -141,11 +142,17 @@ fn dead(claim: &Claim, reason: String) -> Change {
 
 /// Runs sbatch for one claim and says what is to be recorded.
 fn attempt(shared: &Shared, claim: &Claim) -> Change {
-    let request = match prepare(shared, claim) {
+    let (request, planned) = match prepare(shared, claim) {
         Ok(request) => request,
         Err(reason) => return dead(claim, reason),
     };
-    if let Err(error) = write_event(&request.directory, &claim.document) {
+    let written = write_event(&request.directory, &claim.document).and_then(|()| match &planned {
+        Some(planned) => {
+            write_planned(&request.directory, planned, &shared.config.supervisor()).map(drop)
+        }
+        None => Ok(()),
+    });
+    if let Err(error) = written {
         // Nothing was submitted; the disk may have room again later.
         warn!(%error, folder = %request.directory.display(), "cannot write an event file");
         let mut later = plain(claim, State::Received);
@@ -199,7 +206,42 @@ fn count(shared: &Shared, outcome: &str, change: Change) -> Change {
 }
 
 /// Builds the request; a reason that no retry can mend makes a dead letter.
-fn prepare(shared: &Shared, claim: &Claim) -> Result<SubmitRequest, String> {
+fn prepare(shared: &Shared, claim: &Claim) -> Result<(SubmitRequest, Option<Planned>), String> {
+    let folder = shared.folder(&claim.marker);
+    let planned = match claim.door {
+        Door::Event => return prepare_service(shared, claim).map(|request| (request, None)),
+        Door::Pod => plan_pod(shared, claim, &folder)?,
+        Door::Oscar => crate::oscar::job::plan(shared, claim, &folder)?,
+    };
+    let request = SubmitRequest {
+        marker: claim.marker.clone(),
+        script: folder.join(BATCH_FILE),
+        arguments: Vec::new(),
+        options: planned.options.clone(),
+        environment: environment(&claim.marker, &folder),
+        directory: folder,
+    };
+    Ok((request, Some(planned)))
+}
+
+fn plan_pod(shared: &Shared, claim: &Claim, folder: &Path) -> Result<Planned, String> {
+    let payload = claim.payload.as_deref().ok_or("the pod was forgotten")?;
+    let create = serde_json::from_slice(payload)
+        .map_err(|error| format!("the ledger holds no pod: {error}"))?;
+    crate::interlink::plan(shared, &create, &folder.display().to_string())
+}
+
+/// What every job is told.
+fn environment(marker: &Marker, folder: &Path) -> Vec<(String, String)> {
+    let event = folder.join(EVENT_FILE).display().to_string();
+    vec![
+        ("MIZAR_EVENT_FILE".to_owned(), event),
+        ("MIZAR_SERVICE".to_owned(), marker.service().to_owned()),
+        ("MIZAR_MARKER".to_owned(), marker.to_string()),
+    ]
+}
+
+fn prepare_service(shared: &Shared, claim: &Claim) -> Result<SubmitRequest, String> {
     let marker = &claim.marker;
     let service = shared
         .services
@@ -217,21 +259,13 @@ fn prepare(shared: &Shared, claim: &Claim) -> Result<SubmitRequest, String> {
     let taken: Result<Vec<_>, _> = service.args.iter().map(|arg| arg.take(&event)).collect();
     let arguments = taken.map_err(|error| error.to_string())?;
     let directory = shared.folder(marker);
-    let environment = vec![
-        (
-            "MIZAR_EVENT_FILE".to_owned(),
-            directory.join(EVENT_FILE).display().to_string(),
-        ),
-        ("MIZAR_SERVICE".to_owned(), service.name.clone()),
-        ("MIZAR_MARKER".to_owned(), marker.to_string()),
-    ];
     Ok(SubmitRequest {
         marker: marker.clone(),
         script: service.script.clone(),
         arguments,
         options: service.options(),
+        environment: environment(marker, &directory),
         directory,
-        environment,
     })
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -21,9 +22,14 @@ fn shipped_examples_are_accepted() {
         // The example script and token are a site's to write.
         let text = text
             .replace("/opt/twins/monthly-mean.sh", "/bin/sh")
-            .replace("token_file", "#token_file");
+            .replace("token_file", "#token_file")
+            // What needs another file is there to be taken over.
+            .replace("\n#! ", "\n");
         std::fs::write(folder.path().join(name), text).unwrap();
     }
+    let users = folder.path().join("oscar-users");
+    std::fs::write(&users, "ann:correct horse\n").unwrap();
+    std::fs::set_permissions(&users, PermissionsExt::from_mode(0o600)).unwrap();
     let config = folder.path().join("gateway.toml");
     let output = run(&["--check-config", "--config", config.to_str().unwrap()]);
     assert!(

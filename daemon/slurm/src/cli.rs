@@ -10,8 +10,10 @@ use std::time::Duration;
 use tracing::{debug, warn};
 
 use crate::process::{Finished, run};
-use crate::table;
-use crate::{JobId, JobReport, Marker, QueryError, Scheduler, SubmitOutcome, SubmitRequest};
+use crate::{
+    Capacity, JobId, JobReport, Marker, QueryError, Scheduler, SubmitOutcome, SubmitRequest,
+};
+use crate::{capacity, table};
 
 /// Longest text of stderr that is kept in a message.
 const MAX_MESSAGE_BYTES: usize = 400;
@@ -208,6 +210,20 @@ impl Scheduler for SlurmCli {
             }
         }
         Ok(found)
+    }
+
+    fn capacity(&self) -> Result<Capacity, QueryError> {
+        let arguments = [
+            "--noheader".to_owned(),
+            "--all".to_owned(),
+            "--Node".to_owned(),
+            format!("--Format={}", capacity::NODE_FORMAT),
+        ];
+        let text = self.ask("sinfo", &arguments)?;
+        capacity::capacity(&text).map_err(|line| QueryError::Format {
+            program: "sinfo".to_owned(),
+            line: shorten(line),
+        })
     }
 
     fn cancel(&self, job: JobId) -> Result<(), QueryError> {

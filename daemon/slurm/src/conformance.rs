@@ -36,6 +36,12 @@ pub fn check(scheduler: &dyn Scheduler, directory: &Path) {
         "nobody has it"
     );
 
+    let machine = scheduler.capacity().expect("an answer");
+    assert!(
+        machine.nodes > 0 && machine.cpus >= machine.nodes && machine.memory_mib > 0,
+        "{machine:?}"
+    );
+
     values_arrive_as_they_are(scheduler, &request(2, &["a b; `id` $(id) \"'", "0"]));
     failures_keep_their_code(scheduler, &request(3, &["x", "3"]));
     refusals_are_final(scheduler, &request(4, &["x", "0"]));

@@ -17,6 +17,7 @@
 //! Left out on purpose: retries, back-off and what an outcome means for an event. Those are
 //! the caller's, who has the ledger.
 
+pub mod capacity;
 pub mod cli;
 pub mod conformance;
 pub mod marker;
@@ -26,6 +27,7 @@ mod table;
 
 use std::path::PathBuf;
 
+pub use capacity::Capacity;
 pub use cli::{Accounting, CliSettings, SlurmCli};
 pub use marker::{Marker, MarkerError};
 pub use mizar_core::ids::JobId;
@@ -147,6 +149,12 @@ pub trait Scheduler: Send + Sync {
         }
         Ok(found)
     }
+
+    /// Says what the nodes that take jobs have together.
+    ///
+    /// # Errors
+    /// [`QueryError`] if the scheduler did not answer.
+    fn capacity(&self) -> Result<Capacity, QueryError>;
 
     /// Cancels a job; one that has ended already is no error.
     ///

@@ -33,7 +33,14 @@ pub(super) fn run(reader: &Reader, command: &Command) -> Result<ExitCode> {
         }
         Command::DeadLetters { limit, json } => list(reader, &dead_letters(*limit), *json),
         Command::Job { id, json } => job(reader, *id, *json),
-        Command::Serve | Command::Retry { .. } | Command::Generate { .. } => {
+        Command::Serve
+        | Command::Retry { .. }
+        | Command::Supervise { .. }
+        | Command::Set { .. }
+        | Command::Pause { .. }
+        | Command::Resume { .. }
+        | Command::Replay { .. }
+        | Command::Generate { .. } => {
             unreachable!("these do not read")
         }
     }

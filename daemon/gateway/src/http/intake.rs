@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{Front, chain, plain_headers, refuse, refuse_for};
 use crate::cloudevents::{self, Bounds, FormatError};
 use crate::event::{Event, parse_json};
-use crate::ledger::{LedgerError, NewEvent, Receipt, accept, now_ms};
+use crate::ledger::{Door, LedgerError, NewEvent, Receipt, accept, now_ms};
 use crate::s3;
 use crate::shared::Shared;
 
@@ -105,7 +105,7 @@ async fn take(
 }
 
 /// Reads the whole body, refusing what is longer before it is held.
-async fn body(request: Request, limit: usize) -> Result<Bytes, Response> {
+pub(crate) async fn body(request: Request, limit: usize) -> Result<Bytes, Response> {
     let too_long = || {
         let mut response = refuse(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -157,10 +157,15 @@ fn matched(shared: &Shared, event: Event) -> NewEvent {
         kind: event.kind,
         subject: event.subject,
         matched,
+        door: Door::Event,
+        payload: None,
     }
 }
 
-async fn store(shared: &Shared, events: Vec<NewEvent>) -> Result<Vec<Vec<Receipt>>, LedgerError> {
+pub(crate) async fn store(
+    shared: &Shared,
+    events: Vec<NewEvent>,
+) -> Result<Vec<Vec<Receipt>>, LedgerError> {
     if events.is_empty() {
         return Ok(Vec::new());
     }
@@ -175,6 +180,14 @@ async fn store(shared: &Shared, events: Vec<NewEvent>) -> Result<Vec<Vec<Receipt
         .commit
         .observe(started.elapsed().as_secs_f64());
     Ok(receipts)
+}
+
+/// Tells the submitters of new jobs.
+pub(crate) fn announce(shared: &Shared, new: u64) {
+    if new > 0 {
+        shared.backlog.fetch_add(new, Ordering::SeqCst);
+        shared.work.ring();
+    }
 }
 
 fn accepted(
@@ -192,10 +205,7 @@ fn accepted(
         .count_events("duplicate", all().count() as u64 - new);
     shared.metrics.count_events("unmatched", unmatched);
     shared.metrics.count_events("skipped", skipped as u64);
-    if new > 0 {
-        shared.backlog.fetch_add(new, Ordering::SeqCst);
-        shared.work.ring();
-    }
+    announce(shared, new);
     let listed: Vec<Value> = events
         .iter()
         .zip(receipts)
@@ -208,7 +218,7 @@ fn accepted(
         .into_response()
 }
 
-fn unstored(shared: &Shared, error: &LedgerError) -> Response {
+pub(crate) fn unstored(shared: &Shared, error: &LedgerError) -> Response {
     match error {
         LedgerError::Full => {
             shared.metrics.disk_full.inc();

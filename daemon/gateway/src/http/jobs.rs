@@ -60,6 +60,7 @@ pub(super) async fn list(
         job: None,
         before: query.before,
         limit: query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX),
+        ..Selection::default()
     };
     let limit = selection.limit as usize;
     let found = ask(&front, move |connection| {
@@ -132,7 +133,7 @@ pub(super) async fn services(State(front): State<Arc<Front>>) -> Response {
     Json(json!({"services": front.shared.services})).into_response()
 }
 
-async fn ask<T: Send + 'static>(
+pub(super) async fn ask<T: Send + 'static>(
     front: &Arc<Front>,
     query: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
 ) -> Result<T, LedgerError> {
@@ -142,7 +143,7 @@ async fn ask<T: Send + 'static>(
         .unwrap_or(Err(LedgerError::Closed))
 }
 
-fn answer(result: Result<Value, LedgerError>) -> Response {
+pub(super) fn answer(result: Result<Value, LedgerError>) -> Response {
     match result {
         Ok(value) => Json(value).into_response(),
         Err(LedgerError::Full) => refuse(

@@ -1,7 +1,8 @@
 //! The HTTP front: connections, time-outs, tokens, routes. Events are read in [`intake`],
 //! questions about jobs in [`jobs`].
 
-mod intake;
+mod flow;
+pub(crate) mod intake;
 mod jobs;
 
 use std::sync::Arc;
@@ -36,11 +37,21 @@ pub struct Front {
     pub shared: Arc<Shared>,
     /// Accepted tokens; None lets everybody in.
     pub tokens: Option<Tokens>,
+    /// Who may use the OSCAR API; None without it.
+    pub oscar_users: Option<crate::oscar::Users>,
 }
 
 /// The routes.
 pub fn router(front: Arc<Front>) -> Router {
-    Router::new()
+    let config = &front.shared.config;
+    let mut router = Router::new();
+    if config.interlink.is_some() {
+        router = router.merge(crate::interlink::routes());
+    }
+    if config.oscar.is_some() {
+        router = router.merge(crate::oscar::routes(&front));
+    }
+    router
         .route("/events", post(intake::events).options(intake::handshake))
         .route(
             "/events/s3",
@@ -51,7 +62,10 @@ pub fn router(front: Arc<Front>) -> Router {
         .route("/v1/jobs/{id}", get(jobs::show))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/services", get(jobs::services))
+        .route("/v1/services/{name}/flow", get(flow::show).put(flow::set))
+        .route("/v1/services/{name}/replay", post(flow::replay))
         .route("/health", get(health))
+        .route("/openapi.json", get(openapi))
         .fallback(|| async {
             refuse(
                 StatusCode::NOT_FOUND,
@@ -70,9 +84,12 @@ pub fn router(front: Arc<Front>) -> Router {
 
 /// Lets a request in, or not, and counts it.
 async fn admit(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
-    let open = request.uri().path() == "/health" || request.method() == axum::http::Method::OPTIONS;
+    let path = request.uri().path();
+    // OSCAR's routes have their own ways of proving who asks.
+    let elsewhere = front.shared.config.oscar.is_some() && crate::oscar::is_route(path);
+    let open = elsewhere || path == "/health" || request.method() == axum::http::Method::OPTIONS;
     let response = if open || is_known(&front, &request) {
-        let limit = Duration::from_millis(front.shared.config.limits.request_ms);
+        let limit = front.shared.config.request_limit(path);
         match tokio::time::timeout(limit, next.run(request)).await {
             Ok(response) => response,
             Err(_) => refuse(StatusCode::REQUEST_TIMEOUT, "the request took too long"),
@@ -100,10 +117,25 @@ fn is_known(front: &Front, request: &Request) -> bool {
     tokens.accept_request(authorization, request.uri().query())
 }
 
-async fn health(State(front): State<Arc<Front>>) -> Response {
+async fn health(State(front): State<Arc<Front>>, headers: HeaderMap) -> Response {
+    let wants_json = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    let wants_json = wants_json.is_some_and(|kinds| kinds.contains("json"));
+    if front.shared.config.oscar.is_some() && !wants_json {
+        // What clients of OSCAR know.
+        return "Ok".into_response();
+    }
     let away = front.shared.away.load(std::sync::atomic::Ordering::SeqCst);
     Json(json!({"status": "ok", "version": mizar_core::VERSION, "slurm_answers": !away}))
         .into_response()
+}
+
+/// The description of every route, of which a test makes sure.
+pub const OPENAPI: &str = include_str!("openapi.json");
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
 }
 
 async fn metrics(State(front): State<Arc<Front>>) -> Response {
@@ -123,6 +155,13 @@ pub(crate) fn refuse_for(status: StatusCode, message: &str, seconds: u64) -> Res
         .headers_mut()
         .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     response
+}
+
+/// Milliseconds since 1970 of a time of RFC 3339.
+pub(crate) fn parse_time(text: &str) -> Option<i64> {
+    let format = time::format_description::well_known::Rfc3339;
+    let time = time::OffsetDateTime::parse(text, &format).ok()?;
+    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
 }
 
 /// An error and its causes as one line.

@@ -12,6 +12,8 @@
 //! - **A change names the state it starts from**, so that an operator's command and the
 //!   gateway's threads cannot overwrite each other's decisions.
 
+mod deletion;
+mod flow;
 mod query;
 mod rows;
 mod schema;
@@ -23,6 +25,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+pub use deletion::*;
+pub use flow::*;
 pub use query::*;
 pub use rows::*;
 pub use schema::SCHEMA_VERSION;

@@ -3,8 +3,8 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
-use super::State;
 use super::rows::marker;
+use super::{Door, State};
 
 /// A job as people see it.
 #[derive(Clone, Debug, Serialize)]
@@ -40,6 +40,14 @@ pub struct JobRow {
     pub received_ms: i64,
     /// When it changed last, in milliseconds since 1970.
     pub changed_ms: i64,
+    /// The front door.
+    pub door: Door,
+    /// When it was first seen running, in milliseconds since 1970.
+    pub started_ms: Option<i64>,
+    /// When its end was seen, in milliseconds since 1970.
+    pub ended_ms: Option<i64>,
+    /// When its owner deleted it, in milliseconds since 1970.
+    pub deleted_ms: Option<i64>,
 }
 
 /// Which jobs to list.
@@ -53,6 +61,12 @@ pub struct Selection {
     pub job: Option<i64>,
     /// Only older than this one, for the next page.
     pub before: Option<i64>,
+    /// Only with this hash of its key.
+    pub key_hash: Option<String>,
+    /// Only of the event with this id.
+    pub event_id: Option<String>,
+    /// Only what its owner did not delete.
+    pub only_present: bool,
     /// At most so many, newest first.
     pub limit: u32,
 }
@@ -61,10 +75,13 @@ pub struct Selection {
 pub fn jobs(connection: &Connection, selection: &Selection) -> rusqlite::Result<Vec<JobRow>> {
     let mut list = connection.prepare_cached(
         "SELECT jobs.id, service, key_hash, generation, state, slurm_job, slurm_state, exit_code,
-                reason, attempts, event_id, source, type, subject, received_ms, changed_ms
+                reason, attempts, event_id, source, type, subject, received_ms, changed_ms,
+                door, started_ms, ended_ms, deleted_ms
          FROM jobs JOIN events ON events.id = jobs.event
          WHERE (?1 IS NULL OR service = ?1) AND (?2 IS NULL OR state = ?2)
            AND (?3 IS NULL OR jobs.id = ?3) AND (?4 IS NULL OR jobs.id < ?4)
+           AND (?6 IS NULL OR key_hash = ?6) AND (?7 IS NULL OR deleted_ms IS NULL)
+           AND (?8 IS NULL OR event_id = ?8)
          ORDER BY jobs.id DESC LIMIT ?5",
     )?;
     let chosen = params![
@@ -72,7 +89,10 @@ pub fn jobs(connection: &Connection, selection: &Selection) -> rusqlite::Result<
         selection.state,
         selection.job,
         selection.before,
-        selection.limit
+        selection.limit,
+        selection.key_hash,
+        selection.only_present.then_some(1),
+        selection.event_id,
     ];
     let rows = list.query_map(chosen, |row| {
         Ok(JobRow {
@@ -91,6 +111,10 @@ pub fn jobs(connection: &Connection, selection: &Selection) -> rusqlite::Result<
             subject: row.get(13)?,
             received_ms: row.get(14)?,
             changed_ms: row.get(15)?,
+            door: row.get(16)?,
+            started_ms: row.get(17)?,
+            ended_ms: row.get(18)?,
+            deleted_ms: row.get(19)?,
         })
     })?;
     rows.collect()
@@ -101,6 +125,17 @@ pub fn document(connection: &Connection, job: i64) -> rusqlite::Result<Option<St
     connection
         .query_row(
             "SELECT document FROM events JOIN jobs ON jobs.event = events.id WHERE jobs.id = ?1",
+            [job],
+            |row| row.get(0),
+        )
+        .optional()
+}
+
+/// The bytes that came with a job's event and are shown to nobody.
+pub fn payload(connection: &Connection, job: i64) -> rusqlite::Result<Option<Vec<u8>>> {
+    connection
+        .query_row(
+            "SELECT body FROM payloads JOIN jobs ON jobs.event = payloads.event WHERE jobs.id = ?1",
             [job],
             |row| row.get(0),
         )

@@ -84,7 +84,28 @@ words! {
     }
 }
 
+words! {
+    /// Which front door a job came through; it says how its batch script is made.
+    Door {
+        /// A configured service: its script, with the event's parameters.
+        Event = "event",
+        /// A pod of the interLink API.
+        Pod = "pod",
+        /// A job of a service of the OSCAR API.
+        Oscar = "oscar",
+    }
+}
+
 impl State {
+    /// Whether nothing more will happen to the job.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(
+            self,
+            Self::Completed | Self::Failed | Self::Cancelled | Self::Vanished | Self::Dead
+        )
+    }
+
     /// Whether an operator may ask for another job.
     #[must_use]
     pub fn can_retry(self) -> bool {
@@ -110,6 +131,10 @@ pub struct NewEvent {
     pub document: String,
     /// Service and key hash of each match.
     pub matched: Vec<(String, String)>,
+    /// The front door.
+    pub door: Door,
+    /// Bytes for the job that nobody is shown: a pod with its secrets, a body as it came.
+    pub payload: Option<Vec<u8>>,
 }
 
 /// What became of one (event, service) at intake.
@@ -183,10 +208,10 @@ fn accept_one(
         };
         connection
             .prepare_cached(
-                "INSERT INTO jobs (event, service, key_hash, state, changed_ms)
-                 VALUES (?1, ?2, ?3, 'received', ?4)",
+                "INSERT INTO jobs (event, service, key_hash, state, changed_ms, door)
+                 VALUES (?1, ?2, ?3, 'received', ?4, ?5)",
             )?
-            .execute(params![event_row, service, hash, now_ms])?;
+            .execute(params![event_row, service, hash, now_ms, event.door])?;
         let job = connection.last_insert_rowid();
         receipts.push(Receipt {
             service: service.clone(),
@@ -211,7 +236,13 @@ fn store_event(connection: &Connection, now_ms: i64, event: &NewEvent) -> rusqli
             event.document,
             now_ms
         ])?;
-    Ok(connection.last_insert_rowid())
+    let row = connection.last_insert_rowid();
+    if let Some(payload) = &event.payload {
+        connection
+            .prepare_cached("INSERT INTO payloads (event, body) VALUES (?1, ?2)")?
+            .execute(params![row, payload])?;
+    }
+    Ok(row)
 }
 
 /// A job that a submitter has claimed.
@@ -225,28 +256,46 @@ pub struct Claim {
     pub document: String,
     /// Failed submissions before this one.
     pub failures: u32,
+    /// The front door.
+    pub door: Door,
+    /// What came with the event and is not shown.
+    pub payload: Option<Vec<u8>>,
 }
 
-/// Claims jobs for submission: from the moment this is on disk sbatch may be run for them.
-pub fn claim(connection: &Connection, now_ms: i64, limit: usize) -> rusqlite::Result<Vec<Claim>> {
-    let mut claim = connection.prepare_cached(
+/// Claims waiting jobs for which `more` holds; `?3` of it is `service`.
+pub(super) fn claim_where(
+    connection: &Connection,
+    now_ms: i64,
+    limit: usize,
+    more: &'static str,
+    service: Option<&str>,
+) -> rusqlite::Result<Vec<Claim>> {
+    let mut claim = connection.prepare_cached(&format!(
         "UPDATE jobs SET state = 'submitting', attempts = attempts + 1, attempt_ms = ?1,
                          changed_ms = ?1, verdict = NULL, looks = 0
-         WHERE id IN (SELECT id FROM jobs WHERE state = 'received' AND next_ms <= ?1
+         WHERE id IN (SELECT id FROM jobs WHERE state = 'received' AND next_ms <= ?1 {more}
                       ORDER BY next_ms, id LIMIT ?2)
          RETURNING id, service, key_hash, generation, failures,
-                   (SELECT document FROM events WHERE events.id = jobs.event)",
-    )?;
+                   (SELECT document FROM events WHERE events.id = jobs.event), door,
+                   (SELECT body FROM payloads WHERE payloads.event = jobs.event)",
+    ))?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = claim.query_map(params![now_ms, limit], |row| {
+    let read = |row: &Row<'_>| {
         Ok(Claim {
             job: row.get(0)?,
             marker: marker(row, 1)?,
             failures: row.get(4)?,
             document: row.get(5)?,
+            door: row.get(6)?,
+            payload: row.get(7)?,
         })
-    })?;
-    rows.collect()
+    };
+    match service {
+        Some(service) => claim
+            .query_map(params![now_ms, limit, service], read)?
+            .collect(),
+        None => claim.query_map(params![now_ms, limit], read)?.collect(),
+    }
 }
 
 /// Reads service, hash and generation from three columns.
@@ -317,7 +366,11 @@ impl Change {
 /// Applies changes; one whose job has moved on meanwhile does nothing. Returns how many took.
 pub fn apply(connection: &Connection, now_ms: i64, changes: &[Change]) -> rusqlite::Result<usize> {
     let mut update = connection.prepare_cached(
-        "UPDATE jobs SET state = ?4, verdict = ?5,
+        // Nothing is submitted for what its owner deleted; see [`super::delete`].
+        "UPDATE jobs SET state = CASE WHEN ?4 = 'received' AND deleted_ms IS NOT NULL
+                                      THEN 'cancelled' ELSE ?4 END, verdict = ?5,
+             started_ms = CASE WHEN ?15 THEN coalesce(started_ms, ?14) ELSE started_ms END,
+             ended_ms = CASE WHEN ?16 THEN ?14 END,
              slurm_job = CASE ?12 WHEN 0 THEN coalesce(?6, slurm_job) END,
              slurm_state = CASE ?12 WHEN 0 THEN coalesce(?7, slurm_state) END, exit_code = coalesce(?8, exit_code),
              reason = ?9, looks = ?10, failures = failures + ?11, generation = generation + ?12,
@@ -341,6 +394,8 @@ pub fn apply(connection: &Connection, now_ms: i64, changes: &[Change]) -> rusqli
             u32::from(change.lost),
             change.next_ms,
             now_ms,
+            change.to == State::Running,
+            change.to.is_final(),
         ])?;
     }
     Ok(took)
@@ -372,29 +427,38 @@ pub fn retry(
     now_ms: i64,
     job: i64,
 ) -> rusqlite::Result<Option<(State, bool)>> {
-    let state: Option<State> = connection
-        .query_row("SELECT state FROM jobs WHERE id = ?1", [job], |row| {
-            row.get(0)
-        })
+    let found: Option<(State, bool)> = connection
+        .query_row(
+            "SELECT state, door = 'event' AND deleted_ms IS NULL FROM jobs WHERE id = ?1",
+            [job],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
         .optional()?;
-    let Some(state) = state else { return Ok(None) };
-    if state.can_retry() {
+    // A pod has one job for ever, and what was deleted stays so.
+    let Some((state, is_ours)) = found else {
+        return Ok(None);
+    };
+    let can_retry = state.can_retry() && is_ours;
+    if can_retry {
         connection.execute(
             "UPDATE jobs SET state = 'received', generation = generation + 1, verdict = NULL,
                     slurm_job = NULL, slurm_state = NULL, exit_code = NULL, reason = NULL,
+                    started_ms = NULL, ended_ms = NULL,
                     failures = 0, looks = 0, next_ms = 0, changed_ms = ?2
              WHERE id = ?1",
             [job, now_ms],
         )?;
     }
-    Ok(Some((state, state.can_retry())))
+    Ok(Some((state, can_retry)))
 }
 
-/// Forgets what ended before `before_ms`, at most `limit` jobs at a time.
+/// Forgets what ended before `before_ms`, at most `limit` jobs at a time; pods never, since their
+/// one job is for ever.
 pub fn forget(connection: &Connection, before_ms: i64, limit: u32) -> rusqlite::Result<usize> {
     let gone = connection.execute(
         "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE changed_ms < ?1
-             AND state IN ('completed', 'failed', 'cancelled', 'vanished', 'dead') LIMIT ?2)",
+             AND state IN ('completed', 'failed', 'cancelled', 'vanished', 'dead')
+             AND door <> 'pod' LIMIT ?2)",
         params![before_ms, limit],
     )?;
     if gone > 0 {
@@ -432,13 +496,15 @@ pub struct Followed {
     pub next_ms: i64,
     /// When it changed last.
     pub changed_ms: i64,
+    /// Its owner deleted it: it is cancelled wherever it is seen.
+    pub is_deleted: bool,
 }
 
 /// Lists all jobs that Slurm may know and that have not ended.
 pub fn followed(connection: &Connection) -> rusqlite::Result<Vec<Followed>> {
     let mut list = connection.prepare_cached(
         "SELECT id, service, key_hash, generation, state, verdict, slurm_job, slurm_state, reason,
-                looks, failures, next_ms, changed_ms
+                looks, failures, next_ms, changed_ms, deleted_ms IS NOT NULL
          FROM jobs WHERE state IN ('unsure', 'submitted', 'running')",
     )?;
     let rows = list.query_map([], |row| {
@@ -454,6 +520,7 @@ pub fn followed(connection: &Connection) -> rusqlite::Result<Vec<Followed>> {
             failures: row.get(10)?,
             next_ms: row.get(11)?,
             changed_ms: row.get(12)?,
+            is_deleted: row.get(13)?,
         })
     })?;
     rows.collect()
@@ -483,6 +550,8 @@ mod tests {
             subject: None,
             document: "{}".to_owned(),
             matched: vec![("svc".to_owned(), "0".repeat(32))],
+            door: Door::Event,
+            payload: None,
         };
         writer
             .write(move |ledger| accept(ledger, 5_000, &[event], 0))
@@ -497,7 +566,10 @@ mod tests {
         };
         let claims = || {
             writer
-                .write(|ledger| mend_waits(ledger, 1_000).and_then(|_| claim(ledger, 1_000, 9)))
+                .write(|ledger| {
+                    mend_waits(ledger, 1_000)?;
+                    super::super::claim(ledger, 1_000, 9)
+                })
                 .unwrap()
                 .len()
         };

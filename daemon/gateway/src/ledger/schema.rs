@@ -8,7 +8,8 @@ use super::LedgerError;
 pub const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 
 /// Each step takes a file from the version of its index to the next; steps are never edited.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 3] = [
+    "
 CREATE TABLE events (
   id          INTEGER PRIMARY KEY,
   event_id    TEXT NOT NULL,
@@ -48,7 +49,46 @@ CREATE TABLE unmatched (
   subject     TEXT,
   received_ms INTEGER NOT NULL
 ) STRICT;
-"];
+",
+    "
+ALTER TABLE jobs ADD COLUMN door TEXT NOT NULL DEFAULT 'event';
+ALTER TABLE jobs ADD COLUMN deleted_ms INTEGER;
+ALTER TABLE jobs ADD COLUMN started_ms INTEGER;
+ALTER TABLE jobs ADD COLUMN ended_ms INTEGER;
+CREATE INDEX jobs_by_service ON jobs (service, id);
+CREATE INDEX jobs_deleted ON jobs (deleted_ms) WHERE deleted_ms IS NOT NULL;
+CREATE TABLE payloads (
+  event INTEGER PRIMARY KEY REFERENCES events(id) ON DELETE CASCADE,
+  body  BLOB NOT NULL
+) STRICT;
+CREATE TABLE oscar_services (
+  name       TEXT PRIMARY KEY,
+  owner      TEXT NOT NULL,
+  definition TEXT NOT NULL,
+  token      TEXT NOT NULL,
+  created_ms INTEGER NOT NULL,
+  changed_ms INTEGER NOT NULL
+) STRICT;
+CREATE TABLE settings (
+  name  TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT;
+",
+    "
+CREATE TABLE flow (
+  service     TEXT PRIMARY KEY,
+  rate        REAL,
+  concurrency INTEGER,
+  priority    INTEGER NOT NULL,
+  paused      INTEGER NOT NULL,
+  tokens      REAL NOT NULL,
+  filled_ms   INTEGER NOT NULL
+) STRICT;
+CREATE INDEX jobs_waiting ON jobs (service, next_ms, id) WHERE state = 'received';
+CREATE INDEX jobs_live ON jobs (service)
+  WHERE state IN ('submitting', 'unsure', 'submitted', 'running');
+",
+];
 
 /// Refuses files of a newer release.
 pub(super) fn check(connection: &Connection) -> Result<i64, LedgerError> {
@@ -74,4 +114,39 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {
         transaction.commit()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_of_the_first_release_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("l");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(STEPS[0]).unwrap();
+        old.execute_batch(
+            "INSERT INTO events VALUES (1, 'e', '/s', 't', NULL, '{}', 5);
+             INSERT INTO jobs (event, service, key_hash, state, changed_ms)
+             VALUES (1, 'svc', '0123456789abcdef0123456789abcdef', 'received', 5);
+             PRAGMA user_version = 1;",
+        )
+        .unwrap();
+        drop(old);
+        let (writer, thread) = crate::ledger::Writer::open(&path).unwrap();
+        let claims = writer
+            .write(|ledger| crate::ledger::claim(ledger, 9, 5))
+            .unwrap();
+        assert_eq!(claims.len(), 1);
+        assert_eq!(
+            (claims[0].door, claims[0].payload.as_ref()),
+            (crate::ledger::Door::Event, None)
+        );
+        drop(writer);
+        thread.join().unwrap();
+        let mut again = Connection::open(&path).unwrap();
+        migrate(&mut again).unwrap();
+        assert_eq!(check(&again).unwrap(), SCHEMA_VERSION);
+    }
 }

@@ -58,8 +58,12 @@ D={d}
 if [ -e $D/away ]; then
   echo "slurm_load_jobs error: Unable to contact slurm controller (connect failure)" >&2; exit 1
 fi
+n=$(ls $D/asking 2>/dev/null | wc -l)
+mkdir -p $D/asking; touch $D/asking/$$
+echo $(($n + 1)) >> $D/asked
 s=$(cat $D/state)
 while IFS='|' read -r id m; do echo "$id|$s|0|None|$m|$m|"; done < $D/jobs
+rm -f $D/asking/$$
 "#
             ),
         );
@@ -68,6 +72,10 @@ while IFS='|' read -r id m; do echo "$id|$s|0|None|$m|$m|"; done < $D/jobs
             "#!/bin/sh\necho 'Slurm accounting storage is disabled' >&2\nexit 1\n",
         );
         program(&dir.join("scancel"), "#!/bin/sh\nexit 0\n");
+        program(
+            &dir.join("sinfo"),
+            "#!/bin/sh\necho 'n1|idle|4|8000|gpu:2|'\n",
+        );
         Self { dir }
     }
 
@@ -107,6 +115,13 @@ while IFS='|' read -r id m; do echo "$id|$s|0|None|$m|$m|"; done < $D/jobs
         text.lines()
             .map(|line| line.split_once('|').unwrap().1.to_owned())
             .collect()
+    }
+
+    /// Most squeue commands that ran at once, and how many there were.
+    pub(crate) fn questions(&self) -> (u32, usize) {
+        let text = fs::read_to_string(self.dir.join("asked")).unwrap_or_default();
+        let counts: Vec<u32> = text.lines().map(|line| line.parse().unwrap()).collect();
+        (counts.iter().copied().max().unwrap_or(0), counts.len())
     }
 
     /// Command lines of all sbatch commands.

@@ -4,7 +4,9 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{self as unix, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -21,12 +23,13 @@ pub(crate) struct Gateway {
     child: Option<Child>,
     agent: ureq::Agent,
     token: Option<String>,
+    _claim: UnixListener,
 }
 
 impl Gateway {
     /// Writes a configuration under `dir`: `extra` goes into the file, `services` beside it.
     pub(crate) fn prepare(dir: &Path, extra: &str, services: &str) -> Self {
-        let address = free_address();
+        let (address, claim) = free_address();
         fs::write(dir.join("services.toml"), services).unwrap();
         let head = if extra.contains("state_dir") {
             ""
@@ -40,6 +43,9 @@ impl Gateway {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(30)))
+            // Every kept connection to a killed gateway would cost a try.
+            .max_idle_connections(0)
+            .max_idle_connections_per_host(0)
             .build()
             .into();
         Self {
@@ -48,6 +54,7 @@ impl Gateway {
             child: None,
             agent,
             token: None,
+            _claim: claim,
         }
     }
 
@@ -124,7 +131,10 @@ impl Gateway {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let mut response = request.send(body).ok()?;
+        let mut response = request
+            .send(body)
+            .inspect_err(|error| println!("{path}: {error}"))
+            .ok()?;
         let status = response.status().as_u16();
         Some((
             status,
@@ -147,12 +157,38 @@ impl Gateway {
         )
     }
 
+    /// Sends a body by GET, as interLink's API server does, and returns the answer's text.
+    pub(crate) fn ask(&self, path: &str, body: &Value) -> (u16, String) {
+        let mut request = self.agent.get(self.url(path));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let mut response = request
+            .force_send_body()
+            .send(body.to_string().as_bytes())
+            .unwrap();
+        (
+            response.status().as_u16(),
+            response.body_mut().read_to_string().unwrap(),
+        )
+    }
+
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
         let mut request = self.agent.get(self.url(path));
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         let mut response = request.call().unwrap();
+        (
+            response.status().as_u16(),
+            response.body_mut().read_to_string().unwrap(),
+        )
+    }
+
+    /// Puts a JSON body and returns the answer's text.
+    pub(crate) fn put(&self, path: &str, body: &Value) -> (u16, String) {
+        let request = self.agent.put(self.url(path));
+        let mut response = request.send(body.to_string().as_bytes()).unwrap();
         (
             response.status().as_u16(),
             response.body_mut().read_to_string().unwrap(),
@@ -213,16 +249,17 @@ impl Drop for Gateway {
 }
 
 /// An address below the ports that the kernel hands out by itself, so that nobody's outgoing
-/// connection takes it while the gateway is dead, not even one of ours to that very address.
-fn free_address() -> SocketAddr {
+/// connection takes it while the gateway is dead, not even one of ours to that very address. What
+/// comes with it keeps other tests from it meanwhile.
+fn free_address() -> (SocketAddr, UnixListener) {
     let first = std::process::id() % 12_000;
     (0..12_000)
         .map(|n| u16::try_from(20_000 + (first + n * 7) % 12_000).unwrap())
         .find_map(|port| {
-            TcpListener::bind(("127.0.0.1", port))
-                .ok()?
-                .local_addr()
-                .ok()
+            let name = unix::SocketAddr::from_abstract_name(format!("mizar-gateway-{port}"));
+            let claim = UnixListener::bind_addr(&name.unwrap()).ok()?;
+            let listener = TcpListener::bind(("127.0.0.1", port)).ok()?;
+            Some((listener.local_addr().ok()?, claim))
         })
         .expect("a free port")
 }

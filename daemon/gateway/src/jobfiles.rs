@@ -1,0 +1,143 @@
+//! The files that a job finds in its folder, written before sbatch runs.
+//!
+//! All are for the owner's eyes only: they hold events, pods and secrets.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use crate::supervise::plan::{PLAN_FILE, Plan};
+
+/// Name of the batch script of a planned job.
+pub const BATCH_FILE: &str = "job.sh";
+
+/// A file, or a folder where it has no data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobFile {
+    /// Relative to the job's folder, without `..`.
+    pub path: String,
+    /// What it holds; none makes it a folder.
+    pub data: Option<Vec<u8>>,
+    /// Whether it can be run.
+    pub is_executable: bool,
+}
+
+impl JobFile {
+    /// A folder.
+    #[must_use]
+    pub fn folder(path: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            data: None,
+            is_executable: false,
+        }
+    }
+}
+
+/// A job that the supervisor carries out.
+#[derive(Clone, Debug, Default)]
+pub struct Planned {
+    /// Options of sbatch.
+    pub options: Vec<(String, String)>,
+    /// What the supervisor does.
+    pub plan: Plan,
+    /// What it needs.
+    pub files: Vec<JobFile>,
+    /// Links from a path in the job's folder to a path of the node.
+    pub links: Vec<(String, String)>,
+}
+
+/// The batch script of every planned job: it holds two words, both the site's.
+#[must_use]
+pub fn batch_script(supervisor: &Path, folder: &Path) -> String {
+    format!(
+        "#!/bin/sh\nexec {} supervise {}\n",
+        quoted(&supervisor.display().to_string()),
+        quoted(&folder.display().to_string())
+    )
+}
+
+/// One word for a shell, whatever is in it.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Writes all that a planned job needs; whatever an earlier try left is replaced.
+///
+/// # Errors
+/// If the disk refuses.
+pub fn write_planned(folder: &Path, planned: &Planned, supervisor: &Path) -> io::Result<PathBuf> {
+    make_folder(folder)?;
+    for file in &planned.files {
+        let path = folder.join(&file.path);
+        match &file.data {
+            None => make_folder(&path)?,
+            Some(data) => {
+                if let Some(parent) = path.parent() {
+                    make_folder(parent)?;
+                }
+                write(&path, data, if file.is_executable { 0o700 } else { 0o600 })?;
+            }
+        }
+    }
+    for (from, to) in &planned.links {
+        let path = folder.join(from);
+        if let Some(parent) = path.parent() {
+            make_folder(parent)?;
+        }
+        if path.symlink_metadata().is_err() {
+            symlink(to, &path)?;
+        }
+    }
+    let plan = serde_json::to_vec(&planned.plan)?;
+    write(&folder.join(PLAN_FILE), &plan, 0o600)?;
+    let script = folder.join(BATCH_FILE);
+    write(&script, batch_script(supervisor, folder).as_bytes(), 0o700)?;
+    Ok(script)
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Writes a file aside and renames it.
+///
+/// # Errors
+/// If the disk refuses.
+pub fn write(path: &Path, data: &[u8], mode: u32) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let part = path.with_file_name(format!(".{name}.part"));
+    match std::fs::remove_file(&part) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&part)?;
+    file.write_all(data)?;
+    // Slurm keeps the job over a power cut, which would leave it empty files.
+    file.sync_all()?;
+    drop(file);
+    std::fs::rename(part, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20))]
+        #[test]
+        fn a_quoted_word_is_that_word_for_a_shell(word in "[^\0]{0,40}") {
+            let output = std::process::Command::new("/bin/sh")
+                .args(["-c", &format!("printf %s {}", quoted(&word))])
+                .output()
+                .unwrap();
+            prop_assert_eq!(output.stdout, word.into_bytes());
+        }
+    }
+}

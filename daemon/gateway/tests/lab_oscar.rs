@@ -1,0 +1,94 @@
+//! OSCAR's own client, unmodified, on a real Slurm: `oscar_client.py` does what users do.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+
+mod harness;
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use harness::Gateway;
+use mizar_lab::Lab;
+
+/// The interpreter of the tests' environment, if it has the client.
+fn python() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"),
+        PathBuf::from,
+    );
+    let venv =
+        std::env::var_os("MIZAR_VENV").map_or_else(|| cache.join("mizar/venv"), PathBuf::from);
+    let python = venv.join("bin/python");
+    let mut import = Command::new(&python);
+    import.args(["-c", "import moto.server, oscar_python.client"]);
+    match import.output() {
+        Ok(output) if output.status.success() => Some(python),
+        _ => {
+            println!("SKIP: no oscar-python and moto; `make venv` installs them");
+            None
+        }
+    }
+}
+
+#[test]
+fn the_client_of_oscar_does_a_services_whole_life() {
+    let Some(python) = python() else { return };
+    let lab = Lab::builder()
+        .nodes(1)
+        .cpus(16)
+        .memory_mib(16_000)
+        .slurm_conf_extra("SchedulerParameters=batch_sched_delay=0,sched_interval=1\n")
+        .start_or_skip();
+    let Some(lab) = lab else { return };
+    let dir = lab.dir().join("gateway");
+    let store = dir.join("store");
+    fs::create_dir_all(&store).unwrap();
+    let users = dir.join("users");
+    fs::write(&users, "ann:correct horse\n").unwrap();
+    fs::set_permissions(&users, fs::Permissions::from_mode(0o600)).unwrap();
+    let env: HashMap<_, _> = lab.env().into_iter().collect();
+    let extra = format!(
+        "[oscar]\nname = \"lab\"\nuser_file = \"users\"\nstores = {{ \"minio.default\" = {{ folder = \"{}\" }} }}\n\
+         [slurm]\nconf = \"{}\"\npoll_ms = 300\ngrace_ms = 2000\n",
+        store.display(),
+        env["SLURM_CONF"]
+    );
+    let mut gateway = Gateway::prepare(&dir, &extra, "");
+    gateway.start();
+    let output = Command::new(python)
+        .arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/oscar_client.py"
+        ))
+        .args([&gateway.url(""), "ann", "correct horse"])
+        .arg(&store)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.trim_end().ends_with("done"),
+        "{text}{}\n{}",
+        String::from_utf8_lossy(&output.stderr),
+        gateway.log()
+    );
+    let failed: Vec<_> = gateway
+        .jobs()
+        .into_iter()
+        .filter(|job| job["state"] == "failed")
+        .collect();
+    assert_eq!(
+        (failed.len(), failed[0]["exit_code"].as_i64()),
+        (1, Some(7))
+    );
+    assert!(
+        failed[0]["reason"]
+            .as_str()
+            .unwrap()
+            .ends_with("it went wrong"),
+        "{failed:?}"
+    );
+    assert!(!gateway.log().contains("hush") && !gateway.log().contains("correct horse"));
+}
