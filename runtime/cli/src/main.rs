@@ -15,8 +15,8 @@ mod record_dir;
 mod report;
 mod stdout;
 mod top;
-mod tune;
 mod train;
+mod tune;
 
 use std::process::ExitCode;
 

@@ -128,7 +128,7 @@ fn every_configuration_is_one() {
 #[test]
 fn the_lstm_beats_persistence_and_climatology_on_cmip6() {
     if let Some(input) = sample("ta_Amon_TaiESM1_") {
-        beats_baselines("train_lstm.yaml", &input, &["train.epochs=3"]);
+        beats_baselines("train_lstm.yaml", &input, &["train.epochs=2"]);
     }
 }
 
@@ -160,7 +160,7 @@ fn the_gan_matches_the_energy_profile_of_showers() {
             path("energies.npy")
         ),
         format!("output.model={}", path("gan.safetensors")),
-        "train.epochs=15".to_owned(),
+        "train.epochs=12".to_owned(),
     ];
     let summary = train("train_gan.yaml", &set);
     let off = last_validation(&summary);

@@ -170,8 +170,10 @@ impl<'a> Run<'a> {
             }
             drop(batches);
             self.end_epoch(begin.elapsed())?;
-            if self.options.checkpoint.every == 0 {
+            if self.options.checkpoint.every == 0 && self.keeper.is_some() {
+                let begin = Instant::now();
                 self.checkpoint()?;
+                self.totals.checkpoint_stall_s += begin.elapsed().as_secs_f64();
             }
         }
         self.outcome(false)

@@ -387,7 +387,11 @@ fn without_a_place_for_checkpoints_nothing_begins() {
 fn more_epochs_can_be_added_to_a_finished_run() {
     let folder = tempfile::tempdir().unwrap();
     let mut short = case(Strategy::Zero3, Some(folder.path()));
-    let (finished, _) = short.run(2);
+    let (finished, notes) = short.run(2);
+    // One after each epoch; each was waited for a little, and that is counted.
+    let made: Vec<u64> = notes.made.iter().map(|made| made.step).collect();
+    assert_eq!(made, [6, 12]);
+    assert!(finished.totals.checkpoint_stall_s > 0.0);
     // Done is done.
     let (again, notes) = short.run(2);
     assert_same(&again, &finished, "again");

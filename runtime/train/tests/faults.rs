@@ -146,7 +146,7 @@ fn what_compression_cannot_hold_is_named() {
 #[test]
 fn a_rank_that_dies_is_named_within_the_time_limit() {
     let case = case(Strategy::Ddp);
-    let limit = Duration::from_secs(4);
+    let limit = Duration::from_secs(8);
     let told = on_ranks(3, limit, |engine| {
         case.rank(engine, Some((1, Fault::Panics(3))))
     });

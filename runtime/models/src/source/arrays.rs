@@ -221,7 +221,7 @@ pub fn write_npy(path: &Path, array: &Array) -> std::io::Result<()> {
         "{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}",
         shape.trim_end()
     );
-    while (MAGIC.len() + 4 + header.len() + 1) % 64 != 0 {
+    while !(MAGIC.len() + 4 + header.len() + 1).is_multiple_of(64) {
         header.push(' ');
     }
     header.push('\n');

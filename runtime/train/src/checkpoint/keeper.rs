@@ -29,6 +29,8 @@ pub(crate) struct Keeper {
     done: Receiver<std::result::Result<Done, CheckpointError>>,
     thread: Option<JoinHandle<()>>,
     under_way: Option<UnderWay>,
+    /// Memory of the last copy: the next need not wait for the system to clear as much.
+    spare: Vec<Vec<f32>>,
 }
 
 enum Job {
@@ -43,7 +45,7 @@ enum Job {
 }
 
 enum Done {
-    Shard(Facts),
+    Shard(Facts, Vec<Array>),
     Manifest,
 }
 
@@ -83,7 +85,13 @@ impl Keeper {
             done,
             thread: Some(thread),
             under_way: None,
+            spare: Vec::new(),
         })
+    }
+
+    /// Memory for the arrays of the next checkpoint.
+    pub(crate) fn spare(&mut self) -> Vec<Vec<f32>> {
+        std::mem::take(&mut self.spare)
     }
 
     /// Begins a checkpoint of what all ranks hold now. None must be under way.
@@ -143,7 +151,10 @@ impl Keeper {
             return Ok(WRITING);
         };
         match done {
-            Ok(Done::Shard(facts)) => {
+            Ok(Done::Shard(facts, arrays)) => {
+                // They are taken from the end.
+                let memory = arrays.into_iter().rev().map(|array| array.values);
+                self.spare = memory.collect();
                 way.facts = Some(facts);
                 way.state = WRITTEN;
             }
@@ -297,7 +308,7 @@ fn work(all: &Path, keep: usize, job: Job) -> std::result::Result<Done, Checkpoi
                     source,
                 })?;
             }
-            shard::write(&path, &arrays).map(Done::Shard)
+            shard::write(&path, &arrays).map(|facts| Done::Shard(facts, arrays))
         }
         Job::Manifest { folder, manifest } => {
             manifest.write(&folder)?;

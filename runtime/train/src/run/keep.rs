@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::Run;
-use crate::checkpoint::{Array, Manifest, folder_of};
+use crate::checkpoint::{Array, Keeper, Manifest, folder_of};
 use crate::state::Which;
 use crate::world::Report;
 use crate::{CheckpointError, Result, TrainError};
@@ -53,7 +53,8 @@ impl Run<'_> {
             self.world.size(),
             digest,
         );
-        let arrays = self.arrays();
+        let spare = self.keeper.as_mut().map_or_else(Vec::new, Keeper::spare);
+        let arrays = self.arrays(spare);
         if let Some(keeper) = &mut self.keeper {
             keeper.begin(&self.world, manifest, arrays, begin);
         }
@@ -61,8 +62,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What this rank writes.
-    fn arrays(&self) -> Vec<Array> {
+    /// What this rank writes, copied to memory that was written before, if there is any.
+    fn arrays(&self, mut spare: Vec<Vec<f32>>) -> Vec<Array> {
         let names = self.identity.arrays.iter().enumerate();
         let array = |(index, name): (usize, &String)| {
             let which = match index {
@@ -70,7 +71,8 @@ impl Run<'_> {
                 _ if name == "ema" => Which::Ema,
                 _ => Which::Slot(index - 1),
             };
-            let (ranges, values) = self.state.share(self.world.rank(), which);
+            let memory = spare.pop().unwrap_or_default();
+            let (ranges, values) = self.state.share(self.world.rank(), which, memory);
             Array {
                 name: name.clone(),
                 ranges,

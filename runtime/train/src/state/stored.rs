@@ -19,8 +19,15 @@ pub(crate) enum Which {
 impl State {
     /// What the caller writes to a checkpoint of the array that `which` chooses: all ranks
     /// together write each number once. Replicated arrays are cut by the parts of buckets.
-    pub(crate) fn share(&self, rank: usize, which: Which) -> (Vec<Range<usize>>, Vec<f32>) {
-        let (mut ranges, mut values) = (Vec::new(), Vec::new());
+    /// `values` is memory that may be used for it.
+    pub(crate) fn share(
+        &self,
+        rank: usize,
+        which: Which,
+        mut values: Vec<f32>,
+    ) -> (Vec<Range<usize>>, Vec<f32>) {
+        let mut ranges = Vec::new();
+        values.clear();
         if which == Which::Parameters && rank == 0 {
             self.frozen_parts(&mut ranges, &mut values);
         }
