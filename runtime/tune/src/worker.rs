@@ -105,11 +105,8 @@ pub fn work(
         .run();
         let elapsed_s = started.elapsed().as_secs_f64();
         let gpu_hours = f64::from(gpus) * elapsed_s / 3600.0;
-        let (ending, energy_joules) = match ran {
-            Ok(found) => found,
-            // Every trial would fail the same way: it is left to be begun again, and said.
-            Err(error) => return Err(error),
-        };
+        // Every trial would fail the same way: the run is left to be begun again.
+        let (ending, energy_joules) = ran?;
         tell(&match &ending {
             Ending::Measured { metric } => {
                 format!("trial {trial}, rung {rung}: {} = {metric}", study.metric)

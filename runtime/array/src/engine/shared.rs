@@ -77,7 +77,7 @@ impl<'a> SharedWriter<'a> {
     ///
     /// # Errors
     /// The disk is full or failed, on all ranks; the final name is then untouched.
-    pub fn commit(mut self) -> Result<(), CubeError> {
+    pub fn commit(self) -> Result<(), CubeError> {
         let finished = self.writer.finish();
         agree(self.comm, finished.map_err(CubeError::from))?;
         agree(self.comm, self.writer.commit().map_err(CubeError::from))
