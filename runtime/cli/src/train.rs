@@ -206,7 +206,8 @@ fn train(
         crate::cube::tell_daemon(inputs.map(PathBuf::as_path), outputs.into_iter());
         if args.json {
             let text = summary(config, &outcome, &log, &identity, ranks);
-            crate::cube::print(&format!("{text:#}\n"));
+            // One line: what `mizar tune` looks for.
+            crate::cube::print(&format!("{text}\n"));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -279,8 +280,15 @@ fn summary(
     identity: &str,
     ranks: usize,
 ) -> serde_json::Value {
+    let losses = outcome
+        .epochs
+        .iter()
+        .filter_map(|epoch| epoch.validation_loss);
+    let best = losses.clone().min_by(f64::total_cmp);
     json!({
         "end": outcome.end,
+        "validation_loss": losses.last(),
+        "best_validation_loss": best,
         "epochs": outcome.epochs,
         "steps": outcome.step,
         "baselines": log.baselines(),

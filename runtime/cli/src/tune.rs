@@ -32,8 +32,9 @@ Examples:
 
 What follows -- goes to sbatch for each worker. A study:
 
-  command = [\"mizar\", \"train\", \"unet.yaml\", \"--epochs\", \"{budget}\",
-             \"--set\", \"options.learning_rate={rate}\"]
+  command = [\"mizar\", \"train\", \"unet.yaml\", \"--json\", \"--epochs\", \"{budget}\",
+             \"--set\", \"train.learning_rate={rate}\",
+             \"--set\", \"output.model={dir}/model.safetensors\"]
   metric = \"validation_loss\"     # its last value in lines of JSON that the command prints
   method = \"asha\"                # random, asha or tpe
   asha = { min = 1, max = 27, factor = 3 }

@@ -225,6 +225,41 @@ fn a_unet_beats_both_baselines_and_its_file_tells_all() {
     assert_eq!(std::fs::read_dir(case.path("events")).unwrap().count(), 1);
 }
 
+/// The last line of `--json` is what a search goes by.
+#[test]
+fn a_search_finds_the_better_learning_rate() {
+    let case = Case::new();
+    let program = env!("CARGO_BIN_EXE_mizar");
+    let words = case.arguments(&["--json", "--quiet", "--epochs", "2"]);
+    let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+    let study = format!(
+        "command = [{program:?}, {}, '--set', 'train.learning_rate={{rate}}', '--set', \
+         'output.model={{dir}}/model.safetensors']\nmetric = 'validation_loss'\n\
+         budget = {{ trials = 2 }}\n[space.rate]\nvalues = [1e-7, 5e-3]\n",
+        words.join(", ")
+    );
+    let path = case.path("study.toml");
+    // Of a few seeds the first that draws both.
+    for seed in 0..8 {
+        std::fs::write(&path, format!("seed = {seed}\n{study}")).unwrap();
+        let folder = case.path(&format!("study-{seed}"));
+        let mut tune = Command::new(program);
+        tune.arg("tune").arg(&path).arg("--folder").arg(&folder);
+        let found = succeeded(&tune.args(["--local", "1", "--json"]).output().unwrap());
+        let trials = found["trials"].as_array().unwrap();
+        let rates: Vec<f64> = trials
+            .iter()
+            .map(|trial| trial["values"]["rate"].as_f64().unwrap())
+            .collect();
+        if rates[0] != rates[1] {
+            assert_eq!(rates, [5e-3, 1e-7], "{found:#}");
+            assert!(folder.join("trial-0000/model.safetensors").exists());
+            return;
+        }
+    }
+    panic!("no seed drew both");
+}
+
 #[test]
 fn two_ranks_learn_what_one_does_whatever_the_strategy() {
     if !has_mpirun() {
