@@ -280,14 +280,16 @@ fn summary(
     identity: &str,
     ranks: usize,
 ) -> serde_json::Value {
-    let losses = outcome
-        .epochs
-        .iter()
-        .filter_map(|epoch| epoch.validation_loss);
-    let best = losses.clone().min_by(f64::total_cmp);
+    let losses = || {
+        outcome
+            .epochs
+            .iter()
+            .filter_map(|epoch| epoch.validation_loss)
+    };
+    let best = losses().min_by(f64::total_cmp);
     json!({
         "end": outcome.end,
-        "validation_loss": losses.last(),
+        "validation_loss": losses().next_back(),
         "best_validation_loss": best,
         "epochs": outcome.epochs,
         "steps": outcome.step,
