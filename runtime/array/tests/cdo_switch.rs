@@ -25,7 +25,7 @@ fn write_stamped_at_end(path: &Path, dtype: &str) {
         values[5::7] = -99\n\
         tas[:] = numpy.ma.masked_equal(values, -99)\n\
         data.close()\n";
-    let python = cube_python();
+    let python = mizar_lab::venv::python().unwrap();
     let status = std::process::Command::new(python)
         .args(["-c", script])
         .arg(path)
@@ -33,14 +33,6 @@ fn write_stamped_at_end(path: &Path, dtype: &str) {
         .status()
         .unwrap();
     assert!(status.success());
-}
-
-/// The Python of the readers.
-fn cube_python() -> std::path::PathBuf {
-    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.unwrap(), Into::into);
-    let venv = std::env::var_os("MIZAR_VENV").map_or_else(|| cache.join("mizar/venv"), Into::into);
-    venv.join("bin/python")
 }
 
 fn both(line: &str, folder: &Path) -> [(Vec<usize>, Vec<f64>); 2] {
@@ -52,8 +44,7 @@ fn both(line: &str, folder: &Path) -> [(Vec<usize>, Vec<f64>); 2] {
 
 #[test]
 fn the_switch_gives_the_old_numbers() {
-    if !has("cdo", "cdo") || !cube_python().exists() {
-        println!("SKIP: cdo and the Python readers (tests/tools/venv.sh)");
+    if !has("cdo", "cdo") || mizar_lab::venv::python().is_none() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -23,24 +23,9 @@ fn mizar(arguments: &str) -> Output {
 
 /// `None` without mpirun.
 fn mpirun(ranks: usize, arguments: &str) -> Option<Output> {
-    let run = Command::new("mpirun")
-        .args([
-            "--allow-run-as-root",
-            "--oversubscribe",
-            "--quiet",
-            "-n",
-            &ranks.to_string(),
-        ])
-        .args([env!("CARGO_BIN_EXE_mizar"), "cube"])
-        .args(arguments.split_whitespace())
-        .env("OMPI_MCA_mpi_yield_when_idle", "1")
-        .env("OMPI_MCA_btl_tcp_if_include", "lo")
-        .env("OMPI_MCA_oob_tcp_if_include", "lo")
-        .output();
-    if run.is_err() {
-        println!("SKIP: mpirun (Debian package openmpi-bin)");
-    }
-    run.ok()
+    mizar_lab::mpirun(ranks, env!("CARGO_BIN_EXE_mizar").as_ref(), |command| {
+        command.arg("cube").args(arguments.split_whitespace());
+    })
 }
 
 fn stderr(output: &Output) -> String {

@@ -119,29 +119,10 @@ fn mizar() -> Command {
 
 /// Three ranks under an `mpirun` that lets the others run on when one dies, as `srun` does.
 fn mpirun() -> Command {
-    let mut command = Command::new("mpirun");
+    let program = env!("CARGO_BIN_EXE_mizar").as_ref();
+    let mut command = mizar_lab::mpirun_command(3, &["--enable-recovery"], program);
+    command.stderr(Stdio::piped());
     command
-        .args([
-            "--allow-run-as-root",
-            "--oversubscribe",
-            "--enable-recovery",
-            "-n",
-            "3",
-        ])
-        .arg(env!("CARGO_BIN_EXE_mizar"))
-        .env("OMPI_MCA_mpi_yield_when_idle", "1")
-        .env("OMPI_MCA_btl_tcp_if_include", "lo")
-        .env("OMPI_MCA_oob_tcp_if_include", "lo")
-        .stderr(Stdio::piped());
-    command
-}
-
-fn has_mpirun() -> bool {
-    let found = Command::new("mpirun").arg("--version").output().is_ok();
-    if !found {
-        println!("SKIP: mpirun (Debian package openmpi-bin)");
-    }
-    found
 }
 
 fn stderr(output: &Output) -> String {
@@ -230,7 +211,7 @@ fn a_full_disk_is_told_once_and_leaves_nothing() {
         .into_iter()
         .flat_map(|n| OUTPUTS.map(|name| (n, name)))
     {
-        if ranks == 2 && !has_mpirun() {
+        if ranks == 2 && !mizar_lab::has_mpirun() {
             return;
         }
         let mut words = case.words();
@@ -283,7 +264,7 @@ fn process_of_rank(rank: usize, output: &Path) -> Option<i32> {
 
 #[test]
 fn a_rank_that_is_killed_ends_the_others_with_one_message() {
-    if !has_mpirun() {
+    if !mizar_lab::has_mpirun() {
         return;
     }
     for (victim, output) in [

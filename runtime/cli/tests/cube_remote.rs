@@ -23,7 +23,7 @@ impl Server {
     /// `None` with a line that says what is missing.
     fn start(arguments: &[&str]) -> Option<Self> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/object_store.py");
-        let mut child = Command::new(python::venv()?.join("bin/python"))
+        let mut child = Command::new(mizar_lab::venv::python()?)
             .args(["-W", "ignore"])
             .arg(script)
             .args(arguments)

@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mizar_report::synthetic::{Shape, record};
@@ -200,8 +199,7 @@ fn a_cmip6_field_becomes_a_map_and_a_wrong_file_a_message() {
         folder.path(),
     ));
     assert!(message.contains("notes.nc"), "{message}");
-    let Some(sample) = cmip6_sample() else {
-        println!("SKIP: no CMIP6 sample data (tests/tools/venv.sh fetches it)");
+    let Some(sample) = mizar_lab::venv::cmip6("") else {
         return;
     };
     let sample = sample.to_str().unwrap();
@@ -222,32 +220,6 @@ fn a_cmip6_field_becomes_a_map_and_a_wrong_file_a_message() {
         message.contains("no variable `nope`; the file has ta"),
         "{message}"
     );
-}
-
-fn cmip6_sample() -> Option<PathBuf> {
-    let venv = std::env::var_os("MIZAR_VENV")
-        .map(PathBuf::from)
-        .or_else(|| {
-            let cache = std::env::var_os("XDG_CACHE_HOME")
-                .map(PathBuf::from)
-                .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))?;
-            Some(cache.join("mizar/venv"))
-        })?;
-    let mut found = Vec::new();
-    let mut folders = vec![venv.join("lib")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let wanted = path.to_string_lossy().contains("esmvaltool_sample_data");
-            if path.is_dir() && (wanted || name.starts_with("python3") || name == "site-packages") {
-                folders.push(path);
-            } else if wanted && name.ends_with(".nc") {
-                found.push(path);
-            }
-        }
-    }
-    found.into_iter().min()
 }
 
 #[test]

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use mizar_core::ids::{Rank, StepId};
@@ -165,8 +165,7 @@ fn a_running_job_of_which_little_is_known_has_a_document_too() {
 
 #[test]
 fn the_python_package_prov_reads_it_without_a_warning() {
-    let Some(python) = python_with("prov") else {
-        println!("SKIP: no Python with the package prov (tests/tools/venv.sh makes one)");
+    let Some(python) = mizar_lab::venv::python_with("prov") else {
         return;
     };
     let checker = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/check.py");
@@ -193,22 +192,4 @@ fn the_python_package_prov_reads_it_without_a_warning() {
         String::from_utf8_lossy(&output.stderr)
     );
     insta::assert_snapshot!(said);
-}
-
-/// The Python of the test environment, if it has the module.
-fn python_with(module: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("MIZAR_VENV")
-        .map(PathBuf::from)
-        .or_else(|| {
-            let cache = std::env::var_os("XDG_CACHE_HOME")
-                .map(PathBuf::from)
-                .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))?;
-            Some(cache.join("mizar/venv"))
-        })?;
-    let python = folder.join("bin/python3");
-    let found = Command::new(&python)
-        .args(["-c", &format!("import {module}")])
-        .output()
-        .ok()?;
-    found.status.success().then_some(python)
 }

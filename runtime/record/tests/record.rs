@@ -129,27 +129,9 @@ fn rows(from: u64, count: u64) -> Rows {
     rows
 }
 
-fn python() -> Option<PathBuf> {
-    let venv = std::env::var_os("MIZAR_VENV")
-        .map(PathBuf::from)
-        .or_else(|| {
-            let cache = std::env::var_os("XDG_CACHE_HOME")
-                .map(PathBuf::from)
-                .or_else(|| {
-                    std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"))
-                })?;
-            Some(cache.join("mizar/venv"))
-        })?;
-    let python = venv.join("bin/python3");
-    python.exists().then_some(python)
-}
-
 /// Runs a script with `args`; `None` if there is no Python with h5py.
 fn h5py(script: &str, file: &Path) -> Option<String> {
-    let Some(python) = python() else {
-        println!("SKIP: no Python with h5py (tests/tools/venv.sh makes one)");
-        return None;
-    };
+    let python = mizar_lab::venv::python_with("h5py")?;
     let output = Command::new(python)
         .arg("-c")
         .arg(script)

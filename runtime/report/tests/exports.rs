@@ -1,7 +1,7 @@
 //! Exports, read back by independent readers: Python's gzip, base64, json and pandas.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use mizar_record::model::{GpuInfo, JobRecord};
@@ -35,20 +35,7 @@ fn job() -> JobRecord {
 
 /// What Python reads, or nothing without it.
 fn python(kind: &str, path: &Path) -> Option<Value> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"),
-        PathBuf::from,
-    );
-    let venv =
-        std::env::var_os("MIZAR_VENV").map_or_else(|| cache.join("mizar/venv"), PathBuf::from);
-    let python = venv.join("bin/python");
-    if !python.exists() {
-        println!(
-            "SKIP: no Python with pandas in {} (tests/tools/venv.sh)",
-            venv.display()
-        );
-        return None;
-    }
+    let python = mizar_lab::venv::python()?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/exports.py");
     let output = Command::new(python)
         .arg(script)

@@ -17,7 +17,8 @@
 //! # }
 //! ```
 //!
-//! Beside it stands what other suites share: ranks ([`mpirun`]) and a [`browser`].
+//! Beside it stands what other suites share: ranks ([`mpirun`]), a [`browser`], and the Python
+//! environment with its samples ([`venv`]).
 //!
 //! Nothing here simulates Slurm, and nothing reaches beyond 127.0.0.1.
 
@@ -38,6 +39,7 @@ mod packages;
 mod plan;
 mod ports;
 mod process;
+pub mod venv;
 
 pub use binaries::{binary, plugin_path};
 pub use builder::{LabBuilder, chain};
@@ -46,6 +48,6 @@ pub use error::LabError;
 pub use jobs::JobId;
 pub use lab::{Lab, namespaces_available};
 pub use mizar::MizarOptions;
-pub use mpirun::mpirun;
+pub use mpirun::{has_mpirun, mpirun, mpirun_command};
 pub use nix::sys::signal::Signal;
 pub use node::NodeProcess;

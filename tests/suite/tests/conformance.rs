@@ -4,13 +4,12 @@
 
 use std::process::Command;
 
-use mizar_lab::binary;
-use mizar_suite::{python, repository};
+use mizar_lab::{binary, venv};
+use mizar_suite::repository;
 
 #[test]
 fn no_operator_differs_from_cdo_but_on_purpose() {
-    let Some(python) = python() else {
-        println!("SKIP: the Python readers (tests/tools/venv.sh)");
+    let Some(python) = venv::python() else {
         return;
     };
     if Command::new("cdo").arg("--version").output().is_err() {

@@ -2,31 +2,15 @@
 //! two nodes, on CMIP6 files, with every result looked at.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use mizar_lab::{Lab, MizarOptions, binary};
-use mizar_suite::{python, repository};
+use mizar_lab::{Lab, MizarOptions, binary, venv};
+use mizar_suite::repository;
 
 /// A few MPI steps on two loaded cores.
 const JOB: Duration = Duration::from_secs(180);
-
-/// The first CMIP6 file of the sample package whose name begins so.
-fn sample(prefix: &str) -> Option<PathBuf> {
-    let script = format!(
-        "import importlib.util, pathlib\n\
-         package = importlib.util.find_spec('esmvaltool_sample_data')\n\
-         folder = pathlib.Path(package.submodule_search_locations[0])\n\
-         print(sorted(folder.rglob('{prefix}*.nc'))[0])"
-    );
-    let output = Command::new(python()?)
-        .args(["-c", &script])
-        .output()
-        .ok()?;
-    let path = String::from_utf8(output.stdout).ok()?;
-    Some(PathBuf::from(path.trim())).filter(|path| path.exists())
-}
 
 /// Submits an example and waits for its end. Open MPI 4.1 under PMIx crashes while starting now
 /// and then: a job that fails is submitted once more.
@@ -62,7 +46,7 @@ fn valid_values(path: &Path, variable: &str) -> usize {
     let script = "import netCDF4, numpy, sys\n\
                   data = netCDF4.Dataset(sys.argv[1])[sys.argv[2]][:]\n\
                   print(int(numpy.ma.count(data)))";
-    let mut command = Command::new(python().unwrap());
+    let mut command = Command::new(venv::python().unwrap());
     command.args(["-c", script]).arg(path).arg(variable);
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -74,7 +58,7 @@ fn valid_values(path: &Path, variable: &str) -> usize {
 #[test]
 fn examples_compute_on_a_real_slurm() {
     let options = MizarOptions::default();
-    let Some(first) = sample("ta_day_TaiESM1_") else {
+    let Some(first) = venv::cmip6("ta_day_TaiESM1_") else {
         println!("SKIP: the Python readers and the CMIP6 samples (tests/tools/venv.sh)");
         return;
     };

@@ -4,18 +4,16 @@
 //! file is written aside and renamed. Secrets are in the signature's key and nowhere else.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use mizar_core::durable::PendingFile;
+use mizar_http::s3;
 use ring::digest::{Context, SHA256};
-use ring::hmac;
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
-use time::macros::format_description;
 use ureq::Agent;
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
 /// Tries of one request; what failed at a distance often succeeds a little later.
 const ATTEMPTS: u32 = 4;
@@ -115,15 +113,13 @@ impl S3 {
             path: to.display().to_string(),
             source,
         };
-        let part = to.with_file_name(".part");
         self.retry(|| {
-            let empty = digest(&b""[..]).map_err(file_error)?;
             let mut request = agent().get(self.url(bucket, key));
-            for (name, value) in self.sign("GET", bucket, key, &empty) {
+            for (name, value) in self.sign("GET", bucket, key, None) {
                 request = request.header(name, value);
             }
             let mut response = self.check(request.call(), bucket, key)?;
-            let mut file = File::create(&part).map_err(file_error)?;
+            let mut file = PendingFile::create(to).map_err(file_error)?;
             let found =
                 io::copy(&mut response.body_mut().as_reader(), &mut file).map_err(file_error)?;
             match size {
@@ -132,7 +128,7 @@ impl S3 {
                     expected,
                     found,
                 }),
-                _ => std::fs::rename(&part, to).map_err(file_error),
+                _ => file.commit().map_err(file_error),
             }
         })
     }
@@ -153,7 +149,7 @@ impl S3 {
             let mut request = agent()
                 .put(self.url(bucket, key))
                 .header("content-length", size.to_string());
-            for (name, value) in self.sign("PUT", bucket, key, &hash) {
+            for (name, value) in self.sign("PUT", bucket, key, Some(&hash)) {
                 request = request.header(name, value);
             }
             let body = ureq::SendBody::from_owned_reader(file.take(size));
@@ -215,66 +211,39 @@ impl S3 {
         format!(
             "{}{}",
             self.endpoint.trim_end_matches('/'),
-            path(bucket, key)
+            s3::path(&path(bucket, key))
         )
     }
 
-    /// The headers of a signed request. Source: AWS Signature Version 4 for API requests.
+    /// The headers of a signed request.
     fn sign(
         &self,
         method: &str,
         bucket: &str,
         key: &str,
-        hash: &str,
+        body: Option<&str>,
     ) -> Vec<(&'static str, String)> {
-        let stamp = format_description!("[year][month][day]T[hour][minute][second]Z");
-        let now = OffsetDateTime::now_utc().format(stamp).unwrap_or_default();
-        let day = now.get(..8).unwrap_or_default();
-        let host = self
-            .endpoint
-            .split("://")
-            .nth(1)
-            .unwrap_or_default()
-            .trim_end_matches('/');
-        let names = "host;x-amz-content-sha256;x-amz-date";
-        let canonical = format!(
-            "{method}\n{}\n\nhost:{host}\nx-amz-content-sha256:{hash}\nx-amz-date:{now}\n\n{names}\n{hash}",
-            path(bucket, key)
-        );
-        let scope = format!("{day}/{}/s3/aws4_request", self.region);
-        let hashed = hex(ring::digest::digest(&SHA256, canonical.as_bytes()).as_ref());
-        let to_sign = format!("AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashed}");
-        let mut secret = format!("AWS4{}", self.secret_key).into_bytes();
-        for part in [day, &self.region, "s3", "aws4_request"] {
-            secret = mac(&secret, part);
-        }
-        let signature = hex(&mac(&secret, &to_sign));
-        let id = &self.access_key;
-        vec![
-            ("x-amz-content-sha256", hash.to_owned()),
-            ("x-amz-date", now),
-            (
-                "authorization",
-                format!(
-                    "AWS4-HMAC-SHA256 Credential={id}/{scope},SignedHeaders={names},Signature={signature}"
-                ),
-            ),
-        ]
+        let host = self.endpoint.split("://").nth(1).unwrap_or_default();
+        let keys = s3::Keys {
+            id: self.access_key.clone(),
+            secret: self.secret_key.clone(),
+            token: None,
+        };
+        let unsigned = s3::Unsigned {
+            method,
+            host: host.trim_end_matches('/'),
+            path: &path(bucket, key),
+            query: &[],
+            region: &self.region,
+            time: &s3::time_now(),
+            body,
+        };
+        s3::headers(unsigned, &[], &keys)
     }
 }
 
-/// The path as it is sent and signed.
 fn path(bucket: &str, key: &str) -> String {
-    let mut path = format!("/{bucket}/");
-    for byte in key.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                path.push(char::from(byte));
-            }
-            _ => path.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    path
+    format!("/{bucket}/{key}")
 }
 
 fn digest(mut source: impl Read) -> io::Result<String> {
@@ -282,39 +251,25 @@ fn digest(mut source: impl Read) -> io::Result<String> {
     let mut chunk = vec![0; 64 << 10];
     loop {
         match source.read(&mut chunk)? {
-            0 => return Ok(hex(context.finish().as_ref())),
+            0 => return Ok(s3::hex(context.finish().as_ref())),
             count => context.update(&chunk[..count]),
         }
     }
 }
 
-fn mac(key: &[u8], text: &str) -> Vec<u8> {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
-    hmac::sign(&key, text.as_bytes()).as_ref().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn agent() -> Agent {
-    let found = rustls_native_certs::load_native_certs().certs;
-    let certificates = found
-        .iter()
-        .map(|certificate| Certificate::from_der(certificate).to_owned());
-    let tls = TlsConfig::builder()
-        .provider(TlsProvider::Rustls)
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .root_certs(RootCerts::Specific(Arc::new(certificates.collect())))
-        .build();
-    Agent::config_builder()
-        .tls_config(tls)
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .timeout_recv_response(Some(SILENCE_LIMIT))
-        .timeout_connect(Some(SILENCE_LIMIT))
-        .build()
-        .new_agent()
+/// The agent of the process: a supervisor moves many objects.
+fn agent() -> &'static Agent {
+    static AGENT: OnceLock<Agent> = OnceLock::new();
+    AGENT.get_or_init(|| {
+        Agent::config_builder()
+            .tls_config(mizar_http::tls())
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .timeout_recv_response(Some(SILENCE_LIMIT))
+            .timeout_connect(Some(SILENCE_LIMIT))
+            .build()
+            .new_agent()
+    })
 }
 
 /// Copies a file so that `to` appears whole or not at all.
@@ -329,15 +284,9 @@ pub fn copy(from: &Path, to: &Path) -> Result<u64, S3Error> {
     if let Some(parent) = to.parent() {
         std::fs::create_dir_all(parent).map_err(file_error(parent))?;
     }
-    let name = to.file_name().unwrap_or_default().to_string_lossy();
-    let part = to.with_file_name(format!(".{name}.part"));
     let mut source = File::open(from).map_err(file_error(from))?;
-    let mut target = File::create(&part).map_err(file_error(&part))?;
-    let count = io::copy(&mut source, &mut target).map_err(file_error(&part))?;
-    target
-        .flush()
-        .and_then(|()| target.sync_all())
-        .map_err(file_error(&part))?;
-    std::fs::rename(&part, to).map_err(file_error(to))?;
+    let mut target = PendingFile::create(to).map_err(file_error(to))?;
+    let count = io::copy(&mut source, &mut target).map_err(file_error(to))?;
+    target.commit().map_err(file_error(to))?;
     Ok(count)
 }

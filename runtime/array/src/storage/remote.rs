@@ -13,7 +13,6 @@ mod error;
 mod listing;
 mod object;
 mod prefix;
-mod sign;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -61,48 +61,13 @@ pub(crate) fn cdo(line: &str) {
 
 /// The CMIP6 sample file whose name begins so, of Python's esmvaltool-sample-data.
 pub(crate) fn cmip6(prefix: &str) -> Option<PathBuf> {
-    of_package("esmvaltool_sample_data/data", prefix)
+    mizar_lab::venv::cmip6(prefix)
 }
 
 /// The sample file whose name begins so, of Python's iris-sample-data.
 pub(crate) fn iris(prefix: &str) -> Option<PathBuf> {
-    of_package("iris_sample_data/sample_data", prefix)
-}
-
-fn of_package(folder: &str, prefix: &str) -> Option<PathBuf> {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(home)?;
-    let venv =
-        std::env::var_os("MIZAR_VENV").map_or_else(|| cache.join("mizar/venv"), PathBuf::from);
-    let python = std::fs::read_dir(venv.join("lib"))
-        .ok()?
-        .next()?
-        .ok()?
-        .path();
-    let mut found = Vec::new();
-    find(
-        &python.join("site-packages").join(folder),
-        prefix,
-        &mut found,
-    );
-    found.sort();
-    if found.is_empty() {
-        println!("SKIP: {prefix}*.nc (Python package of {folder}, tests/tools/venv.sh)");
-    }
-    found.into_iter().next()
-}
-
-fn find(folder: &Path, prefix: &str, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            find(&path, prefix, found);
-        } else if entry.file_name().to_string_lossy().starts_with(prefix) {
-            found.push(path);
-        }
-    }
+    let files = mizar_lab::venv::files("iris_sample_data", prefix, "");
+    files?.into_iter().next()
 }
 
 /// What [`write_sample`] makes.

@@ -4,7 +4,6 @@
 //! FAILED there, so that nobody takes a part for the whole.
 
 use std::io::Read as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -13,7 +12,6 @@ use mizar_report::Report;
 use mizar_report::export::mlflow::{Upload, uploads};
 use serde_json::{Value, json};
 use ureq::Agent;
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
 use crate::stdout;
 
@@ -62,17 +60,8 @@ pub(super) fn send(
 }
 
 fn agent() -> Agent {
-    let found = rustls_native_certs::load_native_certs().certs;
-    let certificates = found
-        .iter()
-        .map(|certificate| Certificate::from_der(certificate).to_owned());
-    let tls = TlsConfig::builder()
-        .provider(TlsProvider::Rustls)
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .root_certs(RootCerts::Specific(Arc::new(certificates.collect())))
-        .build();
     Agent::config_builder()
-        .tls_config(tls)
+        .tls_config(mizar_http::tls())
         .http_status_as_error(false)
         .user_agent(concat!("mizar/", env!("CARGO_PKG_VERSION")))
         .timeout_global(Some(LIMIT))

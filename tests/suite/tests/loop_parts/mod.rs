@@ -1,8 +1,8 @@
 //! What the suite of the whole loop is made of: the gateway as a process, the job's script,
 //! the sample file, and the readers in Python.
 
-use mizar_lab::{Lab, binary};
-use mizar_suite::{python, repository};
+use mizar_lab::{Lab, binary, venv};
+use mizar_suite::repository;
 use serde::Deserialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -14,12 +14,7 @@ const START: Duration = Duration::from_secs(20);
 
 /// A CMIP6 file of the package `esmvaltool-sample-data`, or nothing if it is not there.
 pub(crate) fn cmip6_sample() -> Option<PathBuf> {
-    const DAILY: &str = "data/timeseries/CMIP6/CMIP/IPSL/IPSL-CM6A-LR/historical/r1i1p1f1/day/\
-        ta/gr/v20180803/ta_day_IPSL-CM6A-LR_historical_r1i1p1f1_gr_19500101-20141231.nc";
-    let find = "import importlib.util as u; print(u.find_spec('esmvaltool_sample_data').submodule_search_locations[0])";
-    let output = Command::new(python()?).args(["-c", find]).output().ok()?;
-    let package = String::from_utf8(output.stdout).ok()?;
-    Some(Path::new(package.trim()).join(DAILY)).filter(|file| file.exists())
+    venv::cmip6("ta_day_IPSL-CM6A-LR_historical_r1i1p1f1_gr_19500101-20141231")
 }
 
 /// The job: one step of MPI. Open MPI 4.1 under PMIx may crash while starting, hence the
@@ -39,7 +34,7 @@ pub(crate) fn job_script() -> String {
 /// What `readers/job_record.py` says about a job's record.
 pub(crate) fn record_of(folder: &Path) -> Value {
     let reader = repository().join("tests/suite/tests/readers/job_record.py");
-    let output = Command::new(python().unwrap())
+    let output = Command::new(venv::python().unwrap())
         .arg(reader)
         .arg(folder)
         .output()

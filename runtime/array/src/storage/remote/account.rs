@@ -4,8 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
+use mizar_http::s3::Keys;
+
 use super::RemoteError;
-use super::sign::Keys;
 
 /// An S3 service, and the keys for it; without keys, what is public.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use mizar_http::{escaped, is_unreserved_or_slash};
+
 use super::RemoteError;
 
 /// Where an input lies.
@@ -133,29 +135,6 @@ impl std::fmt::Debug for Address {
             Self::Bucket { bucket, key } => write!(out, "s3://{bucket}/{key}"),
         }
     }
-}
-
-/// Escapes the bytes that are not allowed.
-pub(super) fn escaped(text: &str, is_allowed: fn(u8) -> bool) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if is_allowed(byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
-}
-
-/// The bytes that never need to be escaped.
-pub(super) fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
-}
-
-/// Those of a path.
-pub(super) fn is_unreserved_or_slash(byte: u8) -> bool {
-    is_unreserved(byte) || byte == b'/'
 }
 
 /// Those that stand in a URL that someone typed, escapes among them.

@@ -1,11 +1,10 @@
 //! The connections of the process: one agent, with deadlines, trusted authorities and a bound on
 //! what is under way at once.
 
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use ureq::Agent;
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
 use super::RemoteError;
 use super::client::{ATTEMPTS, Attempt};
@@ -25,17 +24,8 @@ const UNDER_WAY_MAX: usize = 32;
 pub(super) fn agent() -> &'static Agent {
     static AGENT: OnceLock<Agent> = OnceLock::new();
     AGENT.get_or_init(|| {
-        let found = rustls_native_certs::load_native_certs().certs;
-        let certificates = found
-            .iter()
-            .map(|certificate| Certificate::from_der(certificate).to_owned());
-        let tls = TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .root_certs(RootCerts::Specific(Arc::new(certificates.collect())))
-            .build();
         Agent::config_builder()
-            .tls_config(tls)
+            .tls_config(mizar_http::tls())
             .http_status_as_error(false)
             .max_redirects_will_error(false)
             .user_agent(concat!("mizar/", env!("CARGO_PKG_VERSION")))

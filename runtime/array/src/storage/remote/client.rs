@@ -6,13 +6,13 @@
 use std::io::Read as _;
 use std::time::Duration;
 
+use mizar_http::s3::{self, Unsigned};
 use ureq::Body;
 use ureq::http::Response;
 
 use super::account::Account;
 use super::address::Address;
 use super::answer::{self, Answer, Part, Version, header};
-use super::sign::{self, Unsigned};
 use super::{RemoteError, agent, listing};
 
 /// How often a server is asked that fails.
@@ -167,21 +167,23 @@ impl Client {
         };
         let (server, base) = account.server(bucket);
         let path = format!("{base}/{key}");
-        let mut url = format!("{server}{}", sign::path(&path));
+        let mut url = format!("{server}{}", s3::path(&path));
         if !query.is_empty() {
-            url = format!("{url}?{}", sign::query(query));
+            url = format!("{url}?{}", s3::query(query));
         }
         let Some(keys) = &account.keys else {
             return (url, headers.to_vec());
         };
         let unsigned = Unsigned {
+            method: "GET",
             host: server.split("//").last().unwrap_or_default(),
             path: &path,
             query,
             region: &account.region,
-            time: &time_now(),
+            time: &s3::time_now(),
+            body: None,
         };
-        (url, sign::headers(unsigned, headers, keys))
+        (url, s3::headers(unsigned, headers, keys))
     }
 
     /// What a status other than success means.
@@ -234,17 +236,4 @@ impl Client {
             .into(),
         }
     }
-}
-
-fn time_now() -> String {
-    let now = time::OffsetDateTime::now_utc();
-    format!(
-        "{:04}{:02}{:02}T{:02}{:02}{:02}Z",
-        now.year(),
-        u8::from(now.month()),
-        now.day(),
-        now.hour(),
-        now.minute(),
-        now.second()
-    )
 }

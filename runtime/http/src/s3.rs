@@ -1,19 +1,21 @@
-//! The signature of a request to S3, version 4: pure, of requests without a body.
+//! The signature of a request to S3, version 4. Pure.
 //!
 //! Source: AWS Signature Version 4 for API requests.
 
 use ring::digest::{SHA256, digest};
 use ring::hmac;
 
-use super::address::{escaped, is_unreserved, is_unreserved_or_slash};
+use crate::{escaped, is_unreserved, is_unreserved_or_slash};
 
 /// What proves who asks.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Keys {
-    pub(crate) id: String,
-    pub(crate) secret: String,
+pub struct Keys {
+    /// Which key.
+    pub id: String,
+    /// The key.
+    pub secret: String,
     /// Of credentials that end after a while.
-    pub(crate) token: Option<String>,
+    pub token: Option<String>,
 }
 
 /// Never shown: an error or log with a `Debug` of it must not tell it.
@@ -23,26 +25,34 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-/// A request that has no body.
+/// A request that is to be signed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Unsigned<'a> {
-    pub(crate) host: &'a str,
+pub struct Unsigned<'a> {
+    /// `GET`, `PUT`.
+    pub method: &'a str,
+    /// With its port, if it has one.
+    pub host: &'a str,
     /// Not escaped.
-    pub(crate) path: &'a str,
+    pub path: &'a str,
     /// Not escaped.
-    pub(crate) query: &'a [(&'a str, &'a str)],
-    pub(crate) region: &'a str,
+    pub query: &'a [(&'a str, &'a str)],
+    /// The region of the bucket.
+    pub region: &'a str,
     /// `YYYYMMDDTHHMMSSZ`.
-    pub(crate) time: &'a str,
+    pub time: &'a str,
+    /// SHA-256 of the body in hexadecimal digits; `None` without one.
+    pub body: Option<&'a str>,
 }
 
 /// The path as it is sent and signed.
-pub(crate) fn path(path: &str) -> String {
+#[must_use]
+pub fn path(path: &str) -> String {
     escaped(path, is_unreserved_or_slash)
 }
 
 /// The query as it is sent and signed.
-pub(crate) fn query(pairs: &[(&str, &str)]) -> String {
+#[must_use]
+pub fn query(pairs: &[(&str, &str)]) -> String {
     let mut parts: Vec<String> = pairs
         .iter()
         .map(|(name, value)| {
@@ -56,12 +66,15 @@ pub(crate) fn query(pairs: &[(&str, &str)]) -> String {
 
 /// The headers that make it a signed one; `extra` are others that are to be signed, in lower
 /// case.
-pub(crate) fn headers(
+#[must_use]
+pub fn headers(
     request: Unsigned<'_>,
     extra: &[(&'static str, String)],
     keys: &Keys,
 ) -> Vec<(&'static str, String)> {
-    let body = hex(digest(&SHA256, b"").as_ref());
+    let body = request
+        .body
+        .map_or_else(|| hex(digest(&SHA256, b"").as_ref()), str::to_owned);
     let mut signed = vec![
         ("host", request.host.to_owned()),
         ("x-amz-content-sha256", body.clone()),
@@ -81,7 +94,8 @@ pub(crate) fn headers(
         .map(|(name, value)| format!("{name}:{}\n", value.trim()))
         .collect();
     let canonical = format!(
-        "GET\n{}\n{}\n{lines}\n{names}\n{body}",
+        "{}\n{}\n{}\n{lines}\n{names}\n{body}",
+        request.method,
         path(request.path),
         query(request.query)
     );
@@ -108,12 +122,29 @@ pub(crate) fn headers(
     signed
 }
 
+/// Now, as requests tell it: `YYYYMMDDTHHMMSSZ`.
+#[must_use]
+pub fn time_now() -> String {
+    let now = time::OffsetDateTime::now_utc();
+    format!(
+        "{:04}{:02}{:02}T{:02}{:02}{:02}Z",
+        now.year(),
+        u8::from(now.month()),
+        now.day(),
+        now.hour(),
+        now.minute(),
+        now.second()
+    )
+}
+
 fn mac(key: &[u8], text: &str) -> Vec<u8> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key);
     hmac::sign(&key, text.as_bytes()).as_ref().to_vec()
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -121,18 +152,24 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn signature(path: &str, query: &[(&str, &str)], extra: &[(&'static str, String)]) -> String {
+    fn signature(
+        (method, path, body): (&str, &str, Option<&str>),
+        query: &[(&str, &str)],
+        extra: &[(&'static str, String)],
+    ) -> String {
         let keys = Keys {
             id: "AKIAIOSFODNN7EXAMPLE".to_owned(),
             secret: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_owned(),
             token: None,
         };
         let request = Unsigned {
+            method,
             host: "examplebucket.s3.amazonaws.com",
             path,
             query,
             region: "us-east-1",
             time: "20130524T000000Z",
+            body,
         };
         let headers = headers(request, extra, &keys);
         let (_, value) = headers
@@ -148,12 +185,25 @@ mod tests {
     fn signatures_are_those_of_the_reference() {
         let range = [("range", "bytes=0-9".to_owned())];
         assert_eq!(
-            signature("/test.txt", &[], &range),
+            signature(("GET", "/test.txt", None), &[], &range),
             "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"
         );
         assert_eq!(
-            signature("/", &[("max-keys", "2"), ("prefix", "J")], &[]),
+            signature(
+                ("GET", "/", None),
+                &[("max-keys", "2"), ("prefix", "J")],
+                &[]
+            ),
             "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"
+        );
+        let body = "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072";
+        let extra = [
+            ("date", "Fri, 24 May 2013 00:00:00 GMT".to_owned()),
+            ("x-amz-storage-class", "REDUCED_REDUNDANCY".to_owned()),
+        ];
+        assert_eq!(
+            signature(("PUT", "/test$file.text", Some(body)), &[], &extra),
+            "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd"
         );
     }
 
