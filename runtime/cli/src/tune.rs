@@ -1,8 +1,8 @@
 //! `mizar tune`: a search for hyperparameters as one Slurm array, or as processes of this machine.
 //!
 //! The edge over `mizar_tune`: copies the study into its folder, starts workers (tasks of
-//! `sbatch --array`, or `--local` processes), shows the table while they work, and writes table,
-//! CSV, JSON and drawing. Running it again on the same folder goes on where it stopped.
+//! `sbatch --array`, or `--local` processes, which tell of each run), and writes table, CSV, JSON
+//! and drawing. Running it again on the same folder goes on where it stopped.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -14,8 +14,8 @@ use mizar_tune::{Ledger, Study, Summary, decide, work};
 
 use crate::stdout;
 
-/// How often the table is looked at while workers work.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How often workers of this machine are looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Rows of the table on a terminal; files have all.
 const ROWS_MAX: usize = 20;
@@ -153,22 +153,20 @@ fn worker_words(folder: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 fn submit(folder: &Path, workers: u32, options: &[String]) -> anyhow::Result<()> {
-    // sbatch wants a script: its words are quoted, and hold no text of the study.
-    let words = worker_words(folder)?;
-    let quoted = words
-        .iter()
-        .map(|word| format!("'{}'", word.replace('\'', r"'\''")));
-    let script = format!("#!/bin/sh\nexec {}\n", quoted.collect::<Vec<_>>().join(" "));
+    // sbatch wants a script; what it runs comes as its arguments, which no shell parses.
     let path = folder.join("worker.sh");
-    durable::write(&path, script.as_bytes())
+    durable::write(&path, b"#!/bin/sh\nexec \"$@\"\n")
         .with_context(|| format!("cannot write {}", path.display()))?;
+    // In a name of sbatch's a percent sign begins a pattern.
+    let log = folder.display().to_string().replace('%', "%%") + "/worker-%a.log";
     let output = Command::new("sbatch")
         .arg("--parsable")
         .arg(format!("--array=0-{}", workers - 1))
         .arg("--job-name=mizar-tune")
-        .arg(format!("--output={}/worker-%a.log", folder.display()))
+        .arg(format!("--output={log}"))
         .args(options)
         .arg(&path)
+        .args(worker_words(folder)?)
         .stdin(Stdio::null())
         .output()
         .context("cannot start sbatch: is Slurm on the PATH?")?;
@@ -186,18 +184,19 @@ fn submit(folder: &Path, workers: u32, options: &[String]) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Workers of this machine; shows progress and waits for all.
+/// Workers of this machine; waits for all.
 fn work_here(study: &Study, folder: &Path, workers: u32) -> anyhow::Result<()> {
     let words = worker_words(folder)?;
     let start = |_| {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdin(Stdio::null());
+        mizar_tune::end_with_parent(&mut command);
         command.spawn().context("cannot start a worker")
     };
     let mut running: Vec<Child> = (0..workers).map(start).collect::<Result<_, _>>()?;
     let mut failed = 0;
     while !running.is_empty() {
-        std::thread::sleep(LOOK_AGAIN.min(Duration::from_millis(200)));
+        std::thread::sleep(LOOK_AGAIN);
         let mut still = Vec::new();
         for mut worker in running {
             match worker.try_wait()? {

@@ -41,12 +41,7 @@ pub fn detect(cluster: Option<&str>, host: &str) -> Result<Profile, ProfileError
                 .clusters
                 .iter()
                 .any(|known| known.eq_ignore_ascii_case(cluster)),
-            // Names such as `login1` or `cn001` are common: a host alone is believed only where
-            // the network that the profile expects could be checked.
-            None => {
-                !profile.interfaces.is_empty()
-                    && profile.hosts.iter().any(|pattern| matches(pattern, host))
-            }
+            None => profile.hosts.iter().any(|pattern| matches(pattern, host)),
         };
         if is_it {
             return Ok(profile);
@@ -95,8 +90,9 @@ mod tests {
         let name = |cluster, host| detect(cluster, host).unwrap().name;
         assert_eq!(name(Some("lumi"), "nid001234"), "lumi");
         assert_eq!(name(Some("LUMI"), "anything"), "lumi");
-        assert_eq!(name(None, "nid001234"), "lumi");
-        assert_eq!(name(Some("elsewhere"), "nid001234"), "generic");
+        assert_eq!(name(None, "lrdn0001"), "leonardo");
+        assert_eq!(name(Some("elsewhere"), "lrdn0001"), "generic");
+        assert_eq!(name(None, "nid001234"), "generic", "a name of every Cray");
         assert_eq!(name(None, "laptop"), "generic");
     }
 

@@ -91,7 +91,7 @@ fn filled(value: &str, facts: &Facts) -> Option<String> {
     let mut filled = value.to_owned();
     let of = |variable: &str| facts.environment.get(variable).cloned();
     for (hole, known) in [
-        ("{user}", facts.user.clone()),
+        ("{user}", of("USER")),
         ("{job}", of("SLURM_JOB_ID")),
         ("{cpus_per_task}", of("SLURM_CPUS_PER_TASK")),
     ] {
@@ -336,7 +336,6 @@ mod tests {
         let pair = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
         Facts {
             environment: variables.iter().map(pair).collect(),
-            user: Some("ada".to_owned()),
             ..Facts::default()
         }
     }
@@ -364,7 +363,10 @@ mod tests {
     #[test]
     fn values_are_filled_in_and_asked_for_only_inside_a_job() {
         assert_eq!(of("lumi", &facts(&[]), "MIOPEN"), []);
-        let found = examine(&builtin("lumi").unwrap(), &facts(&[("SLURM_JOB_ID", "42")]));
+        let found = examine(
+            &builtin("lumi").unwrap(),
+            &facts(&[("SLURM_JOB_ID", "42"), ("USER", "ada")]),
+        );
         let exports: Vec<_> = found.into_iter().filter_map(|f| f.export).collect();
         let path = "/tmp/miopen-ada-42".to_owned();
         assert!(exports.contains(&("MIOPEN_USER_DB_PATH".to_owned(), path)));

@@ -11,8 +11,6 @@ pub struct Facts {
     /// The environment.
     #[serde(skip)]
     pub environment: BTreeMap<String, String>,
-    /// The user's name, for values that hold it.
-    pub user: Option<String>,
     /// Network interfaces that are up, with their kind: `ethernet`, `infiniband`, `loopback`,
     /// `other`.
     pub interfaces: BTreeMap<String, String>,
@@ -42,7 +40,6 @@ impl Facts {
     pub fn read(root: &Path, environment: BTreeMap<String, String>) -> Self {
         let limits = std::fs::read_to_string(root.join("proc/self/limits")).unwrap_or_default();
         Self {
-            user: environment.get("USER").cloned(),
             environment,
             interfaces: interfaces(&root.join("sys/class/net")),
             infiniband: names(&root.join("sys/class/infiniband")).collect(),

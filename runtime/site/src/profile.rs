@@ -18,7 +18,7 @@ pub struct Profile {
     pub describes: String,
     /// Values of `SLURM_CLUSTER_NAME` that are this site.
     pub clusters: Vec<String>,
-    /// Names of its hosts, with `*`: asked where there is no name of a cluster.
+    /// Names that only its hosts have, with `*`: asked where there is no name of a cluster.
     pub hosts: Vec<String>,
     /// Network interfaces that its compute nodes have.
     #[serde(default)]

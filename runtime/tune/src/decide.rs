@@ -36,13 +36,13 @@ pub enum Next {
 #[must_use]
 pub fn next(study: &Study, trials: &[Trial]) -> Next {
     let rungs = study.rungs().len();
-    if let Some((trial, rung)) = lost(trials) {
-        return run(trials, trial, rung);
-    }
     let mut runs = trials.iter().flat_map(|trial| trial.runs.values());
     let is_running = runs.any(|run| run.ending.is_none());
     if let Some(reason) = spent(study, trials) {
         return Next::End { reason };
+    }
+    if let Some((trial, rung)) = lost(trials) {
+        return run(trials, trial, rung);
     }
     if study.method == Method::Asha
         && let Some((trial, rung)) = promotion(study, trials, rungs)
@@ -102,10 +102,9 @@ fn spent(study: &Study, trials: &[Trial]) -> Option<String> {
             )
         })
     };
-    let before = |which: fn(&Trial) -> f64| trials.iter().map(which).sum::<f64>();
-    let gpu_hours = runs().map(|run| run.gpu_hours).sum::<f64>() + before(|t| t.spent_before.0);
+    let gpu_hours: f64 = runs().map(|run| run.gpu_hours).sum();
     let joules: f64 = runs().filter_map(|run| run.energy_joules).sum();
-    let energy_wh = (joules + before(|t| t.spent_before.1)) / 3600.0;
+    let energy_wh = joules / 3600.0;
     check(study.budget.gpu_hours, gpu_hours, "GPU hours")
         .or_else(|| check(study.budget.energy_wh, energy_wh, "Wh"))
 }
@@ -119,14 +118,7 @@ fn promotion(study: &Study, trials: &[Trial], rungs: usize) -> Option<(usize, us
             .enumerate()
             .filter_map(|(number, trial)| Some((number, trial.metric(rung)?)))
             .collect();
-        measured.sort_by(|(left, a), (right, b)| {
-            let order = match study.is_better(*a, *b) {
-                true => std::cmp::Ordering::Less,
-                false if a == b => std::cmp::Ordering::Equal,
-                false => std::cmp::Ordering::Greater,
-            };
-            order.then(left.cmp(right))
-        });
+        measured.sort_by(|(left, a), (right, b)| study.compare(*a, *b).then(left.cmp(right)));
         let best = measured.len() / study.asha.factor as usize;
         let mut candidates = measured[..best].iter().map(|(number, _)| *number);
         let goes_on = |number: &usize| !trials[*number].runs.contains_key(&(rung + 1));
@@ -168,7 +160,6 @@ mod tests {
         Trial {
             values: BTreeMap::from([("rate".to_owned(), Value::Number(0.01))]),
             runs: runs.collect(),
-            spent_before: (0.0, 0.0),
             lost_count: 0,
         }
     }
@@ -277,6 +268,18 @@ mod tests {
         );
         trials[1].lost_count = LOST_MAX;
         assert!(matches!(next(&study, &trials), Next::Run { trial: 2, .. }));
+    }
+
+    #[test]
+    fn a_lost_run_is_not_begun_again_beyond_the_budget() {
+        let study = study(&STUDY.replacen("trials = 9", "gpu_hours = 1.5", 1)).unwrap();
+        let mut trials = vec![trial(&[Some(1.0)]), trial(&[None])];
+        let lost = trials[1].runs.get_mut(&0).unwrap();
+        (lost.ending, lost.gpu_hours) = (Some(Ending::Lost), 0.0);
+        trials[1].lost_count = 1;
+        assert!(matches!(next(&study, &trials), Next::Run { trial: 1, .. }));
+        trials[0].runs.get_mut(&0).unwrap().gpu_hours = 1.4;
+        assert!(matches!(next(&study, &trials), Next::End { .. }));
     }
 
     #[test]

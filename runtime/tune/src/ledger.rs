@@ -89,8 +89,6 @@ pub struct Trial {
     pub values: BTreeMap<String, Value>,
     /// By rung.
     pub runs: BTreeMap<usize, Run>,
-    /// GPU hours and joules of runs that were begun again.
-    pub spent_before: (f64, f64),
     /// How many of its runs were lost with their workers.
     pub lost_count: usize,
 }
@@ -289,7 +287,6 @@ impl Ledger {
                     self.trials.push(Trial {
                         values,
                         runs: BTreeMap::new(),
-                        spent_before: (0.0, 0.0),
                         lost_count: 0,
                     });
                 }
@@ -303,10 +300,7 @@ impl Ledger {
                     gpu_hours: 0.0,
                     energy_joules: None,
                 };
-                if let Some(before) = trial.runs.insert(rung, run) {
-                    trial.spent_before.0 += before.gpu_hours;
-                    trial.spent_before.1 += before.energy_joules.unwrap_or(0.0);
-                }
+                trial.runs.insert(rung, run);
             }
             Event::Ended {
                 trial,

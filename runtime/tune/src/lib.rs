@@ -22,4 +22,4 @@ pub use ledger::{Ending, Event, Ledger, LedgerError, Run, Trial};
 pub use space::{Parameter, Value};
 pub use study::{Budget, Goal, Method, Study, StudyError};
 pub use summary::{Summary, TrialRow};
-pub use worker::{Done, WorkerError, work};
+pub use worker::{Done, WorkerError, end_with_parent, work};

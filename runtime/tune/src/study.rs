@@ -58,7 +58,8 @@ pub enum Method {
     Tpe,
 }
 
-/// What may be spent: the first that is reached ends the search.
+/// What may be spent: the first that is reached ends the search. Runs that were lost with their
+/// workers count for nothing: nobody saw how long they ran.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
@@ -214,12 +215,12 @@ impl Study {
             .collect()
     }
 
-    /// Whether `left` is better than `right`.
+    /// The better of two metrics first.
     #[must_use]
-    pub fn is_better(&self, left: f64, right: f64) -> bool {
+    pub fn compare(&self, left: f64, right: f64) -> std::cmp::Ordering {
         match self.goal {
-            Goal::Minimize => left < right,
-            Goal::Maximize => left > right,
+            Goal::Minimize => left.total_cmp(&right),
+            Goal::Maximize => right.total_cmp(&left),
         }
     }
 }

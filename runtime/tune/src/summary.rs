@@ -58,13 +58,11 @@ impl Summary {
             // Trials of a higher rung were given more: only they compare with each other.
             let rungs = right.rung.cmp(&left.rung);
             rungs.then_with(|| match (left.metric, right.metric) {
-                (Some(a), Some(b)) if study.is_better(a, b) => std::cmp::Ordering::Less,
-                (Some(a), Some(b)) if study.is_better(b, a) => std::cmp::Ordering::Greater,
+                (Some(a), Some(b)) => study.compare(a, b).then(left.trial.cmp(&right.trial)),
                 _ => left.trial.cmp(&right.trial),
             })
         });
         let runs = || trials.iter().flat_map(|trial| trial.runs.values());
-        let before = |which: fn(&Trial) -> f64| trials.iter().map(which).sum::<f64>();
         let joules: f64 = runs().filter_map(|run| run.energy_joules).sum();
         let is_failed = |ending: &Option<Ending>| matches!(ending, Some(Ending::Failed { .. }));
         Self {
@@ -74,8 +72,8 @@ impl Summary {
             running: runs().filter(|run| run.ending.is_none()).count(),
             failed: runs().filter(|run| is_failed(&run.ending)).count(),
             lost: trials.iter().map(|trial| trial.lost_count).sum(),
-            gpu_hours: runs().map(|run| run.gpu_hours).sum::<f64>() + before(|t| t.spent_before.0),
-            energy_wh: (joules + before(|t| t.spent_before.1)) / 3600.0,
+            gpu_hours: runs().map(|run| run.gpu_hours).sum::<f64>(),
+            energy_wh: joules / 3600.0,
         }
     }
 
@@ -368,7 +366,6 @@ mod tests {
         Trial {
             values: BTreeMap::from([("rate".to_owned(), Value::Number(rate))]),
             runs: endings.iter().enumerate().map(run).collect(),
-            spent_before: (0.0, 0.0),
             lost_count: 0,
         }
     }

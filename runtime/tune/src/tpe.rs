@@ -34,11 +34,7 @@ pub(crate) fn propose(
     if measured.len() < TRIALS_MIN {
         return None;
     }
-    measured.sort_by(|(_, a), (_, b)| match study.is_better(*a, *b) {
-        true => std::cmp::Ordering::Less,
-        false if a == b => std::cmp::Ordering::Equal,
-        false => std::cmp::Ordering::Greater,
-    });
+    measured.sort_by(|(_, a), (_, b)| study.compare(*a, *b));
     let good = ((measured.len() as f64 * GOOD_SHARE).ceil() as usize).max(2);
     let (good, others) = measured.split_at(good);
     let choose = |(name, parameter): (&String, &Parameter)| {
@@ -123,7 +119,6 @@ mod tests {
             trials.push(Trial {
                 values,
                 runs: BTreeMap::from([(0, run)]),
-                spent_before: (0.0, 0.0),
                 lost_count: 0,
             });
         }

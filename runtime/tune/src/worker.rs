@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+pub use ffi::end_with_parent;
+
 use crate::decide::{Next, next};
 use crate::ledger::{Ending, Event, Ledger, LedgerError};
 use crate::space::Value;
@@ -172,7 +174,7 @@ impl Attempt<'_> {
             .stdin(Stdio::null())
             .stdout(create(&out)?)
             .stderr(create(&err)?);
-        ffi::end_with_parent(&mut command);
+        end_with_parent(&mut command);
         let status = command.status().map_err(|source| WorkerError::Start {
             command: program.clone(),
             source,
@@ -283,9 +285,9 @@ mod ffi {
     use std::os::unix::process::CommandExt as _;
     use std::process::Command;
 
-    /// A command whose worker is killed ends too: its run is given to another, and two at once
-    /// would write over each other.
-    pub(super) fn end_with_parent(command: &mut Command) {
+    /// Has a command end with the process that starts it, however that ends: a run whose worker
+    /// is gone is given to another, and two at once would write over each other.
+    pub fn end_with_parent(command: &mut Command) {
         let parent = std::process::id();
         let ask = move || {
             nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
