@@ -136,18 +136,26 @@ fn prepare(path: &Path, study: &Study, folder: &Path) -> anyhow::Result<()> {
     durable::write(&kept, &text).with_context(|| format!("cannot write {}", kept.display()))
 }
 
+/// A path that goes on as a word.
+fn word(path: &Path) -> anyhow::Result<String> {
+    match path.to_str() {
+        Some(text) => Ok(text.to_owned()),
+        None => bail!("{} is not UTF-8", path.display()),
+    }
+}
+
+/// The folder from wherever a worker starts.
+fn absolute(folder: &Path) -> anyhow::Result<PathBuf> {
+    let found = folder.canonicalize();
+    found.with_context(|| format!("cannot find {}", folder.display()))
+}
+
 /// This program as a worker of the folder.
 fn worker_words(folder: &Path) -> anyhow::Result<Vec<String>> {
     let program = std::env::current_exe().context("this program has no path")?;
-    let folder = folder
-        .canonicalize()
-        .with_context(|| format!("cannot find {}", folder.display()))?;
-    let text = |path: &Path| match path.to_str() {
-        Some(text) => Ok(text.to_owned()),
-        None => bail!("{} is not UTF-8", path.display()),
-    };
-    let study = text(&folder.join("study.toml"))?;
-    let (program, folder) = (text(&program)?, text(&folder)?);
+    let folder = absolute(folder)?;
+    let study = word(&folder.join("study.toml"))?;
+    let (program, folder) = (word(&program)?, word(&folder)?);
     let words = [&program, "tune", "--worker", "--folder", &folder, &study];
     Ok(words.map(str::to_owned).to_vec())
 }
@@ -157,8 +165,9 @@ fn submit(folder: &Path, workers: u32, options: &[String]) -> anyhow::Result<()>
     let path = folder.join("worker.sh");
     durable::write(&path, b"#!/bin/sh\nexec \"$@\"\n")
         .with_context(|| format!("cannot write {}", path.display()))?;
-    // In a name of sbatch's a percent sign begins a pattern.
-    let log = folder.display().to_string().replace('%', "%%") + "/worker-%a.log";
+    // In a name of sbatch's a percent sign begins a pattern, in the folder that it puts before a
+    // relative one too.
+    let log = word(&absolute(folder)?)?.replace('%', "%%") + "/worker-%a.log";
     let output = Command::new("sbatch")
         .arg("--parsable")
         .arg(format!("--array=0-{}", workers - 1))

@@ -9,7 +9,7 @@ use mizar_lab::{Lab, binary};
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// A folder whose name would be commands, patterns and options if anyone took it for such.
-const FOLDER: &str = "a study; touch $HOME/no %j";
+const FOLDER: &str = "a study; touch gone; echo $HOME %j";
 
 /// The first trial waits until it is let go.
 const STUDY: &str = r#"
