@@ -23,7 +23,7 @@ use mizar_core::rendezvous::Variable;
 use crate::exchange::Daemon;
 use crate::ffi::{self, Context, Item32, SharedFlag, Spank};
 use crate::settings::{Choice, Site};
-use crate::step::{Facts, RunningStep, chain, preload};
+use crate::step::{Facts, RunningStep, preload};
 
 static SITE: OnceLock<Site> = OnceLock::new();
 static CHOICE: Mutex<Option<Choice>> = Mutex::new(None);
@@ -187,7 +187,7 @@ pub(crate) fn task_post_fork(spank: &Spank) -> bool {
     if let (Some(Err(error)), Some(refused)) = (&outcome, &state.refused) {
         ffi::log_error(&format!(
             "--mizar=require: {}; the step is not started",
-            chain(error)
+            mizar_core::chain(error)
         ));
         refused.raise();
     }
@@ -228,7 +228,10 @@ pub(crate) fn job_epilog(spank: &Spank, arguments: &[String]) {
     let node = std::env::var("SLURMD_NODENAME").unwrap_or_else(|_| hostname());
     let daemon = Daemon::new(site.socket(&node), site.budget());
     if let Some(Err(error)) = daemon.tell(Request::JobEnd { job }) {
-        let line = format!("the end of job {job} is not reported: {}", chain(&error));
+        let line = format!(
+            "the end of job {job} is not reported: {}",
+            mizar_core::chain(&error)
+        );
         // Where no daemon runs, that is no news at each job's end.
         match error {
             ClientError::Unreachable { .. } => ffi::log_debug(&line),

@@ -369,15 +369,9 @@ impl RunningStep {
         let spent_ms = self.daemon.spent().as_secs_f64() * 1e3;
         format!(
             "step {job}.{step} is not watched on {node}, after {spent_ms:.1} ms: {}",
-            chain(error)
+            mizar_core::chain(error)
         )
     }
-}
-
-/// An error and its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ fn take(
         }
     }
     *size_bytes = Some(total);
-    Ok(hexadecimal(&hasher.finalize()))
+    Ok(mizar_core::hex(hasher.finalize()))
 }
 
 /// The digest of a folder: of the digests and names of its files, in the order of their names.
@@ -148,7 +148,7 @@ fn take_folder(
         hasher.update(b"\n");
     }
     *size_bytes = Some(total);
-    Ok(hexadecimal(&hasher.finalize()))
+    Ok(mizar_core::hex(hasher.finalize()))
 }
 
 /// The regular files under a folder, by their path within it, in the order of its bytes. Links
@@ -175,11 +175,6 @@ fn files_of(folder: &Path, deadline: Instant) -> Result<BTreeMap<Vec<u8>, PathBu
         }
     }
     Ok(files)
-}
-
-/// Digits of a digest.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use mizar_record::model::{Event, FileRecord, JobInfo};
 use nix::libc;
 use sha2::{Digest, Sha256};
 
-use crate::digest::{FileDigest, hexadecimal};
+use crate::digest::FileDigest;
 use crate::registry::Phase;
 use crate::shared::Shared;
 
@@ -269,7 +269,7 @@ fn copy_script(job: &JobInfo, source: &Path, folder: &Path) -> FileRecord {
     match read_script(job, source) {
         Ok(text) => {
             record.size_bytes = Some(text.len() as u64);
-            record.sha256 = Some(hexadecimal(&Sha256::digest(&text)));
+            record.sha256 = Some(mizar_core::hex(Sha256::digest(&text)));
             match write_script(job, folder, &text) {
                 Ok(copy) => record.path = copy,
                 Err(error) => record.note = Some(format!("not copied: {error:#}")),

@@ -66,9 +66,7 @@ fn a_job_leaves_samples_digests_and_provenance() {
         })
         .unwrap();
     daemon.ask(Request::JobEnd { job: JOB }).unwrap();
-    let prov = until("the record is finished", || {
-        std::fs::read_to_string(daemon.record(JOB).join("prov.json")).ok()
-    });
+    let prov = daemon.wait_for_prov(JOB);
     assert!(prov.contains("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"));
     let record = read_job(&daemon.record(JOB)).unwrap();
     assert!(record.complete && record.job.end_ns.is_some());
@@ -219,11 +217,7 @@ fn files_are_digested_with_the_owners_rights_only() {
             .contains("\"ok\"")
     );
     daemon.ask(Request::JobEnd { job: JOB }).unwrap();
-    until("the record is finished", || {
-        std::fs::exists(daemon.record(JOB).join("prov.json"))
-            .unwrap()
-            .then_some(())
-    });
+    daemon.wait_for_prov(JOB);
     let record = read_job(&daemon.record(JOB)).unwrap();
     let file = &record.nodes[0].files[0];
     assert!(

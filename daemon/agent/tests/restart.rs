@@ -151,9 +151,7 @@ fn files_reported_before_a_kill_are_digested_after_it() {
     daemon.kill();
     daemon.restart();
     daemon.ask(Request::JobEnd { job: JOB }).unwrap();
-    let prov = until("the record is finished", || {
-        std::fs::read_to_string(daemon.record(JOB).join("prov.json")).ok()
-    });
+    let prov = daemon.wait_for_prov(JOB);
     assert!(prov.contains("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"));
 }
 
@@ -179,11 +177,7 @@ fn no_acknowledged_step_is_lost_however_often_the_daemon_is_killed() {
         daemon.restart();
     }
     daemon.ask(Request::JobEnd { job: JOB }).unwrap();
-    until("the record is finished", || {
-        std::fs::exists(daemon.record(JOB).join("prov.json"))
-            .unwrap()
-            .then_some(())
-    });
+    daemon.wait_for_prov(JOB);
     let record = read_job(&daemon.record(JOB)).unwrap();
     assert!(record.complete);
     let node = &record.nodes[0];

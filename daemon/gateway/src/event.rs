@@ -69,12 +69,7 @@ impl Event {
             hasher.update((part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         }
-        let digest = hasher.finalize();
-        digest
-            .iter()
-            .take(HASH_DIGITS / 2)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        mizar_core::hex(&hasher.finalize()[..HASH_DIGITS / 2])
     }
 
     /// Rebuilds the event from its document, for the jobs that wait in the ledger.

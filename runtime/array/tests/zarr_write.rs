@@ -212,16 +212,7 @@ fn our_reader_gives_back_every_type() {
         assert_eq!(source.dataset().attributes.get_text("title"), Some("Größe"));
     }
     // The last one replaced those before it.
-    assert_eq!(names(folder.path()), ["types.zarr"]);
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
+    assert_eq!(mizar_lab::names_in(folder.path()), ["types.zarr"]);
 }
 
 /// Every file under a folder, with its bytes.
@@ -278,7 +269,7 @@ fn any_number_of_ranks_writes_the_same_bytes() {
                 for result in run_threads(ranks, |comm| run_on(comm, threads, &line)) {
                     result.unwrap_or_else(|error| panic!("{line}: {}", error.chain()));
                 }
-                assert_eq!(names(&results).len(), 1, "{line}");
+                assert_eq!(mizar_lab::names_in(&results).len(), 1, "{line}");
                 let bits = |value: f64| value.to_bits();
                 let found = read(&output, "tas").1.into_iter().map(bits);
                 values.push(found.collect::<Vec<u64>>());
@@ -366,7 +357,7 @@ fn only_stores_are_replaced() {
         error.contains("no Zarr store: it is not replaced"),
         "{error}"
     );
-    assert_eq!(names(&output), ["thesis.tex"]);
+    assert_eq!(mizar_lab::names_in(&output), ["thesis.tex"]);
     std::fs::remove_file(output.join("thesis.tex")).unwrap();
     // An empty one, a store, and with `-f zarr` a file.
     run(&line).unwrap();
@@ -387,7 +378,10 @@ fn only_stores_are_replaced() {
     assert_eq!(read(&output, "tas").0, [431, 18, 24]);
     let own = format!("-mulc,2 {} {}", output.display(), output.display());
     assert!(run(&own).unwrap_err().is_usage());
-    assert_eq!(names(folder.path()), ["copy.nc", "in.nc", "out.zarr"]);
+    assert_eq!(
+        mizar_lab::names_in(folder.path()),
+        ["copy.nc", "in.nc", "out.zarr"]
+    );
 }
 
 #[test]

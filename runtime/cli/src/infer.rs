@@ -205,7 +205,7 @@ fn over_file(
         ExitCode::from(crate::EXIT_FAILED)
     };
     let opened = open().map_err(|error| InferError::Unfit(format!("{error:#}")));
-    let mut loaded = match mizar_infer::agree(comm, opened) {
+    let mut loaded = match mizar_comm::agree(comm, opened) {
         Ok(loaded) => loaded,
         Err(error) => return failed(error.chain()),
     };

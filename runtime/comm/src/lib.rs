@@ -11,6 +11,7 @@
 //! Left out on purpose: any knowledge of what is sent; arrays of numbers, and operations that go
 //! on meanwhile, are [`collective`]'s.
 
+mod agree;
 pub mod bench;
 pub mod collective;
 pub mod conformance;
@@ -24,6 +25,7 @@ mod watch;
 
 use std::time::Duration;
 
+pub use agree::{Shared, agree};
 pub use launch::{Launch, MODE_VARIABLE, world};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;

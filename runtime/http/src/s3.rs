@@ -2,6 +2,7 @@
 //!
 //! Source: AWS Signature Version 4 for API requests.
 
+use mizar_core::hex;
 use ring::digest::{SHA256, digest};
 use ring::hmac;
 
@@ -74,7 +75,7 @@ pub fn headers(
 ) -> Vec<(&'static str, String)> {
     let body = request
         .body
-        .map_or_else(|| hex(digest(&SHA256, b"").as_ref()), str::to_owned);
+        .map_or_else(|| hex(digest(&SHA256, b"")), str::to_owned);
     let mut signed = vec![
         ("host", request.host.to_owned()),
         ("x-amz-content-sha256", body.clone()),
@@ -104,13 +105,13 @@ pub fn headers(
     let to_sign = format!(
         "AWS4-HMAC-SHA256\n{}\n{scope}\n{}",
         request.time,
-        hex(digest(&SHA256, canonical.as_bytes()).as_ref())
+        hex(digest(&SHA256, canonical.as_bytes()))
     );
     let mut key = format!("AWS4{}", keys.secret).into_bytes();
     for part in [day, request.region, "s3", "aws4_request"] {
         key = mac(&key, part);
     }
-    let signature = hex(&mac(&key, &to_sign));
+    let signature = hex(mac(&key, &to_sign));
     let id = &keys.id;
     signed.retain(|(name, _)| *name != "host");
     signed.push((
@@ -140,12 +141,6 @@ pub fn time_now() -> String {
 fn mac(key: &[u8], text: &str) -> Vec<u8> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key);
     hmac::sign(&key, text.as_bytes()).as_ref().to_vec()
-}
-
-/// Bytes as hexadecimal digits.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! given; one that is not installed is passed over, and why is told. A back end for files of
 //! another kind is one more implementation of [`Backend`].
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -294,12 +293,7 @@ impl Loader {
 /// SHA-256 in hexadecimal.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    mizar_core::hex(Sha256::digest(bytes))
 }
 
 #[cfg(test)]

@@ -58,6 +58,25 @@ fn parameter(layer: &str, name: &str, shape: Vec<usize>, start: Start) -> Parame
     }
 }
 
+/// What most layers have: a `weight` and, of each output, a `bias` from 0.
+fn weighted(name: &str, shape: Vec<usize>, start: Start, outputs: usize) -> Vec<Parameter> {
+    let bias = Start::Constant(0.0);
+    vec![
+        parameter(name, "weight", shape, start),
+        parameter(name, "bias", vec![outputs], bias),
+    ]
+}
+
+/// Those of a layer that `input` goes through.
+fn weight_and_bias<B: Backend, const D: usize>(
+    all: &Parameters<B>,
+    name: &str,
+    input: &Tensor<B, D>,
+) -> (Tensor<B, D>, Tensor<B, 1>) {
+    let weight = all.tensor(&format!("{name}.weight"), input);
+    (weight, all.tensor(&format!("{name}.bias"), input))
+}
+
 /// `(samples, inputs)` to `(samples, outputs)`.
 #[derive(Clone, Debug)]
 pub struct Linear {
@@ -81,18 +100,14 @@ impl Linear {
             true => Start::Constant(0.0),
             false => self.activation.start(self.inputs),
         };
-        let bias = Start::Constant(0.0);
-        vec![
-            parameter(&self.name, "weight", vec![self.outputs, self.inputs], start),
-            parameter(&self.name, "bias", vec![self.outputs], bias),
-        ]
+        let shape = vec![self.outputs, self.inputs];
+        weighted(&self.name, shape, start, self.outputs)
     }
 
     /// Goes forward.
     #[must_use]
     pub fn forward<B: Backend>(&self, all: &Parameters<B>, input: Tensor<B, 2>) -> Tensor<B, 2> {
-        let weight: Tensor<B, 2> = all.tensor(&format!("{}.weight", self.name), &input);
-        let bias: Tensor<B, 1> = all.tensor(&format!("{}.bias", self.name), &input);
+        let (weight, bias) = weight_and_bias::<B, 2>(all, &self.name, &input);
         let sum = module::linear(input, weight.transpose(), Some(bias));
         self.activation.apply(sum)
     }
@@ -156,18 +171,13 @@ impl Conv2d {
                 .start(self.inputs * self.kernel * self.kernel),
         };
         let shape = vec![self.outputs, self.inputs, self.kernel, self.kernel];
-        let bias = Start::Constant(0.0);
-        vec![
-            parameter(&self.name, "weight", shape, start),
-            parameter(&self.name, "bias", vec![self.outputs], bias),
-        ]
+        weighted(&self.name, shape, start, self.outputs)
     }
 
     /// Goes forward.
     #[must_use]
     pub fn forward<B: Backend>(&self, all: &Parameters<B>, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        let weight: Tensor<B, 4> = all.tensor(&format!("{}.weight", self.name), &input);
-        let bias: Tensor<B, 1> = all.tensor(&format!("{}.bias", self.name), &input);
+        let (weight, bias) = weight_and_bias::<B, 4>(all, &self.name, &input);
         let reach = self.kernel / 2;
         let (input, padding) = match self.edges {
             Edges::Globe if reach > 0 => (around(input, reach), [reach, 0]),
@@ -203,18 +213,13 @@ impl Double2d {
     #[must_use]
     pub fn parameters(&self) -> Vec<Parameter> {
         let shape = vec![self.inputs, self.outputs, 2, 2];
-        let bias = Start::Constant(0.0);
-        vec![
-            parameter(&self.name, "weight", shape, Start::lecun(self.inputs)),
-            parameter(&self.name, "bias", vec![self.outputs], bias),
-        ]
+        weighted(&self.name, shape, Start::lecun(self.inputs), self.outputs)
     }
 
     /// Goes forward.
     #[must_use]
     pub fn forward<B: Backend>(&self, all: &Parameters<B>, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        let weight: Tensor<B, 4> = all.tensor(&format!("{}.weight", self.name), &input);
-        let bias: Tensor<B, 1> = all.tensor(&format!("{}.bias", self.name), &input);
+        let (weight, bias) = weight_and_bias::<B, 4>(all, &self.name, &input);
         let options = ConvTransposeOptions::new([2, 2], [0, 0], [0, 0], [1, 1], 1);
         module::conv_transpose2d(input, weight, Some(bias), options)
     }
@@ -315,18 +320,13 @@ impl Conv3d {
     pub fn parameters(&self) -> Vec<Parameter> {
         let shape = vec![self.outputs, self.inputs, 3, 3, 3];
         let start = self.activation.start(27 * self.inputs);
-        let bias = Start::Constant(0.0);
-        vec![
-            parameter(&self.name, "weight", shape, start),
-            parameter(&self.name, "bias", vec![self.outputs], bias),
-        ]
+        weighted(&self.name, shape, start, self.outputs)
     }
 
     /// Goes forward.
     #[must_use]
     pub fn forward<B: Backend>(&self, all: &Parameters<B>, input: Tensor<B, 5>) -> Tensor<B, 5> {
-        let weight: Tensor<B, 5> = all.tensor(&format!("{}.weight", self.name), &input);
-        let bias: Tensor<B, 1> = all.tensor(&format!("{}.bias", self.name), &input);
+        let (weight, bias) = weight_and_bias::<B, 5>(all, &self.name, &input);
         let options = ConvOptions::new([self.stride; 3], [1; 3], [1; 3], 1);
         self.activation
             .apply(module::conv3d(input, weight, Some(bias), options))
@@ -351,19 +351,14 @@ impl Double3d {
     #[must_use]
     pub fn parameters(&self) -> Vec<Parameter> {
         let shape = vec![self.inputs, self.outputs, 2, 2, 2];
-        let bias = Start::Constant(0.0);
         let start = self.activation.start(self.inputs);
-        vec![
-            parameter(&self.name, "weight", shape, start),
-            parameter(&self.name, "bias", vec![self.outputs], bias),
-        ]
+        weighted(&self.name, shape, start, self.outputs)
     }
 
     /// Goes forward.
     #[must_use]
     pub fn forward<B: Backend>(&self, all: &Parameters<B>, input: Tensor<B, 5>) -> Tensor<B, 5> {
-        let weight: Tensor<B, 5> = all.tensor(&format!("{}.weight", self.name), &input);
-        let bias: Tensor<B, 1> = all.tensor(&format!("{}.bias", self.name), &input);
+        let (weight, bias) = weight_and_bias::<B, 5>(all, &self.name, &input);
         let options = ConvTransposeOptions::new([2; 3], [0; 3], [0; 3], [1; 3], 1);
         self.activation
             .apply(module::conv_transpose3d(input, weight, Some(bias), options))

@@ -365,10 +365,7 @@ pub fn digest(layout: &Layout, parameters: &[f32]) -> String {
         hash.update(format!("{} {:?}\n", tensor.name, tensor.shape));
         hash.update(bytes(&parameters[tensor.range()]));
     }
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    mizar_core::hex(hash.finalize())
 }
 
 fn climatology(variable: &str) -> String {

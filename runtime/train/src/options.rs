@@ -217,6 +217,16 @@ pub enum Strategy {
 }
 
 impl Strategy {
+    /// Each of them.
+    pub const ALL: [Self; 6] = [
+        Self::Ddp,
+        Self::Zero1,
+        Self::Zero2,
+        Self::Zero3,
+        Self::Fused,
+        Self::LocalSgd,
+    ];
+
     /// As in a configuration.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -136,7 +136,9 @@ impl World {
     /// Why the run ends, for each rank, once all know that some rank fails; `own` is the
     /// caller's reason, if it is one of them.
     pub(crate) fn failure(&self, own: Option<TrainError>) -> TrainError {
-        let text = own.as_ref().map_or_else(String::new, |error| chain(error));
+        let text = own
+            .as_ref()
+            .map_or_else(String::new, |error| mizar_core::chain(error));
         let texts = match self.exchange_texts(&text) {
             Ok(texts) => texts,
             Err(lost) => return own.unwrap_or(lost),
@@ -163,18 +165,6 @@ impl World {
             false => own,
         }
     }
-}
-
-/// An error and its reasons on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 /// `rank 2`, `ranks 0 and 3`: for errors.

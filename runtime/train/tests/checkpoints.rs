@@ -13,15 +13,6 @@ use mizar_train::{
 };
 use support::{Case, Memory, Mlp, assert_close, assert_same_bits, losses, text};
 
-const STRATEGIES: [Strategy; 6] = [
-    Strategy::Ddp,
-    Strategy::Zero1,
-    Strategy::Zero2,
-    Strategy::Zero3,
-    Strategy::Fused,
-    Strategy::LocalSgd,
-];
-
 /// Two epochs of six steps.
 fn case(strategy: Strategy, folder: Option<&Path>) -> Case {
     let mut case = Case::new(Options {
@@ -57,18 +48,9 @@ fn assert_same(found: &Outcome, right: &Outcome, what: &str) {
     assert_eq!((found.step, &found.end), (right.step, &right.end), "{what}");
 }
 
-fn steps_in(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
-}
-
 #[test]
 fn a_run_stopped_after_any_step_goes_on_bit_for_bit() {
-    for strategy in STRATEGIES {
+    for strategy in Strategy::ALL {
         let (whole, _) = case(strategy, None).run(2);
         for after in 1..=12 {
             let folder = tempfile::tempdir().unwrap();
@@ -183,7 +165,7 @@ fn four_checkpoints(folder: &Path) -> Case {
 }
 
 fn newest(folder: &Path) -> PathBuf {
-    folder.join(steps_in(folder).pop().unwrap())
+    folder.join(mizar_lab::names_in(folder).pop().unwrap())
 }
 
 #[test]
@@ -340,7 +322,7 @@ fn the_newest_are_kept_and_what_never_became_one_goes() {
     std::fs::write(unfinished.join("shard-0-of-9.safetensors"), "half").unwrap();
     std::fs::write(folder.path().join("mine.txt"), "a user's file").unwrap();
     let (outcome, _) = case.run(2);
-    let last = steps_in(folder.path());
+    let last = mizar_lab::names_in(folder.path());
     assert_eq!(last, ["mine.txt", "step-0000000011", "step-0000000012"]);
     assert!(outcome.totals.checkpoints >= 2);
 }
@@ -452,7 +434,7 @@ fn a_killed_process_loses_no_more_than_a_step() {
         let begin = Instant::now();
         let reached =
             |name: &String| name.strip_prefix("step-").unwrap().parse::<u64>().unwrap() >= wanted;
-        while !steps_in(folder.path()).iter().any(reached) {
+        while !mizar_lab::names_in(folder.path()).iter().any(reached) {
             assert!(begin.elapsed() < Duration::from_secs(120));
             assert!(child.try_wait().unwrap().is_none(), "it ended early");
             std::thread::yield_now();

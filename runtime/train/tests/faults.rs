@@ -12,15 +12,6 @@ use mizar_train::{
 };
 use support::{Case, Fault, Memory, Mlp, on_ranks, text};
 
-const STRATEGIES: [Strategy; 6] = [
-    Strategy::Ddp,
-    Strategy::Zero1,
-    Strategy::Zero2,
-    Strategy::Zero3,
-    Strategy::Fused,
-    Strategy::LocalSgd,
-];
-
 fn case(strategy: Strategy) -> Case {
     Case::new(Options {
         epochs: 2,
@@ -70,7 +61,7 @@ fn a_fault_of_one_rank_is_told_by_all() {
             "the model or its data break their contract: it gives the gradient of tensor 3 twice",
         ),
     ];
-    for strategy in STRATEGIES {
+    for strategy in Strategy::ALL {
         for (fault, message) in faults {
             let texts = texts(&case(strategy), Some(fault));
             let peer = format!("rank 1 cannot go on: {message}");
@@ -98,7 +89,7 @@ fn a_fault_in_the_last_step_before_ranks_meet_is_not_lost() {
 
 #[test]
 fn a_sample_that_cannot_be_read_is_named() {
-    for strategy in STRATEGIES {
+    for strategy in Strategy::ALL {
         let mut case = case(strategy);
         let mut train = Memory::waves(44);
         train.broken = Some(17);

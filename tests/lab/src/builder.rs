@@ -181,7 +181,7 @@ impl LabBuilder {
                 println!("SKIP: {error}");
                 None
             }
-            Err(error) => panic!("the lab does not start: {}", chain(&error)),
+            Err(error) => panic!("the lab does not start: {}", mizar_core::chain(&error)),
         }
     }
 
@@ -248,18 +248,6 @@ impl LabBuilder {
         }
         Ok(home)
     }
-}
-
-/// The error and its sources on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 fn take_lock(dir: &Path) -> Result<Flock<fs::File>, LabError> {

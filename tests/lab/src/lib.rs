@@ -42,7 +42,7 @@ mod process;
 pub mod venv;
 
 pub use binaries::{binary, plugin_path};
-pub use builder::{LabBuilder, chain};
+pub use builder::LabBuilder;
 pub use database::accounting_available;
 pub use error::LabError;
 pub use jobs::JobId;
@@ -51,3 +51,19 @@ pub use mizar::MizarOptions;
 pub use mpirun::{has_mpirun, mpirun, mpirun_command};
 pub use nix::sys::signal::Signal;
 pub use node::NodeProcess;
+
+/// The names in a folder, sorted: what a test finds there, and nothing else.
+///
+/// # Panics
+/// If it cannot be read.
+#[must_use]
+pub fn names_in(folder: &std::path::Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).expect("the folder can be read");
+    let name = |entry: std::io::Result<std::fs::DirEntry>| {
+        let name = entry.expect("its entries can be read").file_name();
+        name.to_string_lossy().into_owned()
+    };
+    let mut names: Vec<String> = entries.map(name).collect();
+    names.sort();
+    names
+}

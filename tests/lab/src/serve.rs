@@ -5,7 +5,8 @@
 
 use crate::Up;
 use anyhow::{Context as _, bail};
-use mizar_lab::{Lab, MizarOptions, Signal, binary, chain, plugin_path};
+use mizar_core::chain;
+use mizar_lab::{Lab, MizarOptions, Signal, binary, plugin_path};
 use nix::sys::signal::{SigSet, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};

@@ -194,6 +194,14 @@ impl Daemon {
         self.record_dir.join(job.to_string())
     }
 
+    /// Waits until the job is told in full, and gives its PROV document.
+    pub(crate) fn wait_for_prov(&self, job: JobId) -> String {
+        let path = self.record(job).join("prov.json");
+        until("the record is finished", || {
+            std::fs::read_to_string(&path).ok()
+        })
+    }
+
     /// Waits until the job's record is merged.
     pub(crate) fn wait_for_record(&self, job: JobId) {
         let merged = self.record(job).join("job.h5");

@@ -9,9 +9,10 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::jobs::{answer, ask};
-use super::{Front, chain, intake, parse_time, refuse};
+use super::{Front, intake, parse_time, refuse};
 use crate::event::parse_json;
 use crate::ledger::{self, Setting, now_ms};
+use mizar_core::chain;
 
 /// Whether there is such a service; else the answer that there is none.
 async fn known(front: &Arc<Front>, name: &str) -> Result<(), Response> {

@@ -11,12 +11,13 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{Front, chain, plain_headers, refuse, refuse_for};
+use super::{Front, plain_headers, refuse, refuse_for};
 use crate::cloudevents::{self, Bounds, FormatError};
 use crate::event::{Event, parse_json};
 use crate::ledger::{Door, LedgerError, NewEvent, Receipt, accept, now_ms};
 use crate::s3;
 use crate::shared::Shared;
+use mizar_core::chain;
 
 /// When a sender may come again after the queue or the disk was full.
 const RETRY_SECONDS: u64 = 5;

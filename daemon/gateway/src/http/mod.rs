@@ -164,17 +164,6 @@ pub(crate) fn parse_time(text: &str) -> Option<i64> {
     i64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
 }
 
-/// An error and its causes as one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
 /// Header names and values as bytes; names are lower-case.
 pub(crate) fn plain_headers(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
     headers

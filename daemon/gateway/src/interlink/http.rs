@@ -22,10 +22,11 @@ use super::status::{job_id, report};
 use super::translate::{Site, is_uid, translate};
 use super::{SERVICE, key_hash, new_event};
 use crate::event::parse_json;
+use crate::http::Front;
 use crate::http::intake::{announce, body, store};
-use crate::http::{Front, chain};
 use crate::ledger::{self, JobRow, LedgerError, Selection, State as JobState, now_ms};
 use crate::shared::Shared;
+use mizar_core::chain;
 
 /// First wait for Slurm's answer to a create; it doubles, up to the next.
 const LOOK_MIN: Duration = Duration::from_millis(20);

@@ -16,9 +16,10 @@ use super::definition::{Definition, DefinitionError};
 use super::store::{self, Kept};
 use super::{intake, logs, system};
 use crate::event::parse_json;
-use crate::http::{Front, chain};
+use crate::http::Front;
 use crate::ledger::{LedgerError, now_ms};
 use crate::shared::Shared;
+use mizar_core::chain;
 
 /// Whether a path is OSCAR's: these prove who asks by themselves.
 #[must_use]

@@ -17,13 +17,14 @@ use super::http::{find, header_text, text, unauthorized, unavailable};
 use super::store::Kept;
 use super::users::same_text;
 use crate::event::{Event, parse_json};
+use crate::http::Front;
 use crate::http::intake::{announce, body, store};
-use crate::http::{Front, chain};
 use crate::ledger::{self, Door, JobRow, LedgerError, NewEvent, Receipt, Selection};
 use crate::s3;
 use crate::shared::Shared;
 use crate::supervise::event::{REPLY_FILE, SCRIPT, undelegated};
 use crate::supervise::progress;
+use mizar_core::chain;
 
 /// Answer header with the job's name; several are parted by commas.
 const JOB_HEADER: &str = "x-mizar-job-id";
@@ -256,7 +257,7 @@ fn job_name(service: &str, hash: &str) -> String {
 pub(super) fn random_hex(bytes: usize) -> std::io::Result<String> {
     let mut random = vec![0; bytes];
     std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut random)?;
-    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(mizar_core::hex(random))
 }
 
 /// One job of a service, by its name.

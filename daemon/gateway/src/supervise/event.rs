@@ -154,7 +154,7 @@ fn complain(folder: &Path, error: &EventError) {
         .append(true)
         .open(path)
     {
-        let text = format!("mizar-gateway: {}\n", crate::http::chain(error));
+        let text = format!("mizar-gateway: {}\n", mizar_core::chain(error));
         let _ = log::record(text.as_bytes(), file);
     }
 }
@@ -194,7 +194,7 @@ fn fetch_quietly(stage: &Stage, folder: &Path) -> Result<Fetched, EventError> {
         return Ok(fetched);
     }
     let found = notification::read(&event, 1)
-        .map_err(|error| EventError::Event(crate::http::chain(&error)))?;
+        .map_err(|error| EventError::Event(mizar_core::chain(&error)))?;
     let Some(object) = found
         .events
         .into_iter()

@@ -251,7 +251,7 @@ fn digest(mut source: impl Read) -> io::Result<String> {
     let mut chunk = vec![0; 64 << 10];
     loop {
         match source.read(&mut chunk)? {
-            0 => return Ok(s3::hex(context.finish().as_ref())),
+            0 => return Ok(mizar_core::hex(context.finish())),
             count => context.update(&chunk[..count]),
         }
     }

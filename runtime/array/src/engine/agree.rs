@@ -1,35 +1,26 @@
-//! Ranks tell each other whether they are well.
+//! How ranks of the array engine tell each other whether they are well.
 
-use mizar_comm::Communicator;
+use mizar_comm::{Communicator, Shared};
 
 use crate::error::CubeError;
 
-/// Exchanges whether this rank failed: all continue or none does. Collective.
+/// [`mizar_comm::agree`] with the engine's errors.
 ///
 /// # Errors
 /// The rank's own error, or [`CubeError::Peer`] with that of the first rank that failed.
 pub fn agree<T>(comm: &dyn Communicator, own: Result<T, CubeError>) -> Result<T, CubeError> {
-    if comm.size() == 1 {
-        return own;
+    mizar_comm::agree(comm, own)
+}
+
+impl Shared for CubeError {
+    fn of_peer(rank: usize, message: String) -> Self {
+        Self::Peer { rank, message }
     }
+
     // A rank that learnt of a failure from its peers has none of its own to tell; its peers
     // know, and wait no more.
-    if matches!(
-        own,
-        Err(CubeError::Peer { .. } | CubeError::Communication(_))
-    ) {
-        return own;
-    }
-    let message = own.as_ref().err().map(CubeError::chain).unwrap_or_default();
-    let messages = comm.all_gather(message.as_bytes())?;
-    let failed = messages.iter().position(|message| !message.is_empty());
-    match (own, failed) {
-        (Err(error), _) => Err(error),
-        (Ok(_), Some(rank)) => {
-            let message = String::from_utf8_lossy(&messages[rank]).into_owned();
-            Err(CubeError::Peer { rank, message })
-        }
-        (Ok(value), None) => Ok(value),
+    fn is_known(&self) -> bool {
+        matches!(self, Self::Peer { .. } | Self::Communication(_))
     }
 }
 

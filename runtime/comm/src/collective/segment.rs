@@ -70,7 +70,7 @@ pub(super) fn create(bytes: usize) -> Result<Named> {
         }
     };
     let random: [u8; 16] = crate::random::bytes().map_err(failed(Path::new(FOLDER)))?;
-    let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = mizar_core::hex(random);
     let path = Path::new(FOLDER).join(format!("mizar-comm-{name}"));
     let file = OpenOptions::new()
         .read(true)

@@ -7,8 +7,8 @@ use mizar_array::storage::StorageError;
 use mizar_comm::CommError;
 
 use super::LayoutError;
-use crate::ranks::Shared;
 use crate::{ModelError, ScalingError};
+use mizar_comm::Shared;
 
 /// Why fields could not be inferred. No output exists then.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +97,7 @@ impl InferError {
     /// The message and its causes on one line.
     #[must_use]
     pub fn chain(&self) -> String {
-        crate::ranks::chain(self)
+        mizar_core::chain(self)
     }
 
     pub(crate) fn no_variable(path: &Path, wanted: &str, known: &[&str]) -> Self {

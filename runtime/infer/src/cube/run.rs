@@ -5,13 +5,13 @@ use std::path::Path;
 use mizar_array::engine::SharedWriter;
 use mizar_array::storage::Source;
 use mizar_array::write::{Format, WriteOptions};
-use mizar_comm::{Communicator, ReduceOperation};
+use mizar_comm::{Communicator, ReduceOperation, agree};
 
 use super::output::Target;
 use super::plan::{Plan, is_same};
 use super::unit::{self, Computed, FAILURES_KEPT, Failure};
 use super::{InferError, Options, Progress};
-use crate::{Loaded, agree};
+use crate::Loaded;
 
 /// What a run came to.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -20,9 +20,9 @@ use tokio::sync::watch;
 use super::Settings;
 use super::held::{AskError, Held};
 use super::store::{Store, StoreError};
-use crate::ranks::chain;
 use crate::wire::{self, HEADER_LENGTH, Message};
 use crate::{ModelError, Port, Tensor};
+use mizar_core::chain;
 
 /// Who can reach the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

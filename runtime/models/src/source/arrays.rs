@@ -60,7 +60,7 @@ pub(super) fn prepare(data: &Data) -> Result<Prepared, DataError> {
         history: 1,
         lead: 0,
         shapes: shapes.clone(),
-        identity: format!("{origin} sha256:{}", hex(&bytes)),
+        identity: format!("{origin} sha256:{}", mizar_core::hex(&bytes)),
     });
     let part = |part, steps: std::ops::Range<usize>| {
         #[allow(clippy::cast_possible_truncation, reason = "what fits in memory")]
@@ -136,10 +136,6 @@ fn npz_member<'a>(path: &Path, bytes: &'a [u8], name: &str) -> Result<&'a [u8], 
         path: path.to_owned(),
         reason,
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn tensor(path: &Path, bytes: &[u8], name: &str) -> Result<Array, DataError> {

@@ -307,11 +307,7 @@ fn fields(
     for value in inputs.iter().chain(&targets) {
         hash.update(value.to_le_bytes());
     }
-    let digest: String = hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest = mizar_core::hex(hash.finalize());
     let history = data.history();
     let shapes = match data.sample {
         Sample::Field => [input_channels * history, target_channels]

@@ -84,11 +84,10 @@ pub(crate) struct File {
 
 impl File {
     pub(crate) fn new(name: String, facts: &Facts) -> Self {
-        let hex = |byte: &u8| format!("{byte:02x}");
         Self {
             name,
             bytes: facts.bytes,
-            sha256: facts.sha256.iter().map(hex).collect(),
+            sha256: mizar_core::hex(facts.sha256),
         }
     }
 
@@ -272,8 +271,7 @@ impl Manifest {
 }
 
 fn sum(manifest: &Value) -> String {
-    let hash = Sha256::digest(manifest.to_string().as_bytes());
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    mizar_core::hex(Sha256::digest(manifest.to_string().as_bytes()))
 }
 
 /// The folder of the checkpoint of a step.

@@ -14,20 +14,25 @@ pub struct OptionError {
     pub expected: &'static str,
 }
 
+fn refuse(
+    key: &'static str,
+    found: &dyn std::fmt::Debug,
+    expected: &'static str,
+) -> Result<(), OptionError> {
+    let found = format!("{found:?}");
+    Err(OptionError {
+        key,
+        found,
+        expected,
+    })
+}
+
 impl Options {
     /// Checks what types cannot.
     ///
     /// # Errors
     /// [`OptionError`] of the first key that makes no sense.
     pub fn check(&self) -> Result<(), OptionError> {
-        let refuse = |key, found: &dyn std::fmt::Debug, expected| {
-            let found = format!("{found:?}");
-            Err(OptionError {
-                key,
-                found,
-                expected,
-            })
-        };
         let counts = [
             ("epochs", self.epochs),
             ("batch_size", self.batch_size as u64),
@@ -70,14 +75,6 @@ impl Options {
     }
 
     fn check_schedule(&self) -> Result<(), OptionError> {
-        let refuse = |key, found: &dyn std::fmt::Debug, expected| {
-            let found = format!("{found:?}");
-            Err(OptionError {
-                key,
-                found,
-                expected,
-            })
-        };
         match self.schedule {
             Schedule::Step { epochs: 0, .. } => refuse("schedule.epochs", &0, "at least 1"),
             Schedule::Step { factor, .. } if !(factor > 0.0 && factor.is_finite()) => {

@@ -5,8 +5,8 @@ use std::path::Path;
 use super::Run;
 use crate::checkpoint::{Manifest, complete, folder_of, read};
 use crate::proof::Digests;
-use crate::world::chain;
 use crate::{Result, Resume, Resumed, TrainError};
+use mizar_core::chain;
 
 /// Says that there is no (further) checkpoint.
 const NONE: u64 = u64::MAX;

@@ -1,6 +1,6 @@
 //! Ranks tell each other whether they are well.
 
-use mizar_comm::{CommError, Communicator};
+use crate::{CommError, Communicator};
 
 /// An error that can stand for one of another rank.
 pub trait Shared: std::error::Error + Sized {
@@ -22,7 +22,11 @@ where
     if comm.size() == 1 || own.as_ref().err().is_some_and(Shared::is_known) {
         return own;
     }
-    let message = own.as_ref().err().map(chain).unwrap_or_default();
+    let message = own
+        .as_ref()
+        .err()
+        .map(|error| mizar_core::chain(error))
+        .unwrap_or_default();
     let messages = comm.all_gather(message.as_bytes())?;
     let failed = messages.iter().position(|message| !message.is_empty());
     match (own, failed) {
@@ -33,16 +37,4 @@ where
         }
         (Ok(value), None) => Ok(value),
     }
-}
-
-/// The message and its causes on one line.
-pub(crate) fn chain(error: &impl std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
