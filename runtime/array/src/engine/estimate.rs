@@ -247,13 +247,9 @@ fn series_step(first: &Series, together: &[(&str, &Expr)], memory: u64, ranks: u
 fn stream_step(expr: &Expr, name: &str, threads: usize) -> Step {
     let region = whole(expr);
     let blocks = stream::blocks(expr);
-    let widest = blocks
-        .iter()
-        .map(|block| region::cells(block))
-        .max()
-        .unwrap_or(0);
+    let widest = stream::widest(&blocks);
     let pulled = widest * expr.pulled_per_cell();
-    let wave = stream::units_per_wave(threads) as u64;
+    let wave = stream::blocks_per_wave(threads, widest) as u64;
     Step {
         variables: vec![name.to_owned()],
         what: "stream",

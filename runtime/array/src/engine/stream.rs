@@ -10,15 +10,33 @@ use crate::plan::expr::{Expr, Readable};
 use crate::plan::region::{self, Region};
 use crate::write::{Input, Piece};
 
-/// Units of each thread in one wave; all blocks of a wave are in memory at once.
-const UNITS_PER_THREAD: usize = 2;
+/// Cells of a block, unless one storage chunk has more: a thread's few arrays of them stay in its
+/// cache, and the last block of a wave does not keep the others waiting for long.
+const BLOCK_CELLS_MAX: usize = units::UNIT_CELLS_MAX / 8;
 
-/// Units of a wave of few threads: at its end some wait for the last.
-const UNITS_MIN: usize = 16;
+/// Cells of each thread in one wave; all blocks of a wave are in memory at once, encoded.
+const WAVE_CELLS_PER_THREAD: usize = 2 * units::UNIT_CELLS_MAX;
 
-/// How many units are computed before they are delivered.
-pub(super) fn units_per_wave(threads: usize) -> usize {
-    (threads * UNITS_PER_THREAD).max(UNITS_MIN)
+/// Few threads have waves as long as those of so many.
+const WAVE_THREADS_MIN: usize = 8;
+
+/// Blocks of each thread in one wave, at least.
+const BLOCKS_PER_THREAD: usize = 2;
+
+/// How many blocks of at most so many cells are computed before they are delivered.
+pub(super) fn blocks_per_wave(threads: usize, widest_cells: usize) -> usize {
+    let threads = threads.max(WAVE_THREADS_MIN);
+    let by_cells = threads * WAVE_CELLS_PER_THREAD / widest_cells.max(1);
+    by_cells.max(threads * BLOCKS_PER_THREAD)
+}
+
+/// The most cells of a block.
+pub(super) fn widest(blocks: &[Region]) -> usize {
+    blocks
+        .iter()
+        .map(|block| region::cells(block))
+        .max()
+        .unwrap_or(0)
 }
 
 impl Run<'_> {
@@ -31,7 +49,7 @@ impl Run<'_> {
     ) -> Result<(), CubeError> {
         let blocks = blocks(expr);
         let (rank, ranks) = (self.comm.rank(), self.comm.size());
-        let per_wave = units_per_wave(self.threads);
+        let per_wave = blocks_per_wave(self.threads, widest(&blocks));
         // Threads of ranks may differ: the width of a wave must not.
         let mut width = (per_wave as u64).to_le_bytes().to_vec();
         self.comm.broadcast(0, &mut width)?;
@@ -91,7 +109,7 @@ pub(super) fn blocks(expr: &Expr) -> Vec<Region> {
     if expr.shape().is_empty() {
         return vec![Region::new()];
     }
-    let cutting = units::cut(expr, 0, units::UNIT_CELLS_MAX);
+    let cutting = units::cut(expr, 0, BLOCK_CELLS_MAX);
     let with = |range: &std::ops::Range<usize>| {
         let range = range.clone();
         cutting.columns.iter().map(move |column| {

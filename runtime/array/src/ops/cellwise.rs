@@ -131,7 +131,7 @@ impl Operation for Cellwise {
             let sources: Vec<Row<'_>> = pulled
                 .iter()
                 .map(|pulled| Row {
-                    values: &pulled.values[base(pulled)..],
+                    values: pulled.values.from(pulled.start + base(pulled)),
                     places: is_looked_up.then(|| pulled.steps[split].as_slice()),
                 })
                 .collect();

@@ -9,10 +9,12 @@
 //! number of threads and ranks.
 
 mod codes;
+mod parts;
 
 use libdeflater::Compressor;
 
 use self::codes::{code_lengths, codes, pack_lengths};
+use self::parts::{Parts, STEP, count, length_code, run_lengths};
 
 /// The longest block: codes follow the data, and the reader's tables stay small.
 const BLOCK_BYTES: usize = 128 << 10;
@@ -26,8 +28,6 @@ const LENGTH_CODE_BITS_MAX: u8 = 7;
 /// Literals, the end of a block, and lengths.
 const SYMBOLS: usize = 286;
 const END: usize = 256;
-const RUN_MIN: usize = 3;
-const RUN_MAX: usize = 258;
 
 /// Where lengths of code lengths stand in the header.
 const LENGTH_ORDER: [usize; 19] = [
@@ -39,7 +39,7 @@ const WINDOWS: usize = 3;
 const WINDOW_BYTES: usize = 2048;
 
 /// After so many bytes that begin no repetition, the next steps over one more are longer by one.
-const MISSES_PER_STEP: usize = 64;
+const MISSES_PER_STEP: usize = 32;
 
 /// Bits that a reference to earlier bytes costs at least.
 const REFERENCE_BITS: f64 = 20.0;
@@ -222,13 +222,14 @@ impl<'a> Writer<'a> {
 
     /// Writes a block of literals and runs.
     fn block(&mut self, bytes: &[u8], is_last: bool) {
-        let counts = count(bytes);
+        let parts = Parts::of(bytes);
+        let counts = count(&parts);
         let lengths = code_lengths::<SYMBOLS>(&counts, CODE_BITS_MAX);
         // A code is 14 bits at most, and the header some 300 of 7 + 7.
         self.reserve(bytes.len() * 2 + 1024);
         self.put(u64::from(is_last) | 0b100, 3);
         self.header(&lengths);
-        self.codes(bytes, &codes(&lengths));
+        self.codes(&parts, &codes(&lengths));
     }
 
     /// The code lengths of literals and lengths, and of the one distance there is.
@@ -267,32 +268,41 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn codes(&mut self, bytes: &[u8], codes: &[(u32, u32); SYMBOLS]) {
+    fn codes(&mut self, parts: &Parts<'_>, codes: &[(u32, u32); SYMBOLS]) {
         // A code and its length in one word.
         let packed: [u32; 256] = std::array::from_fn(|byte| codes[byte].0 | (codes[byte].1 << 16));
-        tokens(bytes, |token| match token {
-            Token::Run(run) => self.run(run, codes),
-            Token::Step(step) => {
-                let (fours, _) = step.as_chunks::<4>();
-                for four in fours {
-                    for byte in four {
-                        let code = packed[usize::from(*byte)];
-                        self.put((code & 0xffff).into(), code >> 16);
-                    }
-                    self.flush();
-                }
-            }
-            Token::Rest(rest) => {
-                for byte in rest {
-                    let (code, bits) = codes[usize::from(*byte)];
-                    self.put(code.into(), bits);
-                    self.flush();
-                }
-            }
-        });
+        for (literals, run) in parts.stretches() {
+            self.literals(literals, &packed);
+            self.run(run * STEP, codes);
+        }
+        for byte in parts.rest {
+            let (code, bits) = codes[usize::from(*byte)];
+            self.put(code.into(), bits);
+            self.flush();
+        }
         let (code, bits) = codes[END];
         self.put(code.into(), bits);
         self.flush();
+    }
+
+    fn literals(&mut self, steps: &[[u8; STEP]], packed: &[u32; 256]) {
+        // In registers meanwhile.
+        let (mut bits, mut count, mut at) = (self.bits, self.count, self.at);
+        for step in steps {
+            let (fours, _) = step.as_chunks::<4>();
+            for four in fours {
+                for byte in four {
+                    let code = packed[usize::from(*byte)];
+                    bits |= u64::from(code & 0xffff) << count;
+                    count += code >> 16;
+                }
+                self.out[at..at + 8].copy_from_slice(&bits.to_le_bytes());
+                at += (count / 8) as usize;
+                bits >>= count & !7;
+                count %= 8;
+            }
+        }
+        (self.bits, self.count, self.at) = (bits, count, at);
     }
 
     fn run(&mut self, bytes: usize, codes: &[(u32, u32); SYMBOLS]) {
@@ -305,111 +315,6 @@ impl<'a> Writer<'a> {
             self.flush();
         }
     }
-}
-
-/// Bytes that are looked at together: runs are of whole steps.
-const STEP: usize = 8;
-
-/// How many steps from `at` on hold nothing but the byte before them.
-#[inline(always)]
-fn run(steps: &[[u8; STEP]], at: usize) -> usize {
-    let Some([.., before]) = at.checked_sub(1).map(|before| steps[before]) else {
-        return 0;
-    };
-    let splat = [before; STEP];
-    if steps[at] != splat {
-        return 0;
-    }
-    steps[at..]
-        .iter()
-        .take_while(|step| **step == splat)
-        .count()
-}
-
-/// Cuts a run into lengths that have a code each.
-fn run_lengths(run: usize) -> impl Iterator<Item = usize> {
-    let mut left = run;
-    std::iter::from_fn(move || {
-        let length = match left {
-            0 => return None,
-            // What is left must not be too short.
-            left if left > RUN_MAX && left < RUN_MAX + RUN_MIN => RUN_MAX - RUN_MIN,
-            left => left.min(RUN_MAX),
-        };
-        left -= length;
-        Some(length)
-    })
-}
-
-/// Symbol, extra bits and their number of a length.
-fn length_code(length: usize) -> (usize, u32, u32) {
-    match length {
-        RUN_MAX => (285, 0, 0),
-        3..=10 => (254 + length, 0, 0),
-        _ => {
-            let above = length - 3;
-            let extra_bits = above.ilog2() - 2;
-            let symbol = 257 + 4 * extra_bits as usize + (above >> extra_bits);
-            (symbol, (above & ((1 << extra_bits) - 1)) as u32, extra_bits)
-        }
-    }
-}
-
-/// What a block is made of, in its order.
-enum Token<'a> {
-    /// So many bytes like the one before.
-    Run(usize),
-    Step(&'a [u8; STEP]),
-    /// The last bytes, which are no whole step.
-    Rest(&'a [u8]),
-}
-
-/// Walks over a block.
-#[inline(always)]
-fn tokens(bytes: &[u8], mut visit: impl FnMut(Token<'_>)) {
-    let (steps, rest) = bytes.as_chunks::<STEP>();
-    let mut at = 0;
-    while let Some(step) = steps.get(at) {
-        let run = run(steps, at);
-        if run > 0 {
-            visit(Token::Run(run * STEP));
-        } else {
-            visit(Token::Step(step));
-        }
-        at += run.max(1);
-    }
-    visit(Token::Rest(rest));
-}
-
-/// How often each symbol comes. Literals in four tables, for the processor to count in at once.
-fn count(bytes: &[u8]) -> [u32; SYMBOLS] {
-    let mut counts = [0; SYMBOLS];
-    let mut literals = [[0_u32; 256]; 4];
-    tokens(bytes, |token| match token {
-        Token::Run(run) => {
-            for length in run_lengths(run) {
-                counts[length_code(length).0] += 1;
-            }
-        }
-        Token::Step(step) => {
-            let (fours, _) = step.as_chunks::<4>();
-            for four in fours {
-                for (table, byte) in literals.iter_mut().zip(four) {
-                    table[usize::from(*byte)] += 1;
-                }
-            }
-        }
-        Token::Rest(rest) => {
-            for byte in rest {
-                literals[0][usize::from(*byte)] += 1;
-            }
-        }
-    });
-    for (byte, count) in counts[..256].iter_mut().enumerate() {
-        *count = literals.iter().map(|table| table[byte]).sum();
-    }
-    counts[END] = 1;
-    counts
 }
 
 #[cfg(test)]

@@ -5,9 +5,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::CubeError;
-use crate::plan::expr::Expr;
+use crate::plan::expr::{Expr, Held, Readable};
 use crate::plan::picks::Picks;
 use crate::plan::region::{self, Region};
+
+use super::program::Line;
 
 /// Values that are looked up for a cell of the result.
 #[derive(Clone, Debug)]
@@ -59,38 +61,85 @@ const SPARE_CELLS_MAX: usize = 4 << 20;
 thread_local! {
     /// New memory for every block costs more than what is computed of it.
     static SPARE: RefCell<Vec<Vec<f64>>> = RefCell::default();
+    static SPARE_SINGLE: RefCell<Vec<Vec<f32>>> = RefCell::default();
 }
 
-/// A buffer of zeros; of anything where every cell is written by a copy, as plain values are.
-fn spare(length: usize, is_overwritten: bool) -> Vec<f64> {
-    let mut values = SPARE
-        .with_borrow_mut(|spare| spare.pop())
-        .unwrap_or_default();
-    if !is_overwritten {
+/// Numbers whose buffers are kept.
+trait Spare: Readable {
+    fn with_spare<R>(use_it: impl FnOnce(&mut Vec<Vec<Self>>) -> R) -> R;
+}
+
+impl Spare for f64 {
+    fn with_spare<R>(use_it: impl FnOnce(&mut Vec<Vec<Self>>) -> R) -> R {
+        SPARE.with_borrow_mut(use_it)
+    }
+}
+
+impl Spare for f32 {
+    fn with_spare<R>(use_it: impl FnOnce(&mut Vec<Vec<Self>>) -> R) -> R {
+        SPARE_SINGLE.with_borrow_mut(use_it)
+    }
+}
+
+/// A region of an expression, in a buffer of zeros; of anything where every cell is written by a
+/// copy, as plain values are.
+fn fill<T: Spare>(expr: &Expr, region: &[Range<usize>]) -> Result<Vec<T>, CubeError> {
+    let mut values = T::with_spare(Vec::pop).unwrap_or_default();
+    if !expr.writes_all() {
         values.clear();
     }
-    values.resize(length, 0.0);
-    values
+    values.resize(region::cells(region), T::default());
+    expr.fill(region, &mut values)?;
+    Ok(values)
+}
+
+fn keep<T: Spare>(values: Vec<T>) {
+    if values.capacity() <= SPARE_CELLS_MAX {
+        T::with_spare(|spare| {
+            if spare.len() < SPARE_BUFFERS {
+                spare.push(values);
+            }
+        });
+    }
 }
 
 impl Drop for Pulled {
     fn drop(&mut self) {
-        let values = std::mem::take(&mut self.values);
-        if values.capacity() <= SPARE_CELLS_MAX {
-            SPARE.with_borrow_mut(|spare| {
-                if spare.len() < SPARE_BUFFERS {
-                    spare.push(values);
-                }
-            });
+        match std::mem::replace(&mut self.values, Numbers::Double(Vec::new())) {
+            Numbers::Double(values) => keep(values),
+            Numbers::Single(values) => keep(values),
+            Numbers::Held(_) => {}
         }
     }
 }
 
 /// The values of an operand for a region of the result.
 pub(super) struct Pulled {
-    pub(super) values: Vec<f64>,
+    pub(super) values: Numbers,
     /// For each dimension of the result, what each index of the region adds to the place.
     pub(super) steps: Vec<Vec<usize>>,
+    /// The place of the first.
+    pub(super) start: usize,
+}
+
+/// As they lie in memory.
+pub(super) enum Numbers {
+    Double(Vec<f64>),
+    /// Of a file that has no more digits: half the memory to go through.
+    Single(Vec<f32>),
+    /// All of an array that is in memory anyway.
+    Held(Arc<Vec<f64>>),
+}
+
+impl Numbers {
+    /// Those from a place on.
+    pub(super) fn from(&self, place: usize) -> Line<'_> {
+        match self {
+            Self::Double(values) => Line::Double(&values[place..]),
+            Self::Single(values) => Line::Single(&values[place..]),
+            Self::Held(values) => Line::Double(&values[place..]),
+        }
+    }
 }
 
 impl Lookup {
@@ -169,9 +218,10 @@ impl Operand {
 
     /// The values for a region of the result.
     pub(super) fn pull(&self, region: &[Range<usize>]) -> Result<Pulled, CubeError> {
+        if let Expr::Held(held) = &self.expr {
+            return Ok(self.look_into(held, region));
+        }
         let Needs { picks, steps } = self.needs(region);
-        let length = picks.iter().map(Need::len).product();
-        let mut values = spare(length, self.expr.writes_all());
         let mut own = Region::with_capacity(picks.len());
         let mut expr = self.expr.clone();
         for (dim, need) in picks.into_iter().enumerate() {
@@ -184,8 +234,43 @@ impl Operand {
                 }
             });
         }
-        expr.fill(&own, &mut values)?;
-        Ok(Pulled { values, steps })
+        let values = match expr.is_single() {
+            true => Numbers::Single(fill(&expr, &own)?),
+            false => Numbers::Double(fill(&expr, &own)?),
+        };
+        Ok(Pulled {
+            values,
+            steps,
+            start: 0,
+        })
+    }
+
+    /// The same of an array in memory, where it lies.
+    fn look_into(&self, held: &Held, region: &[Range<usize>]) -> Pulled {
+        let mut steps: Vec<Vec<usize>> = region.iter().map(|range| vec![0; range.len()]).collect();
+        let mut start = 0;
+        for (lookup, stride) in self.lookups.iter().zip(region::strides(&held.shape)) {
+            match lookup {
+                Lookup::At(index) => start += index * stride,
+                Lookup::Same(dim) => {
+                    start += region[*dim].start * stride;
+                    for (index, step) in steps[*dim].iter_mut().enumerate() {
+                        *step += index * stride;
+                    }
+                }
+                Lookup::Table(dim, table) => {
+                    let used = &table[region[*dim].clone()];
+                    for (step, index) in steps[*dim].iter_mut().zip(used) {
+                        *step += index * stride;
+                    }
+                }
+            }
+        }
+        Pulled {
+            values: Numbers::Held(Arc::clone(&held.values)),
+            steps,
+            start,
+        }
     }
 
     fn needs(&self, region: &[Range<usize>]) -> Needs {

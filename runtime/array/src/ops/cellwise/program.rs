@@ -41,9 +41,55 @@ impl Step {
 
 /// The values of one operand along a row of cells.
 pub(super) struct Row<'a> {
-    pub(super) values: &'a [f64],
+    pub(super) values: Line<'a>,
     /// The place of each cell's value; `None` if they lie side by side.
     pub(super) places: Option<&'a [usize]>,
+}
+
+/// Numbers in memory.
+#[derive(Clone, Copy)]
+pub(super) enum Line<'a> {
+    Double(&'a [f64]),
+    Single(&'a [f32]),
+}
+
+impl<'a> Row<'a> {
+    /// The values where they lie, if that is as they are wanted.
+    fn in_place(&self) -> Option<&'a [f64]> {
+        match (self.values, self.places) {
+            (Line::Double(values), None) => Some(values),
+            _ => None,
+        }
+    }
+
+    /// Copies the values of the cells from `start` on.
+    fn load(&self, start: usize, out: &mut [f64]) {
+        match self.values {
+            Line::Double(values) => load(values, self.places, start, out),
+            Line::Single(values) => load(values, self.places, start, out),
+        }
+    }
+}
+
+fn load<T: Copy + Into<f64>>(
+    values: &[T],
+    places: Option<&[usize]>,
+    start: usize,
+    out: &mut [f64],
+) {
+    match places {
+        None => {
+            let values = &values[start..start + out.len()];
+            for (out, &value) in out.iter_mut().zip(values) {
+                *out = value.into();
+            }
+        }
+        Some(places) => {
+            for (out, &place) in out.iter_mut().zip(&places[start..]) {
+                *out = values[place].into();
+            }
+        }
+    }
 }
 
 /// Runs steps.
@@ -107,7 +153,7 @@ impl<'a> Machine<'a> {
             for step in 0..last {
                 let in_place = match self.steps[step] {
                     Step::Constant(_) => true,
-                    Step::Operand(operand) => rows[operand].places.is_none(),
+                    Step::Operand(operand) => rows[operand].in_place().is_some(),
                     _ => false,
                 };
                 if in_place {
@@ -126,29 +172,22 @@ impl<'a> Machine<'a> {
     fn step(&self, number: usize, rows: &[Row<'_>], start: usize, out: &mut [f64]) {
         let len = out.len();
         // Operands whose values lie side by side are read where they are.
-        let of = |step: usize| match self.steps[step] {
-            Step::Operand(operand) if rows[operand].places.is_none() => {
-                &rows[operand].values[start..start + len]
+        let of = |step: usize| {
+            let in_place = match self.steps[step] {
+                Step::Operand(operand) => rows[operand].in_place(),
+                _ => None,
+            };
+            match in_place {
+                Some(values) => &values[start..start + len],
+                None => &self.buffers[self.buffer_of[step]][..len],
             }
-            _ => &self.buffers[self.buffer_of[step]][..len],
         };
         match self.steps[number] {
-            Step::Operand(operand) => load(&rows[operand], start, out),
+            Step::Operand(operand) => rows[operand].load(start, out),
             Step::Constant(bits) => out.fill(f64::from_bits(bits)),
             Step::Unary(function, a) => function.apply(of(a), out),
             Step::Binary(function, a, b) => function.apply(of(a), of(b), out),
             Step::Choose([condition, yes, no]) => choose(of(condition), [of(yes), of(no)], out),
-        }
-    }
-}
-
-fn load(row: &Row<'_>, start: usize, out: &mut [f64]) {
-    match row.places {
-        None => out.copy_from_slice(&row.values[start..start + out.len()]),
-        Some(places) => {
-            for (out, &place) in out.iter_mut().zip(&places[start..]) {
-                *out = row.values[place];
-            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use libdeflater::{CompressionLvl, Decompressor};
 use proptest::prelude::*;
 
+use super::parts::{RUN_MAX, RUN_MIN};
 use super::*;
 
 fn tool() -> Compressor {
@@ -85,7 +86,7 @@ fn rare_bytes_do_not_make_codes_too_long() {
         mixed[index * 7919 % bytes.len()] = *byte;
     }
     check(&mixed, mixed.len());
-    let counts = count(&mixed);
+    let counts = count(&Parts::of(&mixed));
     let lengths = code_lengths::<SYMBOLS>(&counts, CODE_BITS_MAX);
     let kraft: f64 = lengths
         .iter()
