@@ -142,6 +142,18 @@ impl Datacube {
         Ok(Computed { cube })
     }
 
+    /// Dimensions, attributes and coordinates of the result. No data is read:
+    /// [`Computed::values`] has none of it.
+    ///
+    /// # Errors
+    /// [`CubeError`] says which input, variable or parameter is wrong, and how to mend it.
+    pub fn structure(&self) -> Result<Computed, CubeError> {
+        let command = self.command(vec![PathBuf::new()]);
+        let plan = plan::compile(&command, "mizar-array")?;
+        let cube = plan.outputs[0].cube.clone();
+        Ok(Computed { cube })
+    }
+
     fn command(&self, outputs: Vec<PathBuf>) -> Command {
         Command {
             options: self.options.clone(),
@@ -157,6 +169,16 @@ impl Datacube {
 }
 
 impl Computed {
+    /// The texts of a variable, one per row; `None` for numbers or if there is no such variable.
+    #[must_use]
+    pub fn texts(&self, name: &str) -> Option<&[String]> {
+        let index = self.cube.dataset.variable_index(name)?;
+        match &self.cube.contents[index] {
+            Content::Texts(texts) => Some(texts),
+            _ => None,
+        }
+    }
+
     /// Dimensions, variables and attributes.
     #[must_use]
     pub fn dataset(&self) -> &Dataset {

@@ -16,6 +16,7 @@ use mizar_infer::{Loaded, Loader, Provider, Scaling, npy};
 use crate::cube::{date_now, default_threads, tell_daemon};
 use crate::interrupt;
 
+mod forecast;
 mod serve;
 mod warm;
 
@@ -30,6 +31,9 @@ const LINE_EVERY: Duration = Duration::from_secs(30);
 
 const EXAMPLES: &str = "\
 Examples:
+  srun -n 4 mizar infer unet.safetensors -i ta.nc -o forecast.nc --plot last.png
+      a model of `mizar train` over all steps, those past the end too, with a map of the last;
+      how good it is beside persistence is on stderr, and with --json on stdout
   srun -n 4 mizar infer risk.onnx -i tas.nc -o risk.nc
       a model of [N, C, H, W] over all steps; the variables are its channels
   mizar infer unet.onnx -i in.nc -o out.zarr --variables tas,pr --tile 256x256 --halo 16 --wrap
@@ -43,7 +47,8 @@ Examples:
   mizar infer --warm $TMPDIR/models.sock risk.onnx -i x.npy -o y.npy
       a server that keeps models ready, and a request to it
 
-The model file may hold what flags say, in its metadata: mizar.variables, mizar.layout,
+A safetensors file of `mizar train` says all itself: variables, window, normalisation, lead. An ONNX
+model file may hold what flags say, in its metadata: mizar.variables, mizar.layout,
 mizar.output_layout, mizar.normalise, mizar.denormalise, mizar.outputs (NAME:UNITS,...).
 
 ONNX Runtime is used if it is installed (ORT_DYLIB_PATH names its library), else a slower back end
@@ -56,7 +61,7 @@ and missing in the output.";
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The model: an ONNX file; several with --serve
+    /// The model: an ONNX file, or a safetensors file of `mizar train`; several with --serve
     #[arg(value_name = "MODEL", required_unless_present = "serve")]
     models: Vec<PathBuf>,
     /// NetCDF file or Zarr store with the fields, or a NumPy array (.npy)
@@ -69,6 +74,21 @@ pub(crate) struct Args {
     window: Window,
     #[command(flatten)]
     runner: Runner,
+    /// Draw a map of one step of the output: FILE.png or FILE.svg
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "output",
+        conflicts_with = "warm"
+    )]
+    plot: Option<PathBuf>,
+    /// Which step is drawn, from 1 [default: the last that a safetensors model forecasts, else the
+    /// first]
+    #[arg(long, value_name = "N", requires = "plot", value_parser = clap::value_parser!(u32).range(1..))]
+    plot_step: Option<u32>,
+    /// Print a summary as JSON
+    #[arg(long, requires = "output", conflicts_with = "warm")]
+    json: bool,
     /// Keep models ready and answer requests (KServe's protocol, version 2) at a socket's path, or
     /// at 127.0.0.1:PORT
     #[arg(long, value_name = "SOCKET|ADDRESS", conflicts_with_all = ["input", "warm"])]
@@ -82,7 +102,7 @@ pub(crate) struct Args {
 }
 
 /// How a model sees fields.
-#[derive(clap::Args)]
+#[derive(Debug, PartialEq, clap::Args)]
 struct Window {
     /// Variables that are the channels, in this order [default: all data variables]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
@@ -160,6 +180,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let [model] = args.models.as_slice() else {
         bail!("give one model; several only with --serve");
     };
+    if let Some(picture) = &args.plot {
+        crate::plot::check_name(picture)?;
+    }
+    let is_ours = forecast::is_ours(model);
+    if is_ours {
+        only_for_onnx(&args)?;
+    }
     let options = options(&args.window, threads)?;
     if let Some(socket) = &args.warm {
         let files = args.input.as_deref().zip(args.output.as_deref());
@@ -172,20 +199,69 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let world = mizar_comm::world().context("cannot join the other ranks")?;
     let watch = mizar_comm::Watch::start(world.as_ref(), end_without)
         .context("cannot join the other ranks")?;
-    let code = over_file(
-        world.as_ref(),
-        input,
-        output,
-        &options,
-        args.runner.quiet,
-        || Ok(loader.open(model)?),
-    );
+    let (is_quiet, is_json) = (args.runner.quiet, args.json);
+    let (code, steps) = if is_ours {
+        let how = forecast::How {
+            threads,
+            is_quiet,
+            is_json,
+        };
+        match forecast::run(world.as_ref(), model, input, output, &how) {
+            Ok(steps) => (ExitCode::SUCCESS, steps),
+            Err(code) => (code, 1),
+        }
+    } else {
+        let open = || Ok(loader.open(model)?);
+        let told = Told { is_quiet, is_json };
+        let code = over_file(world.as_ref(), input, output, &options, told, open);
+        (code, 1)
+    };
+    let mut drawn = Ok(());
     if code == ExitCode::SUCCESS && world.rank() == 0 {
         let inputs = [model.as_path(), input.as_path()];
         tell_daemon(inputs.into_iter(), std::iter::once(output.as_path()));
+        if let Some(picture) = &args.plot {
+            let last = u32::try_from(steps).unwrap_or(u32::MAX);
+            drawn = forecast::draw(output, picture, args.plot_step.unwrap_or(last));
+        }
     }
     drop(watch);
-    Ok(code)
+    drawn.map(|()| code)
+}
+
+/// What a model of ours says itself cannot be said again.
+fn only_for_onnx(args: &Args) -> anyhow::Result<()> {
+    /// The flags of a window alone.
+    #[derive(clap::Parser)]
+    struct Defaults {
+        #[command(flatten)]
+        window: Window,
+    }
+    let Defaults { window } = clap::Parser::try_parse_from(["mizar"])?;
+    if args.window != window {
+        bail!(
+            "a safetensors model says itself what it sees: leave out --variables, --layout, \
+             --tile, --steps and their like (they are for ONNX models)"
+        );
+    }
+    if args.warm.is_some() {
+        bail!("--warm is for ONNX models; a safetensors model is loaded here: leave it out");
+    }
+    let files = args.input.iter().chain(&args.output);
+    if let Some(array) = files.into_iter().find(|path| is_array(path)) {
+        bail!(
+            "{}: a safetensors model forecasts cubes: give NetCDF files or Zarr stores",
+            array.display()
+        );
+    }
+    Ok(())
+}
+
+/// What is said on the way.
+#[derive(Clone, Copy)]
+struct Told {
+    is_quiet: bool,
+    is_json: bool,
 }
 
 /// Opens the model on every rank and runs it over one file.
@@ -194,10 +270,11 @@ fn over_file(
     input: &Path,
     output: &Path,
     options: &Options,
-    is_quiet: bool,
+    told: Told,
     open: impl Fn() -> anyhow::Result<Loaded>,
 ) -> ExitCode {
     let is_first = comm.rank() == 0;
+    let is_quiet = told.is_quiet;
     let failed = |message: String| {
         if is_first {
             say(&format!("mizar infer: {message}"));
@@ -237,9 +314,29 @@ fn over_file(
         }
     };
     match cube::infer(comm, input, output, &mut loaded, options, &progress) {
-        Ok(outcome) => tell(&outcome, is_first),
+        Ok(outcome) => {
+            if is_first && told.is_json {
+                crate::cube::print(&format!("{}\n", summary(&loaded, &outcome, output)));
+            }
+            tell(&outcome, is_first)
+        }
         Err(error) => failed(error.chain()),
     }
+}
+
+/// What `--json` tells.
+fn summary(loaded: &Loaded, outcome: &Outcome, output: &Path) -> serde_json::Value {
+    serde_json::json!({
+        "model": loaded.file_name,
+        "digest": loaded.digest,
+        "backend": loaded.model.backend(),
+        "output": output,
+        "items": outcome.items,
+        "failed": outcome.failed,
+        "failures": outcome.failures,
+        "window": outcome.window,
+        "batch": outcome.batch,
+    })
 }
 
 /// Names the items that failed.

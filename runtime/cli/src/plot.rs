@@ -57,11 +57,16 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// Draws the first data variable of a file, at its first time and level.
 pub(crate) fn first(input: &Path, output: &Path) -> anyhow::Result<()> {
+    at_step(input, output, 1)
+}
+
+/// The same at a step, counted from 1.
+pub(crate) fn at_step(input: &Path, output: &Path, time: u32) -> anyhow::Result<()> {
     draw(&Args {
         input: input.to_owned(),
         variable: None,
         output: output.to_owned(),
-        time: 1,
+        time,
         level: 1,
     })
 }

@@ -69,6 +69,7 @@
 //!
 //! `mizar_train::Trainer` takes such a learner as it takes the library's.
 
+pub mod forecast;
 mod gan;
 mod hook;
 pub mod layers;

@@ -5,10 +5,10 @@
 //! trainer's business.
 
 mod arrays;
-mod climate;
-mod cube;
+pub(crate) mod climate;
+pub(crate) mod cube;
 mod npz;
-mod series;
+pub(crate) mod series;
 mod windows;
 
 use std::path::PathBuf;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use mizar_infer::client;
 use mizar_infer::cube::Options;
 
-use super::{end_without, over_file, say};
+use super::{Told, end_without, over_file, say};
 use crate::interrupt;
 
 /// Has the server load the model and, if there are files, runs it over them.
@@ -31,7 +31,11 @@ pub(super) fn run(
     let watch = mizar_comm::Watch::start(world.as_ref(), end_without)
         .context("cannot join the other ranks")?;
     let open = || Ok(client::load(socket, model)?);
-    let code = over_file(world.as_ref(), input, output, options, is_quiet, open);
+    let told = Told {
+        is_quiet,
+        is_json: false,
+    };
+    let code = over_file(world.as_ref(), input, output, options, told, open);
     drop(watch);
     Ok(code)
 }

@@ -2,7 +2,7 @@
 
 use mizar_array::Computed;
 use mizar_array::dataset::Axis;
-use mizar_array::time_axis::{Calendar, TimeAxis, TimeUnits};
+use mizar_array::time_axis::{Calendar, TimeAxis, TimeError, TimeUnits};
 
 use super::cube::{Cube, interleaved};
 use super::series::Series;
@@ -12,15 +12,16 @@ use crate::model::{Channel, Reference};
 
 /// The month of each step. Without a time axis that can be understood all are one, unless
 /// anomalies need them.
-pub(super) fn months(
+pub(crate) fn months(
     origin: &str,
     computed: &Computed,
     variable: &str,
     steps: usize,
     are_needed: bool,
 ) -> Result<Vec<u8>, DataError> {
-    match dates(computed, variable) {
-        Ok(months) if months.len() == steps => Ok(months),
+    match axis(computed, variable).and_then(|axis| axis.map_or(Ok(Vec::new()), |axis| axis.dates()))
+    {
+        Ok(dates) if dates.len() == steps => Ok(dates.iter().map(|date| date.month).collect()),
         Err(source) if are_needed => Err(DataError::Time {
             origin: origin.to_owned(),
             source,
@@ -29,10 +30,8 @@ pub(super) fn months(
     }
 }
 
-fn dates(
-    computed: &Computed,
-    variable: &str,
-) -> Result<Vec<u8>, mizar_array::time_axis::TimeError> {
+/// The time axis of a variable; `None` if it has no coordinate.
+pub(crate) fn axis(computed: &Computed, variable: &str) -> Result<Option<TimeAxis>, TimeError> {
     let dataset = computed.dataset();
     let time = dataset
         .variable_index(variable)
@@ -40,7 +39,7 @@ fn dates(
         .map(|index| dataset.variables[index].name.clone())
         .unwrap_or_default();
     let Some(time) = computed.values(&time) else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     let text = |name: &str| time.attributes.get_text(name).unwrap_or_default();
     let calendar = match text("calendar") {
@@ -48,12 +47,11 @@ fn dates(
         name => name.parse()?,
     };
     let units: TimeUnits = text("units").parse()?;
-    let axis = TimeAxis {
+    Ok(Some(TimeAxis {
         values: time.values.to_vec(),
         units,
         calendar,
-    };
-    Ok(axis.dates()?.iter().map(|date| date.month).collect())
+    }))
 }
 
 /// What came and what the baselines say of all steps, `(step, channel, cell)` in the units of

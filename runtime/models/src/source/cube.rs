@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mizar_array::dataset::Axis;
+use mizar_array::dataset::{Axis, Dataset};
 use mizar_array::{Computed, Datacube};
 use sha2::{Digest as _, Sha256};
 
@@ -133,63 +133,86 @@ fn read(data: &Data) -> Result<Cube, DataError> {
     })
 }
 
-/// A variable as steps, channels and cells, and the extent of its fields.
-fn series(
+/// How a variable is steps, channels and cells.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Shape {
+    pub(crate) steps: usize,
+    pub(crate) channels: usize,
+    /// Of a field.
+    pub(crate) extent: Vec<usize>,
+    pub(crate) units: String,
+}
+
+/// Tells the shape of a variable by its dimensions.
+pub(crate) fn shape(
     origin: &str,
-    computed: &Computed,
+    dataset: &Dataset,
     name: &str,
     sample: Sample,
-) -> Result<(Series, Vec<usize>), DataError> {
-    let dataset = computed.dataset();
-    let known = || {
-        dataset
-            .data_variables()
-            .into_iter()
-            .map(|i| dataset.variables[i].name.clone())
-    };
-    let values = computed.values(name).ok_or_else(|| DataError::NoVariable {
-        origin: origin.to_owned(),
-        name: name.to_owned(),
-        known: known().collect::<Vec<_>>().join(", "),
+) -> Result<Shape, DataError> {
+    let index = dataset.variable_index(name);
+    let index = index.filter(|&index| !dataset.variables[index].dtype.is_text());
+    let index = index.ok_or_else(|| {
+        let known = dataset.data_variables().into_iter();
+        let known = known.map(|index| dataset.variables[index].name.as_str());
+        DataError::NoVariable {
+            origin: origin.to_owned(),
+            name: name.to_owned(),
+            known: known.collect::<Vec<_>>().join(", "),
+        }
     })?;
-    let index = dataset.variable_index(name).unwrap_or_default();
+    let (variable, lens) = (&dataset.variables[index], dataset.shape(index));
     let time = dataset.axis_position(index, Axis::Time);
     let (least, expected) = match sample {
         Sample::Field => (3, "(time, levels if any, y, x)"),
         Sample::Cell => (1, "(time, levels if any, cells as one or two dimensions)"),
     };
-    if time != Some(0) || values.shape.len() < least {
+    if time != Some(0) || lens.len() < least {
+        let dimension = |&dim: &usize| dataset.dimensions[dim].name.as_str();
+        let dimensions: Vec<&str> = variable.dims.iter().map(dimension).collect();
         return Err(DataError::Shape {
             origin: origin.to_owned(),
             name: name.to_owned(),
-            found: format!("{:?} of {:?}", values.dimensions, values.shape),
+            found: format!("{dimensions:?} of {lens:?}"),
             expected: expected.to_owned(),
         });
     }
     let vertical = dataset.axis_position(index, Axis::Level);
     // What is neither time nor level is space; more dimensions before it are channels too.
     let after = vertical.map_or(1, |position| position + 1);
-    let begin = after
-        .max(values.shape.len().saturating_sub(2))
-        .min(values.shape.len());
-    let (before, extent) = values.shape.split_at(begin);
+    let begin = after.max(lens.len().saturating_sub(2)).min(lens.len());
+    let (before, extent) = lens.split_at(begin);
+    let units = variable.attributes.get_text("units");
+    Ok(Shape {
+        steps: lens[0],
+        channels: before[1..].iter().product(),
+        extent: extent.to_vec(),
+        units: units.unwrap_or_default().to_owned(),
+    })
+}
+
+/// A variable as steps, channels and cells, and the extent of its fields.
+pub(crate) fn series(
+    origin: &str,
+    computed: &Computed,
+    name: &str,
+    sample: Sample,
+) -> Result<(Series, Vec<usize>), DataError> {
+    let shape = shape(origin, computed.dataset(), name, sample)?;
+    let values = computed.values(name).map_or(&[] as &[f64], |v| v.values);
     #[allow(clippy::cast_possible_truncation, reason = "single precision is meant")]
     let series = Series {
         name: name.to_owned(),
-        units: values
-            .attributes
-            .get_text("units")
-            .unwrap_or_default()
-            .to_owned(),
-        steps: values.shape[0],
-        channels: before[1..].iter().product(),
-        cells: extent.iter().product(),
-        values: values.values.iter().map(|value| *value as f32).collect(),
+        units: shape.units,
+        steps: shape.steps,
+        channels: shape.channels,
+        cells: shape.extent.iter().product(),
+        values: values.iter().map(|value| *value as f32).collect(),
     };
-    Ok((series, extent.to_vec()))
+    Ok((series, shape.extent))
 }
 
-fn refuse_missing(origin: &str, series: &Series) -> Result<(), DataError> {
+pub(crate) fn refuse_missing(origin: &str, series: &Series) -> Result<(), DataError> {
     let missing = series.values.iter().filter(|value| value.is_nan()).count();
     let Some(first) = series.values.iter().position(|value| value.is_nan()) else {
         return Ok(());
@@ -281,7 +304,7 @@ fn normalise(series: &mut Series, steps: std::ops::Range<usize>) -> Vec<Channel>
 }
 
 /// All channels of a step beside each other.
-pub(super) fn interleaved(list: &[Series]) -> Vec<f32> {
+pub(crate) fn interleaved(list: &[Series]) -> Vec<f32> {
     let steps = list.first().map_or(0, |series| series.steps);
     let mut values = Vec::with_capacity(list.iter().map(|series| series.values.len()).sum());
     for step in 0..steps {

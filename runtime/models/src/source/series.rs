@@ -4,18 +4,18 @@ use std::ops::Range;
 
 /// The values of one variable: `(step, channel, cell)`; NaN is missing.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Series {
-    pub(super) name: String,
-    pub(super) units: String,
-    pub(super) steps: usize,
-    pub(super) channels: usize,
-    pub(super) cells: usize,
-    pub(super) values: Vec<f32>,
+pub(crate) struct Series {
+    pub(crate) name: String,
+    pub(crate) units: String,
+    pub(crate) steps: usize,
+    pub(crate) channels: usize,
+    pub(crate) cells: usize,
+    pub(crate) values: Vec<f32>,
 }
 
 impl Series {
     /// The cells of one channel at one step.
-    pub(super) fn field(&self, step: usize, channel: usize) -> &[f32] {
+    pub(crate) fn field(&self, step: usize, channel: usize) -> &[f32] {
         let begin = (step * self.channels + channel) * self.cells;
         &self.values[begin..begin + self.cells]
     }
@@ -27,7 +27,7 @@ impl Series {
 
     /// Mean and standard deviation of a channel over some steps; of a constant one, 1, so that
     /// it can be divided by. One pass: Welford (1962).
-    pub(super) fn moments(&self, channel: usize, steps: Range<usize>) -> (f64, f64) {
+    pub(crate) fn moments(&self, channel: usize, steps: Range<usize>) -> (f64, f64) {
         let (mut count, mut mean, mut squares) = (0.0_f64, 0.0_f64, 0.0_f64);
         for step in steps {
             for value in self.field(step, channel).iter().filter(|v| !v.is_nan()) {
@@ -43,7 +43,7 @@ impl Series {
     }
 
     /// What this was `lead` steps before, subtracted; the first steps are missing.
-    pub(super) fn change(&self, lead: usize) -> Self {
+    pub(crate) fn change(&self, lead: usize) -> Self {
         let mut change = self.clone();
         let reach = (lead * self.channels * self.cells).min(self.values.len());
         let earlier = &self.values[..self.values.len() - reach];
@@ -56,7 +56,7 @@ impl Series {
 
     /// The mean of each cell and month over some steps, `(month, channel, cell)`; NaN where
     /// there is none.
-    pub(super) fn climatology(&self, months: &[u8], steps: Range<usize>) -> Vec<f32> {
+    pub(crate) fn climatology(&self, months: &[u8], steps: Range<usize>) -> Vec<f32> {
         let size = self.channels * self.cells;
         let mut sums = vec![0.0_f64; 12 * size];
         let mut counts = vec![0_u32; 12 * size];
@@ -77,7 +77,7 @@ impl Series {
     }
 
     /// The climatology of each step's month, subtracted.
-    pub(super) fn subtract(&mut self, climatology: &[f32], months: &[u8]) {
+    pub(crate) fn subtract(&mut self, climatology: &[f32], months: &[u8]) {
         let size = self.channels * self.cells;
         for (values, month) in self.values.chunks_mut(size.max(1)).zip(months) {
             let begin = (usize::from(*month) - 1) * size;
@@ -88,7 +88,7 @@ impl Series {
     }
 
     /// `(value - mean) / std` of one channel.
-    pub(super) fn normalise(&mut self, channel: usize, mean: f64, std: f64) {
+    pub(crate) fn normalise(&mut self, channel: usize, mean: f64, std: f64) {
         for step in 0..self.steps {
             for value in self.field_mut(step, channel) {
                 #[allow(clippy::cast_possible_truncation, reason = "single precision is meant")]

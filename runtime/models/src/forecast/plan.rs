@@ -1,0 +1,301 @@
+//! What is known of a run before data is read: the model's header beside the input's structure.
+
+use std::ops::Range;
+use std::path::Path;
+
+use mizar_array::time_axis::TimeAxis;
+use mizar_array::{Computed, Datacube};
+
+use super::axis::{Pace, later, pace};
+use super::{ForecastError, Options};
+use crate::model::{Channel, Missing, Reference, Sample};
+use crate::source::DataError;
+use crate::source::climate;
+use crate::source::cube::{Shape, shape};
+use crate::{Architecture, Model};
+
+/// Numbers of inputs and outputs that a block holds.
+const BLOCK_NUMBERS: usize = 1 << 23;
+
+/// Blocks that there should be, so that ranks have something to share.
+const BLOCKS_MIN: usize = 64;
+
+/// So many times the history are read at once, so that little is read twice.
+const HISTORIES: usize = 4;
+
+/// Channels of one variable.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Group {
+    pub(super) name: String,
+    pub(super) channels: Vec<Channel>,
+}
+
+/// A run.
+pub(super) struct Plan {
+    pub(super) origin: String,
+    /// With operators, and only what is needed.
+    pub(super) cube: Datacube,
+    /// Of what comes out: dimensions, attributes and coordinates.
+    pub(super) structure: Computed,
+    pub(super) inputs: Vec<Group>,
+    pub(super) outputs: Vec<Group>,
+    /// Whether the input has what came, by output.
+    pub(super) has_truth: Vec<bool>,
+    pub(super) sample: Sample,
+    pub(super) history: usize,
+    pub(super) lead: usize,
+    pub(super) missing: Missing,
+    pub(super) relative_to: Reference,
+    /// Variables whose usual months the model knows.
+    known_months: Vec<String>,
+    pub(super) steps: usize,
+    pub(super) extent: Vec<usize>,
+    /// The month of each step of the input, and of each forecast.
+    pub(super) months: Vec<u8>,
+    pub(super) target_months: Vec<u8>,
+    pub(super) axis: Option<(TimeAxis, Option<Pace>)>,
+    /// Forecasts.
+    pub(super) rows: usize,
+    pub(super) left_out: usize,
+}
+
+impl Plan {
+    pub(super) fn new(
+        model: &Model,
+        input: &Path,
+        options: &Options,
+    ) -> Result<Self, ForecastError> {
+        let header = &model.header;
+        if let Architecture::Gan(_) = header.architecture {
+            return Err(ForecastError::Generator);
+        }
+        let origin = input.display().to_string();
+        let (inputs, outputs) = (groups(&header.inputs), groups(&header.outputs));
+        let mut cube = Datacube::open(input).with_options(mizar_array::command::Options {
+            threads: Some(options.threads.max(1)),
+            ..mizar_array::command::Options::default()
+        });
+        for operator in &header.operators {
+            cube = cube.operator(operator)?;
+        }
+        let all = cube.structure()?;
+        let first = &inputs[0].name;
+        let has = |group: &Group| all.dataset().variable_index(&group.name).is_some();
+        let mut names: Vec<&str> = inputs.iter().map(|group| group.name.as_str()).collect();
+        names.extend(outputs.iter().filter(|g| has(g)).map(|g| g.name.as_str()));
+        names.sort_unstable();
+        names.dedup();
+        let found = |name: &str| shape(&origin, all.dataset(), name, header.sample);
+        let shapes: Vec<Shape> = inputs
+            .iter()
+            .map(|group| found(&group.name))
+            .collect::<Result<_, _>>()?;
+        let unfit = |reason: String| ForecastError::Unfit {
+            origin: origin.clone(),
+            reason,
+        };
+        for (group, shape) in inputs.iter().zip(&shapes) {
+            fits(group, shape, &shapes[0]).map_err(unfit)?;
+        }
+        let has_truth: Vec<bool> = outputs.iter().map(has).collect();
+        for (group, _) in outputs.iter().zip(&has_truth).filter(|(_, has)| **has) {
+            fits(group, &found(&group.name)?, &shapes[0]).map_err(unfit)?;
+        }
+        if let Some(lacking) = outputs.iter().find(|g| !has(g) && g.channels.len() > 1) {
+            let reason = format!(
+                "it lacks `{}`, whose {} levels the forecast has",
+                lacking.name,
+                lacking.channels.len()
+            );
+            return Err(unfit(reason));
+        }
+        let cells: usize = shapes[0].extent.iter().product();
+        for (name, (size, _)) in &model.climatology {
+            if size.get(2).copied().unwrap_or(0) != cells {
+                let of_model = size.get(2).copied().unwrap_or(0);
+                let reason = format!(
+                    "its fields have {cells} cells, but the model's climatology of `{name}` has \
+                     {of_model}: it is for the grid that it was trained on"
+                );
+                return Err(unfit(reason));
+            }
+        }
+        let shown = match outputs.iter().find(|group| has(group)) {
+            Some(_) => outputs.iter().filter(|g| has(g)).map(|g| &g.name).collect(),
+            None => vec![first],
+        };
+        let shown: Vec<&str> = shown.into_iter().map(String::as_str).collect();
+        let structure = cube.operator(&format!("selname,{}", shown.join(",")))?;
+        let structure = structure.structure()?;
+        let mut plan = Self {
+            cube: cube.operator(&format!("selname,{}", names.join(",")))?,
+            structure,
+            inputs,
+            outputs,
+            has_truth,
+            sample: header.sample,
+            history: header.history,
+            lead: header.lead,
+            missing: header.missing,
+            relative_to: header.relative_to,
+            known_months: model.climatology.keys().cloned().collect(),
+            steps: shapes[0].steps,
+            extent: shapes[0].extent.clone(),
+            months: Vec::new(),
+            target_months: Vec::new(),
+            axis: None,
+            rows: 0,
+            left_out: 0,
+            origin,
+        };
+        plan.time(header.anomalies, &all)?;
+        Ok(plan)
+    }
+
+    /// Finds out what is forecast, and of when.
+    fn time(&mut self, needs_months: bool, all: &Computed) -> Result<(), ForecastError> {
+        if self.steps < self.history {
+            return Err(ForecastError::Unfit {
+                origin: self.origin.clone(),
+                reason: format!(
+                    "it has {} steps, and the model looks back on {}",
+                    self.steps, self.history
+                ),
+            });
+        }
+        let failed = |origin: &str| {
+            let origin = origin.to_owned();
+            move |source| DataError::Time { origin, source }
+        };
+        let first = &self.inputs[0].name;
+        let axis = match climate::axis(all, first) {
+            Ok(axis) => axis.filter(|axis| axis.values.len() == self.steps),
+            Err(source) if needs_months => return Err(failed(&self.origin)(source).into()),
+            Err(_) => None,
+        };
+        let possible = self.steps - self.history + 1;
+        let within = (self.steps + 1).saturating_sub(self.history + self.lead);
+        let pace = match &axis {
+            None => None,
+            Some(axis) => match pace(axis) {
+                Ok(pace) => pace,
+                Err(source) if needs_months => return Err(failed(&self.origin)(source).into()),
+                Err(_) => None,
+            },
+        };
+        self.rows = match pace {
+            Some(_) => possible,
+            None => within,
+        };
+        self.left_out = possible - self.rows;
+        if self.rows == 0 {
+            return Err(ForecastError::Unfit {
+                origin: self.origin.clone(),
+                reason: format!(
+                    "it has {} steps, fewer than the model's history of {} and lead of {}, and its \
+                     time axis is not even, so that nothing can be dated past its end",
+                    self.steps, self.history, self.lead
+                ),
+            });
+        }
+        self.months = climate::months(&self.origin, all, first, self.steps, needs_months)?;
+        self.axis = axis.map(|axis| (axis, pace));
+        let month = |row: usize| -> Result<u8, DataError> {
+            let step = self.target_step(row);
+            match (self.months.get(step), &self.axis) {
+                (Some(month), _) => Ok(*month),
+                (None, Some((axis, Some(pace)))) => {
+                    let last = axis.values[self.steps - 1];
+                    let value = later(axis, *pace, last, step - (self.steps - 1));
+                    let date = value.and_then(|value| axis.units.date(value, axis.calendar));
+                    Ok(date.map_err(failed(&self.origin))?.month)
+                }
+                _ => Ok(1),
+            }
+        };
+        self.target_months = (0..self.rows).map(month).collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    /// The step that a forecast is of; past the end of the input for the last ones.
+    pub(super) fn target_step(&self, row: usize) -> usize {
+        row + self.history - 1 + self.lead
+    }
+
+    /// Forecasts past the end of the input.
+    pub(super) fn beyond(&self) -> usize {
+        let within = (self.steps + 1).saturating_sub(self.history + self.lead);
+        self.rows - within.min(self.rows)
+    }
+
+    pub(super) fn has_climatology(&self, variable: &str) -> bool {
+        self.known_months.iter().any(|name| name == variable)
+    }
+
+    pub(super) fn cells(&self) -> usize {
+        self.extent.iter().product()
+    }
+
+    /// Channels of one step that go in.
+    pub(super) fn channels_in(&self) -> usize {
+        self.inputs.iter().map(|group| group.channels.len()).sum()
+    }
+
+    /// Channels that come out.
+    pub(super) fn channels_out(&self) -> usize {
+        self.outputs.iter().map(|group| group.channels.len()).sum()
+    }
+
+    /// Rows that are computed at once, in order.
+    pub(super) fn blocks(&self) -> Vec<Range<usize>> {
+        let of_row = (self.channels_in() + self.channels_out()) * self.cells();
+        let in_memory = BLOCK_NUMBERS / of_row.max(1);
+        let shared = self.rows.div_ceil(BLOCKS_MIN).max(HISTORIES * self.history);
+        let rows = shared.min(in_memory).max(1);
+        let firsts = (0..self.rows).step_by(rows);
+        firsts
+            .map(|first| first..(first + rows).min(self.rows))
+            .collect()
+    }
+}
+
+/// Neighbouring channels of one variable together.
+fn groups(channels: &[Channel]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for channel in channels {
+        match groups.last_mut() {
+            Some(last) if last.name == channel.variable => last.channels.push(channel.clone()),
+            _ => groups.push(Group {
+                name: channel.variable.clone(),
+                channels: vec![channel.clone()],
+            }),
+        }
+    }
+    groups
+}
+
+/// Whether a variable is as the model knows it.
+fn fits(group: &Group, found: &Shape, first: &Shape) -> Result<(), String> {
+    let name = &group.name;
+    if found.channels != group.channels.len() {
+        return Err(format!(
+            "`{name}` has {} levels, and the model knows {}: choose them (mizar cube -sellevel)",
+            found.channels,
+            group.channels.len()
+        ));
+    }
+    let units = &group.channels[0].units;
+    if found.units != *units {
+        return Err(format!(
+            "`{name}` is in `{}`, and the model knows it in `{units}`: convert it first",
+            found.units
+        ));
+    }
+    if found.steps != first.steps || found.extent != first.extent {
+        return Err(format!(
+            "`{name}` has {} steps of {:?}, other variables {} of {:?}",
+            found.steps, found.extent, first.steps, first.extent
+        ));
+    }
+    Ok(())
+}
