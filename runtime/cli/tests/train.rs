@@ -5,88 +5,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use mizar_array::dataset::{Attributes, DType, Dataset, Dimension, Variable};
-use mizar_array::write::{WriteOptions, Writer};
+use mizar_lab::has_mpirun;
 use mizar_models::Model;
 use serde_json::Value;
+use wave::{COLUMNS, ROWS, write_cube};
 
-const STEPS: usize = 120;
-const ROWS: usize = 6;
-const COLUMNS: usize = 10;
-
-/// A wave that travels east by one column a month, over a yearly cycle: neither persistence nor
-/// climatology knows what comes, three steps tell.
-fn temperature(step: usize, row: usize, column: usize) -> f64 {
-    let year = (step as f64 * std::f64::consts::TAU / 12.0).sin();
-    let wave = ((column as f64 - step as f64) * std::f64::consts::TAU / 10.0 + row as f64).sin();
-    280.0 + 5.0 * year + 4.0 * wave
-}
-
-fn write_cube(path: &Path, missing: Option<usize>) {
-    let dimension = |name: &str, len| Dimension {
-        name: name.to_owned(),
-        len,
-        unlimited: false,
-    };
-    let attributes = |pairs: &[(&str, &str)]| -> Attributes {
-        let mut all: Attributes = std::iter::empty().collect();
-        for (name, value) in pairs {
-            all.set(name, *value);
-        }
-        all
-    };
-    let variable = |name: &str, dims: &[usize], pairs: &[(&str, &str)]| Variable {
-        name: name.to_owned(),
-        dtype: DType::F64,
-        dims: dims.to_vec(),
-        attributes: attributes(pairs),
-    };
-    let dataset = Dataset {
-        dimensions: vec![
-            dimension("time", STEPS),
-            dimension("lat", ROWS),
-            dimension("lon", COLUMNS),
-        ],
-        variables: vec![
-            variable(
-                "time",
-                &[0],
-                &[
-                    ("units", "months since 2000-01-15"),
-                    ("calendar", "360_day"),
-                    ("axis", "T"),
-                ],
-            ),
-            variable("lat", &[1], &[("units", "degrees_north")]),
-            variable("lon", &[2], &[("units", "degrees_east")]),
-            variable("tas", &[0, 1, 2], &[("units", "K")]),
-        ],
-        attributes: attributes(&[]),
-    };
-    let counted = |len: usize, step: f64| (0..len).map(|i| i as f64 * step).collect::<Vec<_>>();
-    let mut tas = Vec::new();
-    for step in 0..STEPS {
-        for row in 0..ROWS {
-            tas.extend((0..COLUMNS).map(|column| temperature(step, row, column)));
-        }
-    }
-    if let Some(index) = missing {
-        tas[index] = f64::NAN;
-    }
-    let mut writer = Writer::create(path, &dataset, &WriteOptions::default()).unwrap();
-    let contents = [
-        counted(STEPS, 1.0),
-        counted(ROWS, 10.0),
-        counted(COLUMNS, 36.0),
-        tas,
-    ];
-    for (index, values) in contents.iter().enumerate() {
-        writer
-            .write_f64(index, &dataset.whole(index), values)
-            .unwrap();
-    }
-    writer.commit().unwrap();
-}
+mod wave;
 
 const CONFIG: &str = "
 model: {kind: unet, width: 8, depth: 1, edges: globe, activation: silu, starts_at_zero: true}
@@ -115,7 +39,7 @@ struct Case {
 impl Case {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        write_cube(&folder.path().join("tas.nc"), None);
+        write_cube(&folder.path().join("tas.nc"), |_| false);
         let config = CONFIG.replace("FOLDER", &folder.path().display().to_string());
         std::fs::write(folder.path().join("train.yaml"), config).unwrap();
         Self { folder }
@@ -157,23 +81,7 @@ impl Case {
 }
 
 fn mpirun(ranks: usize) -> Command {
-    let mut command = Command::new("mpirun");
-    command
-        .args(["--allow-run-as-root", "--oversubscribe", "-n"])
-        .arg(ranks.to_string())
-        .arg(env!("CARGO_BIN_EXE_mizar"))
-        .env("OMPI_MCA_mpi_yield_when_idle", "1")
-        .env("OMPI_MCA_btl_tcp_if_include", "lo")
-        .env("OMPI_MCA_oob_tcp_if_include", "lo");
-    command
-}
-
-fn has_mpirun() -> bool {
-    let found = Command::new("mpirun").arg("--version").output().is_ok();
-    if !found {
-        println!("SKIP: mpirun (Debian package openmpi-bin)");
-    }
-    found
+    mizar_lab::mpirun_command(ranks, &[], Path::new(env!("CARGO_BIN_EXE_mizar")))
 }
 
 fn stderr(output: &Output) -> String {
@@ -297,7 +205,7 @@ fn two_ranks_learn_what_one_does_whatever_the_strategy() {
 fn what_is_wrong_is_said_once_and_nothing_is_written() {
     let case = Case::new();
     let missing = case.path("missing.nc");
-    write_cube(&missing, Some(3 * ROWS * COLUMNS));
+    write_cube(&missing, |index| index == 3 * ROWS * COLUMNS);
     let missing = format!("data.files=[{}]", missing.display());
     let cases: [(&[&str], i32, &str); 6] = [
         (

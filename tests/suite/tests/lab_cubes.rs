@@ -1,4 +1,4 @@
-//! The examples that compute with `mizar cube`, run as a user submits them: on a real Slurm of
+//! The examples that compute, learn and forecast, run as a user submits them: on a real Slurm of
 //! two nodes, on CMIP6 files, with every result looked at.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
@@ -97,5 +97,51 @@ fn examples_compute_on_a_real_slurm() {
     let models = [made("regrid"), text(&first), text(&second)];
     run(&lab, "regrid.sbatch", &models);
     assert!(valid_values(&folder.join("regrid/spread.nc"), "ta") > 0);
+    lab.stop();
+}
+
+/// A configuration of the examples with fewer epochs.
+fn shortened(name: &str, epochs: (&str, &str), folder: &Path) -> String {
+    let text = std::fs::read_to_string(repository().join("examples").join(name)).unwrap();
+    assert!(text.contains(epochs.0), "{name}");
+    let path = folder.join(name);
+    std::fs::write(&path, text.replace(epochs.0, epochs.1)).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn examples_learn_and_forecast_on_a_real_slurm() {
+    let samples = venv::cmip6("ta_day_TaiESM1_").zip(venv::cmip6("ta_Amon_TaiESM1_"));
+    let Some((days, months)) = samples else {
+        println!("SKIP: the Python readers and the CMIP6 samples (tests/tools/venv.sh)");
+        return;
+    };
+    let options = MizarOptions::default();
+    let Some(lab) = Lab::builder().nodes(2).mizar_with(options).start_or_skip() else {
+        return;
+    };
+    let folder = lab.dir().join("learnt");
+    std::fs::create_dir(&folder).unwrap();
+    let made = |name: &str| folder.join(name).display().to_string();
+    for (name, input, epochs) in [
+        ("train_unet", &days, ("epochs: 10", "epochs: 1")),
+        ("train_lstm", &months, ("epochs: 8", "epochs: 1")),
+    ] {
+        let config = shortened(&format!("{name}.yaml"), epochs, &folder);
+        let model = made(&format!("{name}.safetensors"));
+        let arguments = [input.display().to_string(), model, config];
+        run(&lab, &format!("{name}.sbatch"), &arguments);
+        assert!(valid_values(&folder.join(format!("{name}.nc")), "ta") > 0);
+        let picture = std::fs::read(folder.join(format!("{name}.png"))).unwrap();
+        assert!(picture.starts_with(b"\x89PNG"));
+    }
+    let config = shortened("train_gan.yaml", ("epochs: ", "epochs: 1 # "), &folder);
+    let mut showers = Command::new(venv::python().unwrap());
+    showers.arg(repository().join("examples/showers.py"));
+    showers.arg("60").arg(&folder);
+    assert!(showers.status().unwrap().success());
+    let arguments = [made("."), made("gan.safetensors"), config];
+    run(&lab, "train_gan.sbatch", &arguments);
+    assert!(folder.join("gan.safetensors").exists());
     lab.stop();
 }
