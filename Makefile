@@ -76,7 +76,7 @@ deny: ## licences, bans, sources and advisories with cargo-deny, where it is ins
 
 # ---- A private cluster to try things on
 
-lab_programs = $(CARGO) build --quiet -p mizar-lab -p mizar-agent -p mizar-cli -p mizar-gateway -p mizar-preload -p spank-mizar
+lab_programs = $(CARGO) build --quiet -p mizar-lab -p mizar-agent -p mizar-cli -p mizar-gateway -p mizar-preload -p mizar-collective -p spank-mizar
 
 .PHONY: lab-up
 lab-up: packages ## start a private Slurm with mizard on NODES=2 nodes
@@ -119,7 +119,7 @@ module_dir = $(share)/modulefiles/mizar
 .PHONY: install
 install: ## build in release and install under PREFIX=/usr/local, DESTDIR= (PLUGIN=no: without Slurm)
 	$(say) 'building in release'
-	@$(CARGO) build --release -p mizar-cli -p mizar-agent -p mizar-gateway -p mizar-preload $(if $(filter yes,$(PLUGIN)),-p spank-mizar)
+	@$(CARGO) build --release -p mizar-cli -p mizar-agent -p mizar-gateway -p mizar-preload -p mizar-collective $(if $(filter yes,$(PLUGIN)),-p spank-mizar)
 	$(say) 'installing to $(DESTDIR)$(PREFIX)'
 	@install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/slurm $(module_dir) \
 	  $(DESTDIR)$(PREFIX)/lib/systemd/system $(share)/man/man1 $(share)/doc/mizar/examples \
@@ -129,8 +129,9 @@ install: ## build in release and install under PREFIX=/usr/local, DESTDIR= (PLUG
 	@install -m 644 runtime/preload/include/mizar.h $(DESTDIR)$(PREFIX)/include/
 	@install -m 644 runtime/preload/python/mizar.py $(share)/mizar/python/
 	@# As below: running programs have it mapped.
-	@install -m 755 $(release)/libmizar_comm.so $(DESTDIR)$(PREFIX)/lib/.libmizar_comm.so.new
-	@mv -f $(DESTDIR)$(PREFIX)/lib/.libmizar_comm.so.new $(DESTDIR)$(PREFIX)/lib/libmizar_comm.so
+	@for library in libmizar_comm.so libmizar_collective.so; do \
+	  install -m 755 $(release)/$$library $(DESTDIR)$(PREFIX)/lib/.$$library.new && \
+	  mv -f $(DESTDIR)$(PREFIX)/lib/.$$library.new $(DESTDIR)$(PREFIX)/lib/$$library || exit 1; done
 	@install -m 755 $(release)/mizar $(release)/mizard $(release)/mizar-gateway $(DESTDIR)$(PREFIX)/bin/
 ifeq ($(PLUGIN),yes)
 	@# A rename swaps the plugin whole: a half-written one would be loaded by a running slurmd.
@@ -166,6 +167,10 @@ venv: packages
 .PHONY: mlflow
 mlflow: packages ## fetch MLflow for the tests that talk to it (350 MB; they skip without it)
 	@tests/tools/mlflow.sh >/dev/null
+
+.PHONY: torch
+torch: packages ## fetch PyTorch for the tests of mizar.ddp and bench-train (5 GB; they skip without it)
+	@tests/tools/torch.sh >/dev/null
 
 .PHONY: modules
 modules: packages

@@ -15,6 +15,7 @@ mod agree;
 pub mod bench;
 pub mod collective;
 pub mod conformance;
+mod files;
 mod launch;
 #[cfg(feature = "mpi")]
 mod mpi;
@@ -26,6 +27,7 @@ mod watch;
 use std::time::Duration;
 
 pub use agree::{Shared, agree};
+pub use files::Files;
 pub use launch::{Launch, MODE_VARIABLE, world};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
@@ -110,6 +112,14 @@ pub enum CommError {
         rank: usize,
         /// What it says.
         message: String,
+    },
+    /// A folder where ranks would meet cannot be used.
+    #[error("the folder {path} {reason}")]
+    Folder {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// No memory to share.
     #[error(

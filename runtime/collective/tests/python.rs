@@ -1,0 +1,110 @@
+//! The library as Python programs use it, by `mizar.py`: with NumPy alone, and under PyTorch's DDP
+//! where that is installed (`make torch`).
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test suite")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use mizar_lab::{binary, venv};
+
+fn script(python: &Path, name: &str) -> Command {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new(python);
+    command
+        .arg(here.join("tests").join(name))
+        .env("PYTHONPATH", here.join("../preload/python"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("MIZAR_COLLECTIVE", binary("libmizar_collective.so"));
+    command
+}
+
+/// A folder that no other user can open.
+fn private_folder() -> tempfile::TempDir {
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    let mut folder = tempfile::Builder::new();
+    folder.permissions(mode).tempdir().unwrap()
+}
+
+/// Runs ranks to their end; each says what went wrong.
+fn all_succeed(ranks: Vec<Command>) {
+    let start = |mut command: Command| command.stderr(Stdio::piped()).spawn().unwrap();
+    let children: Vec<Child> = ranks.into_iter().map(start).collect();
+    let outputs: Vec<_> = children
+        .into_iter()
+        .map(|child| child.wait_with_output().unwrap())
+        .collect();
+    let failed = outputs.iter().enumerate();
+    let failed = failed.filter(|(_, output)| !output.status.success());
+    let said = failed.map(|(rank, output)| {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        format!("rank {rank}: {said}")
+    });
+    assert_eq!(said.collect::<String>(), "");
+}
+
+fn numpy(mode: &str, size: usize, timeout: &str) {
+    let Some(python) = venv::python_with("numpy, ml_dtypes") else {
+        return;
+    };
+    let folder = private_folder();
+    let ranks = (0..size).map(|rank| {
+        let mut command = script(&python, "sums.py");
+        command.arg(mode).arg(folder.path());
+        command.args([rank.to_string(), size.to_string(), timeout.to_owned()]);
+        command
+    });
+    all_succeed(ranks.collect());
+    assert_eq!(mizar_lab::names_in(folder.path()), [] as [&str; 0]);
+}
+
+#[test]
+fn sums_of_every_kind_are_those_of_numpy() {
+    for size in [1, 2, 4] {
+        numpy("sums", size, "60");
+    }
+}
+
+#[test]
+fn ranks_that_bring_other_lengths_are_told_so() {
+    numpy("lengths", 2, "20");
+    numpy("lengths", 3, "20");
+}
+
+#[test]
+fn a_rank_that_is_gone_is_named_in_time() {
+    numpy("killed", 2, "2");
+    numpy("killed", 3, "2");
+}
+
+#[test]
+fn arrays_that_are_none_are_refused() {
+    numpy("refused", 1, "10");
+}
+
+/// The interpreter with PyTorch, of `make torch`.
+fn torch() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).map(PathBuf::from);
+    let cache = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+    let venv = set("MIZAR_TORCH_VENV").or_else(|| Some(cache()?.join("mizar/torch-venv")));
+    let python = venv?.join("bin/python");
+    let found = python.exists().then_some(python);
+    if found.is_none() {
+        println!("SKIP: no PyTorch (make torch installs it)");
+    }
+    found
+}
+
+#[test]
+fn gradients_are_those_of_gloo_and_a_wrong_layer_is_named() {
+    let Some(python) = torch() else { return };
+    for size in [2, 3] {
+        let folder = private_folder();
+        let ranks = (0..size).map(|rank| {
+            let mut command = script(&python, "ddp.py");
+            command.arg(folder.path());
+            command.args([rank.to_string(), size.to_string()]);
+            command
+        });
+        all_succeed(ranks.collect());
+    }
+}
