@@ -94,6 +94,46 @@ fn torch() -> Option<PathBuf> {
     found
 }
 
+/// The example that is train_unet.yaml in PyTorch, for two epochs.
+#[test]
+fn the_example_beats_persistence() {
+    let samples = venv::cmip6("ta_day_TaiESM1_");
+    let Some((python, input)) = torch().zip(samples) else {
+        return;
+    };
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/pytorch_unet.py");
+    let port = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap().port().to_string()
+    };
+    let start = |rank: usize| {
+        let mut command = script(&python, example.to_str().unwrap());
+        command.arg(&input).arg("2").env("MASTER_ADDR", "127.0.0.1");
+        command.env("MASTER_PORT", &port).env("WORLD_SIZE", "2");
+        command
+            .env("RANK", rank.to_string())
+            .env("OMP_NUM_THREADS", "1");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let ranks: Vec<Child> = (0..2).map(start).collect();
+    let outputs = ranks
+        .into_iter()
+        .map(|rank| rank.wait_with_output().unwrap());
+    let outputs: Vec<_> = outputs.collect();
+    let said = String::from_utf8_lossy(&outputs[0].stderr);
+    assert!(outputs.iter().all(|o| o.status.success()), "{said}");
+    assert!(!said.contains("as before"), "{said}");
+    let told = String::from_utf8(outputs[0].stdout.clone()).unwrap();
+    let number = |key: &str| -> f64 {
+        let (_, rest) = told.split_once(&format!("\"{key}\": ")).unwrap();
+        let end = rest.find([',', '}']).unwrap();
+        rest[..end].parse().unwrap()
+    };
+    let (loss, persistence) = (number("validation_loss"), number("persistence"));
+    assert!(loss < persistence, "{told}");
+}
+
 #[test]
 fn gradients_are_those_of_gloo_and_a_wrong_layer_is_named() {
     let Some(python) = torch() else { return };
