@@ -95,7 +95,7 @@ lab-env: ## print the path of a file to source before srun, sbatch, mizar
 
 # ---- Figures (benches/README.md says what each measures)
 
-benches = plugin mizard telemetry gateway arrays comm
+benches = plugin mizard telemetry gateway arrays comm train
 
 .PHONY: bench $(benches:%=bench-%)
 bench: ## run every benchmark, one after another
@@ -106,6 +106,7 @@ bench-mizard: ## cost of mizard with 50 tasks
 bench-telemetry: ## cost of sampling at each rate, size of records, a day's report
 bench-gateway: ## durable events per second
 bench-comm: ## cost of --mizar=comm at 10,000 MPI calls a second
+bench-train: ## training and all-reduce beside PyTorch (make torch first)
 bench-arrays: ## the array engine beside CDO, xarray and a C loop
 $(benches:%=bench-%): bench-%: packages venv
 	@$(CARGO) build --quiet --release --workspace --bins --lib
