@@ -251,7 +251,7 @@ impl Drop for Gateway {
 /// An address below the ports that the kernel hands out by itself, so that nobody's outgoing
 /// connection takes it while the gateway is dead, not even one of ours to that very address. What
 /// comes with it keeps other tests from it meanwhile.
-fn free_address() -> (SocketAddr, UnixListener) {
+pub(crate) fn free_address() -> (SocketAddr, UnixListener) {
     let first = std::process::id() % 12_000;
     (0..12_000)
         .map(|n| u16::try_from(20_000 + (first + n * 7) % 12_000).unwrap())
