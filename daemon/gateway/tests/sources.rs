@@ -39,6 +39,8 @@ fn a_file_is_one_event_once_it_is_whole() {
     fs::create_dir(&folder).unwrap();
     site.gateway.start();
     site.wait_source("in", |source| source["state"] == "connected");
+    // What a shell would run is a name like any other.
+    fs::write(folder.join("$(touch pwned) `x`;'\".nc"), "1").unwrap();
     fs::write(folder.join("closed.nc"), "1").unwrap();
     fs::write(folder.join(".moved"), "2").unwrap();
     fs::rename(folder.join(".moved"), folder.join("moved.nc")).unwrap();
@@ -47,23 +49,25 @@ fn a_file_is_one_event_once_it_is_whole() {
     fs::create_dir(folder.join("folder.nc")).unwrap();
     let mut open = fs::File::create(folder.join("open.nc")).unwrap();
     open.write_all(b"5").unwrap();
-    let jobs = site.exactly(2);
+    let jobs = site.exactly(3);
     assert_eq!(
         subjects(&jobs),
-        ["closed.nc", "moved.nc"].map(str::to_owned).into()
+        ["$(touch pwned) `x`;'\".nc", "closed.nc", "moved.nc"]
+            .map(str::to_owned)
+            .into()
     );
     let event = site.event(&jobs[0]);
     let path = event["data"]["path"].as_str().unwrap();
     assert!(Path::new(path).is_file(), "{event}");
     drop(open);
-    site.exactly(3);
+    site.exactly(4);
     // Written anew: another version, another event.
     fs::write(folder.join("closed.nc"), "new").unwrap();
-    site.exactly(4);
+    site.exactly(5);
     site.gateway.kill();
     site.gateway.start();
-    let jobs = site.exactly(4);
-    assert_eq!(jobs.len(), 4, "a restart repeats nothing");
+    let jobs = site.exactly(5);
+    assert_eq!(jobs.len(), 5, "a restart repeats nothing");
 }
 
 #[test]
@@ -78,11 +82,16 @@ fn files_that_came_while_nobody_looked_are_found() {
     }
     let odd = folder.join(OsStr::from_bytes(b"odd-\xff.nc"));
     fs::write(&odd, "x").unwrap();
+    let broken = folder.join("a\nb.nc");
+    fs::write(&broken, "x").unwrap();
     site.gateway.start();
     site.exactly(20);
-    let dead = site.dead();
-    assert_eq!(dead.len(), 1, "{dead:?}");
-    assert!(dead[0]["reason"].as_str().unwrap().contains("UTF-8"));
+    let mut dead = site.dead();
+    dead.sort_by_key(|message| message["reason"].to_string());
+    assert_eq!(dead.len(), 2, "{dead:?}");
+    for (message, reason) in dead.iter().zip(["control character", "UTF-8"]) {
+        assert!(message["reason"].as_str().unwrap().contains(reason));
+    }
     // A hard link is neither written nor renamed: only its sameness tells.
     fs::hard_link(folder.join("01480.nc"), folder.join("link.nc")).unwrap();
     site.exactly(21);
@@ -103,9 +112,10 @@ fn files_that_came_while_nobody_looked_are_found() {
             .query_row(count, [], |row| row.get(0))
             .unwrap()
     };
-    assert_eq!(items(), 23);
+    assert_eq!(items(), 24);
     fs::remove_file(folder.join("link.nc")).unwrap();
     fs::remove_file(&odd).unwrap();
+    fs::remove_file(&broken).unwrap();
     let since = Instant::now();
     while items() != 21 {
         assert!(since.elapsed() < site::LIMIT);

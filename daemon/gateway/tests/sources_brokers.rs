@@ -209,7 +209,7 @@ fn jetstream_gives_one_event_each() {
     let runtime = senders::runtime();
     let url = format!("nats://127.0.0.1:{}", broker.port);
     let sources = format!(
-        "[[sources]]\nkind = \"nats\"\nname = \"js\"\nservers = [\"{url}\"]\nstream = \"S\"\nsubject = \"s.>\"\n\
+        "[[sources]]\nkind = \"nats\"\nname = \"js\"\nservers = [\"{url}\"]\nstream = \"S\"\nsubject = \"s.>\"\nack_wait_s = 2\n\
          [[sources]]\nkind = \"nats\"\nname = \"core\"\nservers = [\"{url}\"]\nsubject = \"core.>\"\n"
     );
     let mut site = Site::new("[limits]\nbody_bytes = 4096\n", &sources);
@@ -296,6 +296,7 @@ fn amqp_gives_one_event_each() {
         "[[sources]]\nkind = \"amqp\"\nname = \"q\"\nbroker = \"127.0.0.1:{port}\"\nqueue = \"events\"\nprefetch = 5\n"
     );
     let mut site = Site::new("[limits]\nbody_bytes = 4096\n", &sources);
+    let _entered = runtime.enter();
     let open = || runtime.block_on(senders::amqp(port, "events"));
     let (connection, channel) = open();
     let send = |channel: &amqprs::channel::Channel, id: Option<&str>, body: &[u8]| {
@@ -349,7 +350,7 @@ fn three_sources_and_a_gateway_that_is_killed_lose_and_double_nothing() {
     let runtime = senders::runtime();
     let url = format!("nats://127.0.0.1:{}", nats.port);
     let sources = format!(
-        "{}[[sources]]\nkind = \"nats\"\nname = \"js\"\nservers = [\"{url}\"]\nstream = \"S\"\n\
+        "{}[[sources]]\nkind = \"nats\"\nname = \"js\"\nservers = [\"{url}\"]\nstream = \"S\"\nack_wait_s = 2\n\
          [[sources]]\nkind = \"directory\"\nname = \"in\"\npath = \"in\"\nsettle_ms = 200\nrescan_s = 1\n",
         mqtt_source(mosquitto.port, 5)
     );
@@ -376,32 +377,21 @@ fn three_sources_and_a_gateway_that_is_killed_lose_and_double_nothing() {
         if round > 0 {
             site.gateway.start();
         }
-        let pause = Duration::from_millis(dice.between(0, 400));
         let names: Vec<String> = (0..each).map(|n| format!("{round}-{n}")).collect();
-        let mqtt: Vec<(&str, Vec<u8>)> = names
-            .iter()
-            .flat_map(|name| [(); 2].map(|()| ("ce/x", cloud_event(&format!("mq-{name}")))))
-            .collect();
-        runtime.block_on(senders::mqtt(mosquitto.port, &mqtt));
-        runtime.block_on(async {
-            for name in &names {
-                for _ in 0..2 {
-                    let body = cloud_event(&format!("js-{name}"));
-                    let sent = context.publish("s.a", body.into());
-                    sent.await.unwrap().await.unwrap();
-                }
-            }
-        });
         for name in &names {
-            let path = files.join(name);
-            fs::write(&path, "x").unwrap();
-            // Closed twice, and the same: one file.
-            drop(fs::File::options().append(true).open(&path).unwrap());
             expected.insert(format!("mq-{name}"), 1);
             expected.insert(format!("js-{name}"), 1);
         }
-        std::thread::sleep(pause);
+        let sending = runtime.spawn(send_twice(
+            mosquitto.port,
+            context.clone(),
+            files.clone(),
+            names,
+        ));
+        // In the middle of it, or a little later.
+        std::thread::sleep(Duration::from_millis(dice.between(0, 400)));
         site.gateway.kill();
+        runtime.block_on(sending).unwrap();
     }
     site.gateway.start();
     let count = 3 * rounds * each;
@@ -419,6 +409,28 @@ fn three_sources_and_a_gateway_that_is_killed_lose_and_double_nothing() {
         (count, count),
         "one job for each"
     );
+}
+
+/// Sends events of these names to both brokers, each twice, and makes files of these names.
+async fn send_twice(
+    port: u16,
+    context: async_nats::jetstream::Context,
+    files: std::path::PathBuf,
+    names: Vec<String>,
+) {
+    for name in &names {
+        let message = ("ce/x", cloud_event(&format!("mq-{name}")));
+        senders::mqtt(port, &[message.clone(), message]).await;
+        for _ in 0..2 {
+            let body = cloud_event(&format!("js-{name}"));
+            let sent = context.publish("s.a", body.into());
+            sent.await.unwrap().await.unwrap();
+        }
+        let path = files.join(name);
+        fs::write(&path, "x").unwrap();
+        // Closed twice, and the same: one file.
+        drop(fs::File::options().append(true).open(&path).unwrap());
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod directory;
 mod known;
 mod message;
 mod mqtt;
+mod mqtt_wire;
 mod nats;
 mod s3_poll;
 mod settings;

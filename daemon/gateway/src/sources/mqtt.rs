@@ -10,25 +10,14 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use rumqttc::v5;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::message::{Message, digest};
-use super::settings::{Login, address, check_clear, login};
-use super::{Hub, MAX_BATCH, Marks, SourceError};
+use super::settings::{address, check_clear, login};
+use super::{Hub, MAX_BATCH, Marks, SourceError, mqtt_wire};
 use crate::ledger;
-
-/// The largest packet of MQTT: what is too large for intake goes to the dead letters, not back.
-const PACKET_BYTES: u32 = 268_435_460;
-
-/// Requests of ours that wait for the connection; more means that it hangs.
-const MAX_REQUESTS: usize = 4_096;
-
-/// Sent to the broker when there is nothing else to say.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// Start of the items that remember packets.
 const PACKET: &str = "packet:";
@@ -94,12 +83,12 @@ impl Settings {
         Ok(())
     }
 
-    fn client_id(&self) -> String {
+    pub(super) fn client_id(&self) -> String {
         let usual = || format!("mizar-{}", self.name);
         self.client_id.clone().unwrap_or_else(usual)
     }
 
-    fn error(&self, problem: impl std::fmt::Display) -> SourceError {
+    pub(super) fn error(&self, problem: impl std::fmt::Display) -> SourceError {
         SourceError::server(&self.broker, problem)
     }
 }
@@ -119,19 +108,19 @@ fn is_filter(topic: &str) -> bool {
 }
 
 /// A message of either version, and what acknowledges it.
-struct Received<A> {
-    packet: u16,
-    repeated: bool,
-    retained: bool,
-    topic: String,
-    headers: Vec<(String, String)>,
-    content_type: Option<String>,
-    payload: Vec<u8>,
-    acknowledge: A,
+pub(super) struct Received<A> {
+    pub(super) packet: u16,
+    pub(super) repeated: bool,
+    pub(super) retained: bool,
+    pub(super) topic: String,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) content_type: Option<String>,
+    pub(super) payload: Vec<u8>,
+    pub(super) acknowledge: A,
 }
 
 /// What the connection tells.
-enum Told<A> {
+pub(super) enum Told<A> {
     /// The broker has forgotten the session.
     NewSession,
     /// A message.
@@ -146,147 +135,12 @@ pub(super) async fn run(settings: &Settings, hub: &Hub) -> Result<Infallible, So
         .map_err(|problem| SourceError::Secret { problem })?;
     let (host, port) = address(&settings.broker, 1883).map_err(|text| settings.error(text))?;
     match settings.version {
-        4 => run_4(settings, hub, (host, port), login).await,
-        _ => run_5(settings, hub, (host, port), login).await,
+        4 => mqtt_wire::run_4(settings, hub, (host, port), login).await,
+        _ => mqtt_wire::run_5(settings, hub, (host, port), login).await,
     }
 }
 
-async fn run_4(
-    settings: &Settings,
-    hub: &Hub,
-    (host, port): (String, u16),
-    login: Option<Login>,
-) -> Result<Infallible, SourceError> {
-    use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS, SubscribeFilter};
-    let mut options = MqttOptions::new(settings.client_id(), host, port);
-    options
-        .set_clean_session(false)
-        .set_manual_acks(true)
-        .set_keep_alive(KEEP_ALIVE)
-        .set_max_packet_size(PACKET_BYTES as usize, PACKET_BYTES as usize);
-    if let Some(login) = login {
-        options.set_credentials(login.user, login.password);
-    }
-    let (client, mut events) = AsyncClient::new(options, MAX_REQUESTS);
-    let (sender, receiver) = mpsc::channel(MAX_BATCH);
-    let asked = client.clone();
-    let connection = async {
-        loop {
-            match events.poll().await.map_err(|error| settings.error(error))? {
-                Event::Incoming(Packet::ConnAck(answer)) if !answer.session_present => {
-                    send(&sender, Told::NewSession).await?;
-                    let filter =
-                        |topic: &String| SubscribeFilter::new(topic.clone(), QoS::AtLeastOnce);
-                    asked
-                        .try_subscribe_many(settings.topics.iter().map(filter))
-                        .map_err(|error| settings.error(error))?;
-                }
-                Event::Incoming(Packet::ConnAck(_)) => hub.connected(),
-                Event::Incoming(Packet::SubAck(answer)) => {
-                    let is_good = |code| matches!(code, &rumqttc::SubscribeReasonCode::Success(_));
-                    subscribed(settings, hub, answer.return_codes.iter().all(is_good))?;
-                }
-                Event::Incoming(Packet::Publish(message)) => {
-                    let told = Received {
-                        packet: message.pkid,
-                        repeated: message.dup,
-                        retained: message.retain,
-                        topic: message.topic.clone(),
-                        headers: Vec::new(),
-                        content_type: None,
-                        payload: message.payload.to_vec(),
-                        acknowledge: message,
-                    };
-                    send(&sender, Told::Message(told)).await?;
-                }
-                _ => {}
-            }
-        }
-    };
-    let acknowledge = |message| {
-        client
-            .try_ack(&message)
-            .map_err(|error| settings.error(error))
-    };
-    both(connection, take(settings, hub, receiver, acknowledge)).await
-}
-
-async fn run_5(
-    settings: &Settings,
-    hub: &Hub,
-    (host, port): (String, u16),
-    login: Option<Login>,
-) -> Result<Infallible, SourceError> {
-    use v5::mqttbytes::QoS;
-    use v5::mqttbytes::v5::{Filter, Packet, SubscribeReasonCode};
-    let mut options = v5::MqttOptions::new(settings.client_id(), host, port);
-    options
-        .set_clean_start(false)
-        .set_manual_acks(true)
-        .set_keep_alive(KEEP_ALIVE)
-        // The session outlives any downtime.
-        .set_session_expiry_interval(Some(u32::MAX))
-        .set_receive_maximum(u16::try_from(MAX_BATCH).ok())
-        .set_max_packet_size(Some(PACKET_BYTES));
-    if let Some(login) = login {
-        options.set_credentials(login.user, login.password);
-    }
-    let (client, mut events) = v5::AsyncClient::new(options, MAX_REQUESTS);
-    let (sender, receiver) = mpsc::channel(MAX_BATCH);
-    let asked = client.clone();
-    let connection = async {
-        loop {
-            match events.poll().await.map_err(|error| settings.error(error))? {
-                v5::Event::Incoming(Packet::ConnAck(answer)) if !answer.session_present => {
-                    send(&sender, Told::NewSession).await?;
-                    let filter = |topic: &String| Filter::new(topic.clone(), QoS::AtLeastOnce);
-                    asked
-                        .try_subscribe_many(settings.topics.iter().map(filter))
-                        .map_err(|error| settings.error(error))?;
-                }
-                v5::Event::Incoming(Packet::ConnAck(_)) => hub.connected(),
-                v5::Event::Incoming(Packet::SubAck(answer)) => {
-                    let is_good = |code| matches!(code, &SubscribeReasonCode::Success(_));
-                    subscribed(settings, hub, answer.return_codes.iter().all(is_good))?;
-                }
-                v5::Event::Incoming(Packet::Publish(message)) => {
-                    let properties = message.properties.clone().unwrap_or_default();
-                    let told = Received {
-                        packet: message.pkid,
-                        repeated: message.dup,
-                        retained: message.retain,
-                        topic: String::from_utf8_lossy(&message.topic).into_owned(),
-                        headers: attributes(properties.user_properties),
-                        content_type: properties.content_type,
-                        payload: message.payload.to_vec(),
-                        acknowledge: message,
-                    };
-                    send(&sender, Told::Message(told)).await?;
-                }
-                _ => {}
-            }
-        }
-    };
-    let acknowledge = |message| {
-        client
-            .try_ack(&message)
-            .map_err(|error| settings.error(error))
-    };
-    both(connection, take(settings, hub, receiver, acknowledge)).await
-}
-
-/// Attributes of CloudEvents, which MQTT 5 carries as user properties under their bare names.
-fn attributes(properties: Vec<(String, String)>) -> Vec<(String, String)> {
-    if !properties.iter().any(|(name, _)| name == "specversion") {
-        return Vec::new();
-    }
-    properties
-        .into_iter()
-        .map(|(name, value)| (format!("ce-{name}"), value))
-        .collect()
-}
-
-fn subscribed(settings: &Settings, hub: &Hub, all: bool) -> Result<(), SourceError> {
+pub(super) fn subscribed(settings: &Settings, hub: &Hub, all: bool) -> Result<(), SourceError> {
     if !all {
         return Err(settings.error("refuses the subscription to some of `topics`"));
     }
@@ -295,7 +149,7 @@ fn subscribed(settings: &Settings, hub: &Hub, all: bool) -> Result<(), SourceErr
 }
 
 /// Runs the connection beside what takes its messages; the first that fails ends both.
-async fn both(
+pub(super) async fn both(
     connection: impl Future<Output = Result<Infallible, SourceError>>,
     taking: impl Future<Output = Result<Infallible, SourceError>>,
 ) -> Result<Infallible, SourceError> {
@@ -306,12 +160,15 @@ async fn both(
 }
 
 /// Hands on; a full channel stops the reading, and so the broker.
-async fn send<A>(sender: &mpsc::Sender<Told<A>>, told: Told<A>) -> Result<(), SourceError> {
+pub(super) async fn send<A>(
+    sender: &mpsc::Sender<Told<A>>,
+    told: Told<A>,
+) -> Result<(), SourceError> {
     sender.send(told).await.map_err(|_| SourceError::Panic)
 }
 
 /// Takes messages as they come and acknowledges what is on disk.
-async fn take<A>(
+pub(super) async fn take<A>(
     settings: &Settings,
     hub: &Hub,
     mut receiver: mpsc::Receiver<Told<A>>,

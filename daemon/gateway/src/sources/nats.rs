@@ -23,9 +23,6 @@ use super::{Hub, MAX_BATCH, Marks, SourceError};
 /// How long a pull waits for messages, and so how often a lost connection is noticed at least.
 const PULL_WAIT: Duration = Duration::from_secs(5);
 
-/// After this long without an acknowledgement the server sends a message again.
-const ACK_WAIT: Duration = Duration::from_secs(60);
-
 /// Longest connecting.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -55,6 +52,10 @@ pub struct Settings {
     /// The queue group of core NATS; `mizar-NAME` unless said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
+    /// After so long without an acknowledgement JetStream sends a message again; it counts when
+    /// the consumer is made.
+    #[serde(default = "default_ack_wait_s")]
+    pub ack_wait_s: u64,
     /// File with `user:password`, a token, or what `nsc` makes (`.creds`), for its owner only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_file: Option<PathBuf>,
@@ -64,6 +65,10 @@ pub struct Settings {
     /// Certificates that are trusted besides the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+}
+
+fn default_ack_wait_s() -> u64 {
+    30
 }
 
 impl Settings {
@@ -79,6 +84,9 @@ impl Settings {
             let (host, _) = address(rest, 4222)?;
             let is_clear = scheme == "nats" && self.credentials_file.is_some();
             check_clear(&host, is_clear, self.clear_password)?;
+        }
+        if self.ack_wait_s == 0 {
+            return Err("`ack_wait_s` must be at least 1".to_owned());
         }
         let names = [&self.stream, &self.durable, &self.queue];
         let is_name = |name: &String| {
@@ -252,7 +260,7 @@ async fn consumer(settings: &Settings, stream: &Stream) -> Result<PullConsumer, 
     let wanted = pull::Config {
         durable_name: Some(name.clone()),
         ack_policy: AckPolicy::Explicit,
-        ack_wait: ACK_WAIT,
+        ack_wait: Duration::from_secs(settings.ack_wait_s),
         max_ack_pending: i64::try_from(MAX_BATCH * 2).unwrap_or(i64::MAX),
         filter_subject: settings.subject.clone().unwrap_or_default(),
         ..pull::Config::default()
