@@ -335,6 +335,17 @@ fn amqp_gives_one_event_each() {
     let (_connection, channel) = open();
     send(&channel, Some("9"), b"9");
     site.exactly(27);
+    // The site takes the queue away, and makes it anew.
+    let delete = amqprs::channel::QueueDeleteArguments::new("events");
+    runtime.block_on(channel.queue_delete(delete)).unwrap();
+    let told = site.wait_source("q", |source| source["state"] == "failed");
+    assert!(
+        told["last_error"].as_str().unwrap().contains("queue"),
+        "{told}"
+    );
+    let (_connection, channel) = open();
+    send(&channel, Some("10"), b"10");
+    site.exactly(28);
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn source_table(sources: &[SourceRow]) -> Table {
         "LAST ERROR",
     ]);
     for source in sources {
-        let moment_or_dash = |at: Option<i64>| at.map_or_else(|| "-".to_owned(), |at| moment(at));
+        let moment_or_dash = |at: Option<i64>| at.map_or_else(|| "-".to_owned(), moment);
         table.add_row([
             source.name.clone(),
             source.kind.clone(),

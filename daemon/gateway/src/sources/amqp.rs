@@ -10,13 +10,14 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use amqprs::BasicProperties;
+use amqprs::callbacks::ChannelCallback;
 use amqprs::channel::{
     BasicAckArguments, BasicConsumeArguments, BasicQosArguments, Channel, ConsumerMessage,
 };
 use amqprs::connection::{Connection, OpenConnectionArguments};
+use amqprs::{Ack, BasicProperties, Cancel, CloseChannel, Nack, Return};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::message::{Message, digest};
 use super::mqtt::Identity;
@@ -113,6 +114,10 @@ pub(super) async fn run(settings: &Settings, hub: &Hub) -> Result<Infallible, So
         .finish();
     let connection = settings.answer(Connection::open(&arguments)).await?;
     let channel = settings.answer(connection.open_channel(None)).await?;
+    let (gone, mut lost) = mpsc::channel(1);
+    settings
+        .answer(channel.register_callback(Watcher(gone)))
+        .await?;
     let bound = BasicQosArguments::new(0, settings.prefetch, false);
     settings.answer(channel.basic_qos(bound)).await?;
     // The broker names the consumer.
@@ -121,12 +126,47 @@ pub(super) async fn run(settings: &Settings, hub: &Hub) -> Result<Infallible, So
     hub.connected();
     let ended = tokio::select! {
         ended = take(settings, hub, &channel, messages) => ended,
+        why = lost.recv() => {
+            let why = why.unwrap_or_else(|| "the channel ended".to_owned());
+            Err(settings.error(why))
+        }
         () = closed(&connection, &channel) => Err(settings.error("the connection ended")),
     };
     // What the broker had sent goes back into its queue with the connection.
     drop(channel);
     let _ = tokio::time::timeout(LOOK, connection.close()).await;
     ended
+}
+
+/// Hears from the broker that the channel or its consumer ends; nothing else is of interest to who
+/// only reads.
+struct Watcher(mpsc::Sender<String>);
+
+#[async_trait::async_trait]
+impl ChannelCallback for Watcher {
+    async fn close(
+        &mut self,
+        _: &Channel,
+        close: CloseChannel,
+    ) -> Result<(), amqprs::error::Error> {
+        let _ = self.0.try_send(close.to_string());
+        Ok(())
+    }
+
+    async fn cancel(&mut self, _: &Channel, _: Cancel) -> Result<(), amqprs::error::Error> {
+        let _ = self.0.try_send("the queue was deleted".to_owned());
+        Ok(())
+    }
+
+    async fn flow(&mut self, _: &Channel, _: bool) -> Result<bool, amqprs::error::Error> {
+        Ok(true)
+    }
+
+    async fn publish_ack(&mut self, _: &Channel, _: Ack) {}
+
+    async fn publish_nack(&mut self, _: &Channel, _: Nack) {}
+
+    async fn publish_return(&mut self, _: &Channel, _: Return, _: BasicProperties, _: Vec<u8>) {}
 }
 
 /// Returns when the connection or the channel is no longer open.
@@ -145,7 +185,7 @@ async fn take(
     let mut received = Vec::new();
     loop {
         if messages.recv_many(&mut received, MAX_BATCH).await == 0 {
-            return Err(settings.error("the queue was deleted, or its consumer cancelled"));
+            return Err(settings.error("the consumer ended"));
         }
         let mut batch = Vec::new();
         let mut last = None;
