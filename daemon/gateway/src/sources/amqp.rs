@@ -125,11 +125,13 @@ pub(super) async fn run(settings: &Settings, hub: &Hub) -> Result<Infallible, So
     let (_, messages) = settings.answer(channel.basic_consume_rx(consume)).await?;
     hub.connected();
     let ended = tokio::select! {
-        ended = take(settings, hub, &channel, messages) => ended,
+        // What the broker said tells more than that there are no more messages.
+        biased;
         why = lost.recv() => {
             let why = why.unwrap_or_else(|| "the channel ended".to_owned());
             Err(settings.error(why))
         }
+        ended = take(settings, hub, &channel, messages) => ended,
         () = closed(&connection, &channel) => Err(settings.error("the connection ended")),
     };
     // What the broker had sent goes back into its queue with the connection.
