@@ -206,6 +206,7 @@ fn check_config(path: &Path) -> Result<ExitCode> {
     let services = config.load_services()?;
     let tokens = config.load_tokens()?;
     config.load_oscar_users()?;
+    config.check_source_secrets()?;
     println!("{}", toml::to_string(&config)?);
     for service in &services {
         println!("# service {}: {}", service.name, service.script.display());

@@ -334,6 +334,18 @@ impl Config {
             .map_err(|problem| invalid("oscar.user_file", problem))
     }
 
+    /// Reads the sources' files with what proves who asks; they are read again when used.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if others may read one, or it does not hold what it should.
+    pub fn check_source_secrets(&self) -> Result<(), ConfigError> {
+        self.sources.iter().try_for_each(|source| {
+            source
+                .check_secret()
+                .map_err(|problem| invalid("sources", format!("`{}`: {problem}", source.name())))
+        })
+    }
+
     /// Reads the services.
     ///
     /// # Errors

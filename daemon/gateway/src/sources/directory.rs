@@ -132,7 +132,8 @@ pub(super) async fn run(settings: &Settings, hub: &Hub) -> Result<Infallible, So
         waiting: HashMap::new(),
     };
     // Before the first listing: what comes meanwhile is told.
-    let watch = FolderWatch::new(&settings.path).map_err(|source| folder.error(source))?;
+    let watch = FolderWatch::new(settings.path.clone()).await;
+    let watch = watch.map_err(|source| folder.error(source))?;
     hub.connected();
     folder.list().await?;
     let mut listed = Instant::now();
@@ -145,11 +146,9 @@ pub(super) async fn run(settings: &Settings, hub: &Hub) -> Result<Infallible, So
         };
         if let Ok(changes) = tokio::time::timeout(pause, watch.changes()).await {
             let changes = changes.map_err(|source| folder.error(source))?;
-            for name in changes.begun.difference(&changes.finished) {
-                folder.wait_for(name);
-            }
-            let names: Vec<_> = changes.finished.into_iter().collect();
-            folder.finished(&names).await?;
+            let begun = changes.begun.difference(&changes.finished);
+            folder.wait_for(begun.cloned().collect()).await?;
+            folder.finished(changes.finished).await?;
             if changes.lost {
                 folder.list().await?;
                 listed = Instant::now();
@@ -182,27 +181,47 @@ impl Folder<'_> {
         Duration::from_millis(self.settings.settle_ms)
     }
 
-    fn wait_for(&mut self, name: &OsStr) {
-        if self.settings.wants(name)
-            && self.waiting.len() < MAX_FILES
-            && let Some(seen) = look(&self.settings.path.join(name))
-        {
-            self.waiting.insert(name.to_owned(), (seen, Instant::now()));
-        }
+    /// Looks at files, on a thread of its own: a network file system may hang. Files that are
+    /// gone, or none of ours, are left out.
+    async fn look(&self, names: Vec<OsString>) -> Result<Vec<(OsString, Seen)>, SourceError> {
+        let settings = self.settings.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let wanted = names.into_iter().filter(|name| settings.wants(name));
+            wanted
+                .filter_map(|name| Some((look(&settings.path.join(&name))?, name)))
+                .map(|(seen, name)| (name, seen))
+                .collect()
+        });
+        looked.await.map_err(|_| SourceError::Panic)
     }
 
-    /// Takes files that are whole.
-    async fn finished(&mut self, names: &[OsString]) -> Result<(), SourceError> {
-        for names in names.chunks(MAX_BATCH) {
+    async fn wait_for(&mut self, names: Vec<OsString>) -> Result<(), SourceError> {
+        for (name, seen) in self.look(names).await? {
+            if self.waiting.len() < MAX_FILES {
+                self.waiting.insert(name, (seen, Instant::now()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes files that are whole, as they are now.
+    async fn finished(
+        &mut self,
+        names: impl IntoIterator<Item = OsString>,
+    ) -> Result<(), SourceError> {
+        let looked = self.look(names.into_iter().collect()).await?;
+        self.take(looked).await
+    }
+
+    /// Takes files as they were seen, unless they are known so.
+    async fn take(&mut self, files: Vec<(OsString, Seen)>) -> Result<(), SourceError> {
+        for files in files.chunks(MAX_BATCH) {
             let mut batch = Vec::new();
-            for name in names.iter().filter(|name| self.settings.wants(name)) {
+            for (name, seen) in files {
                 self.waiting.remove(name);
-                let Some(seen) = look(&self.settings.path.join(name)) else {
-                    continue;
-                };
                 let (item, version) = (item(name), seen.version());
                 if self.hub.item(&item).await?.as_ref() != Some(&version) {
-                    batch.push((self.message(name, &seen), vec![(item, Some(version))]));
+                    batch.push((self.message(name, seen), vec![(item, Some(version))]));
                 }
             }
             self.hub.take(batch).await?;
@@ -213,21 +232,26 @@ impl Folder<'_> {
     /// Takes files that have not changed for long enough.
     async fn settled(&mut self) -> Result<(), SourceError> {
         let settle = self.settle();
+        let due = self
+            .waiting
+            .iter()
+            .filter(|(_, (_, at))| at.elapsed() >= settle);
+        let due: Vec<OsString> = due.map(|(name, _)| name.clone()).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
         let mut ready = Vec::new();
-        for (name, (seen, since)) in &mut self.waiting {
-            if since.elapsed() < settle {
-                continue;
-            }
-            match look(&self.settings.path.join(name)) {
-                Some(now) if now != *seen => (*seen, *since) = (now, Instant::now()),
-                // Gone files too: they are dropped where they are taken.
-                _ => ready.push(name.clone()),
+        let mut before: HashMap<_, _> = due
+            .iter()
+            .filter_map(|name| self.waiting.remove_entry(name))
+            .collect();
+        for (name, now) in self.look(due).await? {
+            match before.remove(&name) {
+                Some((seen, _)) if seen == now => ready.push((name, now)),
+                _ => drop(self.waiting.insert(name, (now, Instant::now()))),
             }
         }
-        for name in &ready {
-            self.waiting.remove(name);
-        }
-        self.finished(&ready).await
+        self.take(ready).await
     }
 
     /// Lists the whole folder and takes what is new.
@@ -255,32 +279,29 @@ impl Folder<'_> {
         until: Option<String>,
         names: BTreeMap<String, OsString>,
     ) -> Result<String, SourceError> {
-        let folder = self.settings.path.clone();
-        let looked = tokio::task::spawn_blocking(move || -> BTreeMap<String, (OsString, Seen)> {
-            let look = |(item, name): (String, OsString)| {
-                let seen = look(&folder.join(&name))?;
-                Some((item, (name, seen)))
-            };
-            names.into_iter().filter_map(look).collect()
-        });
-        let looked = looked.await.map_err(|_| SourceError::Panic)?;
+        let looked = self.look(names.into_values().collect()).await?;
+        let looked: BTreeMap<String, (OsString, Seen)> = looked
+            .into_iter()
+            .map(|(name, seen)| (item(&name), (name, seen)))
+            .collect();
         let page = looked
             .iter()
             .map(|(item, (_, seen))| (item.clone(), seen.version()))
             .collect();
         let fresh = known::compare(self.hub, after, until.as_deref(), &page).await?;
-        let mut ready = Vec::new();
+        let (mut ready, mut young) = (Vec::new(), Vec::new());
         for item in fresh {
             let Some((name, seen)) = looked.get(&item) else {
                 continue;
             };
             if seen.is_old(self.settle()) {
-                ready.push(name.clone());
+                ready.push((name.clone(), seen.clone()));
             } else if !self.waiting.contains_key(name) {
-                self.wait_for(name);
+                young.push(name.clone());
             }
         }
-        self.finished(&ready).await?;
+        self.wait_for(young).await?;
+        self.take(ready).await?;
         Ok(until.unwrap_or_default())
     }
 

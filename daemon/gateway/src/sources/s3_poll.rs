@@ -79,7 +79,7 @@ impl Settings {
         Ok(())
     }
 
-    fn keys(&self) -> Result<Keys, String> {
+    pub(super) fn keys(&self) -> Result<Keys, String> {
         let text = super::settings::secret(&self.key_file)?;
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         match lines[..] {

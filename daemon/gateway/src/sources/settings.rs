@@ -72,6 +72,29 @@ impl Source {
         }
     }
 
+    /// Reads its file with what proves who asks, if it has one, for `--check-config`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check_secret(&self) -> Result<(), String> {
+        match self {
+            Self::Directory(_) | Self::Cron(_) => Ok(()),
+            Self::S3Poll(one) => one.keys().map(drop),
+            Self::Nats(one) => one
+                .credentials_file
+                .as_deref()
+                .map_or(Ok(()), |path| secret(path).map(drop)),
+            Self::Mqtt(mqtt::Settings {
+                credentials_file, ..
+            })
+            | Self::Amqp(amqp::Settings {
+                credentials_file, ..
+            }) => credentials_file
+                .as_deref()
+                .map_or(Ok(()), |path| login(path).map(drop)),
+        }
+    }
+
     /// Checks what can be known before it starts.
     ///
     /// # Errors
@@ -138,7 +161,7 @@ pub(super) fn login(path: &Path) -> Result<Login, String> {
 
 /// Reads a file that its owner alone may read.
 pub(super) fn secret(path: &Path) -> Result<String, String> {
-    read_secret("sources", path).map_err(|error| crate::http::chain(&error))
+    read_secret("credentials_file", path).map_err(|error| crate::http::chain(&error))
 }
 
 /// Host and port of `host:port`, `[address]:port` or `host`.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::io::unix::AsyncFd;
@@ -32,16 +32,10 @@ impl AsRawFd for Descriptor {
 }
 
 impl FolderWatch {
-    /// Watches a folder.
-    pub(super) fn new(folder: &Path) -> io::Result<Self> {
-        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-        let wanted = AddWatchFlags::IN_CLOSE_WRITE
-            | AddWatchFlags::IN_MOVED_TO
-            | AddWatchFlags::IN_CREATE
-            | AddWatchFlags::IN_DELETE_SELF
-            | AddWatchFlags::IN_MOVE_SELF
-            | AddWatchFlags::IN_ONLYDIR;
-        inotify.add_watch(folder, wanted)?;
+    /// Watches a folder; on a network file system that may take long.
+    pub(super) async fn new(folder: PathBuf) -> io::Result<Self> {
+        let watching = tokio::task::spawn_blocking(move || begin(&folder)).await;
+        let inotify = watching.unwrap_or_else(|_| Err(io::Error::other("a panic")))?;
         #[allow(
             deprecated,
             reason = "its successor is unsafe; the descriptor is owned here and never replaced"
@@ -64,6 +58,18 @@ impl FolderWatch {
             }
         }
     }
+}
+
+fn begin(folder: &Path) -> io::Result<Inotify> {
+    let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+    let wanted = AddWatchFlags::IN_CLOSE_WRITE
+        | AddWatchFlags::IN_MOVED_TO
+        | AddWatchFlags::IN_CREATE
+        | AddWatchFlags::IN_DELETE_SELF
+        | AddWatchFlags::IN_MOVE_SELF
+        | AddWatchFlags::IN_ONLYDIR;
+    inotify.add_watch(folder, wanted)?;
+    Ok(inotify)
 }
 
 fn sort(events: Vec<nix::sys::inotify::InotifyEvent>) -> io::Result<Changes> {
