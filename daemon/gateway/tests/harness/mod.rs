@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{self as unix, UnixListener};
@@ -73,7 +73,9 @@ impl Gateway {
             .unwrap();
         self.child = Some(child);
         let started = Instant::now();
-        while TcpStream::connect(self.address).is_err() {
+        // An answer, not a mere connection: for a moment the listening socket of a gateway that was
+        // killed lives on in a child that it was starting.
+        while self.agent.get(self.url("/health")).call().is_err() {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "the gateway ended: {}", self.log());
             assert!(
