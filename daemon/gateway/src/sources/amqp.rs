@@ -4,7 +4,9 @@
 //! The queue is the site's: what is bound to it is set up there. A CloudEvent or a notification
 //! has its own identity; else the `message-id` that the sender set. A plain message with neither
 //! cannot be known again: it is taken at least once, or, with `identity = "payload"`, once for
-//! each payload. Left out: TLS, which a proxy beside the gateway has.
+//! each payload. Left out: TLS, which a proxy beside the gateway has; and headers that are no
+//! UTF-8, at which the client library gives the connection up: the source says so in its state,
+//! and the message waits in the queue until somebody takes it out.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
