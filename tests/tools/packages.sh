@@ -40,6 +40,9 @@ libslurm-dev            headers of the Slurm release that the plugin is built ag
 munge                   the private cluster: credentials
 mariadb-server          the private cluster: accounting database
 lmod|environment-modules loads the modulefiles
+mosquitto               MQTT broker of the gateway's tests, a child process
+nats-server             NATS server of the gateway's tests, a child process
+rabbitmq-server         AMQP broker of the gateway's tests, a child process
 chromium?               opens the HTML report, as a test
 LIST
 }
@@ -81,6 +84,9 @@ disable_services() {
         case $unit in
         slurmctld | slurmd | slurmdbd | munge) as_root systemctl disable --quiet "$unit" || true ;;
         mariadb-server) as_root systemctl disable --quiet mariadb || true ;;
+        mosquitto | nats-server | rabbitmq-server)
+            as_root systemctl disable --quiet "$unit" || true
+            ;;
         esac
     done
 }

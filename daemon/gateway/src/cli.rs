@@ -13,6 +13,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 use crate::ledger::{self, Reader, Selection, Setting, State};
+use crate::sources::{self, Replayed};
 
 /// Where the configuration is unless told.
 const DEFAULT_CONFIG: &str = "/etc/mizar/gateway.toml";
@@ -24,7 +25,9 @@ Examples:
   mizar-gateway status                                 how many jobs are where
   mizar-gateway jobs --state failed --json             jobs, newest first
   mizar-gateway job 42                                 one job with its event
-  mizar-gateway dead-letters                           events that never became a job
+  mizar-gateway dead-letters                           events that never became a job, and
+                                                       messages of sources that are no events
+  mizar-gateway dead-letters --replay 3                take message 3 again; --discard 3 forgets it
   mizar-gateway set mean rate=5/s concurrency=20       from the next second on, also while serving
   mizar-gateway pause mean; mizar-gateway resume mean  keep events, submit nothing; go on
   mizar-gateway replay mean --from 2026-01-02T00:00:00Z --to 2026-01-03T00:00:00Z
@@ -50,7 +53,7 @@ pub struct Cli {
 enum Command {
     /// Take events until SIGTERM.
     Serve,
-    /// Show how many jobs are in each state.
+    /// Show how many jobs are in each state, and how each source of events does.
     Status {
         /// Print JSON.
         #[arg(long)]
@@ -79,9 +82,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// List events that never became a job.
+    /// List events that never became a job, and messages of sources that are no events.
     DeadLetters {
-        /// At most so many.
+        /// Take a message as if it came now, after the limits or services have changed.
+        #[arg(long, value_name = "ID", conflicts_with_all = ["discard", "json"])]
+        replay: Option<i64>,
+        /// Forget a message.
+        #[arg(long, value_name = "ID", conflicts_with = "json")]
+        discard: Option<i64>,
+        /// At most so many of each.
         #[arg(long, default_value_t = 50)]
         limit: u32,
         /// Print JSON.
@@ -178,6 +187,12 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Some(Command::Resume { service }) => set(&cli.config, service, &[Setting::Paused(false)]),
         Some(Command::Replay { service, from, to }) => replay(&cli.config, service, *from, *to),
         Some(Command::Retry { id }) => retry(&cli.config, *id),
+        Some(Command::DeadLetters {
+            replay: Some(id), ..
+        }) => replay_message(&cli.config, *id),
+        Some(Command::DeadLetters {
+            discard: Some(id), ..
+        }) => discard_message(&cli.config, *id),
         Some(command) => show::run(&open(&cli.config)?, command),
     }
 }
@@ -191,6 +206,7 @@ fn check_config(path: &Path) -> Result<ExitCode> {
     let services = config.load_services()?;
     let tokens = config.load_tokens()?;
     config.load_oscar_users()?;
+    config.check_source_secrets()?;
     println!("{}", toml::to_string(&config)?);
     for service in &services {
         println!("# service {}: {}", service.name, service.script.display());
@@ -272,6 +288,44 @@ fn replay(config: &Path, service: &str, from_ms: i64, to_ms: i64) -> Result<Exit
     })?;
     println!("{service}: {count} events are submitted again");
     Ok(ExitCode::SUCCESS)
+}
+
+fn replay_message(config: &Path, id: i64) -> Result<ExitCode> {
+    let read = Config::load(config)?;
+    let services = read.load_services()?;
+    let replayed = write(config, |ledger| {
+        sources::replay(ledger, &services, &read.limits, id)
+    })?;
+    match replayed {
+        Replayed::Taken(tally) => {
+            println!(
+                "message {id}: {} new jobs, {} known ones, {} events without a service",
+                tally.accepted, tally.duplicates, tally.unmatched
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+        Replayed::Missing => Ok(no_message(id)),
+        Replayed::Refused(reason) => {
+            eprintln!(
+                "mizar-gateway: message {id} is still no event: {}",
+                reason.escape_debug()
+            );
+            Ok(ExitCode::from(4))
+        }
+    }
+}
+
+fn discard_message(config: &Path, id: i64) -> Result<ExitCode> {
+    if !write(config, |ledger| ledger::discard_dead_message(ledger, id))? {
+        return Ok(no_message(id));
+    }
+    println!("message {id} is forgotten");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn no_message(id: i64) -> ExitCode {
+    eprintln!("mizar-gateway: there is no message {id} among the dead letters");
+    ExitCode::from(4)
 }
 
 /// Milliseconds since 1970 of a time.

@@ -13,6 +13,7 @@ use crate::container_runtime::Containers;
 use crate::interlink::Interlink;
 use crate::oscar::{Oscar, Users};
 use crate::service::{Service, ServiceError};
+use crate::sources::Source;
 
 /// The file, as it is written. Paths may be relative to its folder.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -46,6 +47,9 @@ pub struct Config {
     /// The OSCAR API; without the table it is not served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oscar: Option<Oscar>,
+    /// Where events are fetched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Source>,
 }
 
 fn default_listen() -> SocketAddr {
@@ -226,6 +230,9 @@ impl Config {
         for path in more.chain(supervisor).chain(users) {
             *path = folder.join(&path);
         }
+        for source in &mut self.sources {
+            source.resolve(folder);
+        }
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -283,6 +290,7 @@ impl Config {
         if let Some(oscar) = &self.oscar {
             oscar.check().map_err(|problem| invalid("oscar", problem))?;
         }
+        crate::sources::check(&self.sources).map_err(|problem| invalid("sources", problem))?;
         if self.slurm.submit_parallel > 64 {
             return Err(invalid("slurm.submit_parallel", "must be at most 64"));
         }
@@ -326,6 +334,18 @@ impl Config {
             .map_err(|problem| invalid("oscar.user_file", problem))
     }
 
+    /// Reads the sources' files with what proves who asks; they are read again when used.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if others may read one, or it does not hold what it should.
+    pub fn check_source_secrets(&self) -> Result<(), ConfigError> {
+        self.sources.iter().try_for_each(|source| {
+            source
+                .check_secret()
+                .map_err(|problem| invalid("sources", format!("`{}`: {problem}", source.name())))
+        })
+    }
+
     /// Reads the services.
     ///
     /// # Errors
@@ -350,7 +370,7 @@ impl Config {
 }
 
 /// Reads a file that its owner alone may read.
-fn read_secret(key: &'static str, path: &Path) -> Result<String, ConfigError> {
+pub(crate) fn read_secret(key: &'static str, path: &Path) -> Result<String, ConfigError> {
     let read = |source| ConfigError::Read {
         path: path.to_owned(),
         source,

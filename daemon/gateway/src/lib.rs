@@ -1,6 +1,7 @@
 //! The edge gateway: cloud events become Slurm jobs, exactly once.
 //!
-//! One event's way: a source ([`cloudevents`], [`s3`]) turns a request into [`event::Event`]s;
+//! One event's way: a source ([`cloudevents`], [`s3`], [`sources`]) turns what it is given or
+//! fetches into [`event::Event`]s;
 //! [`service`] says who wants them; [`ledger`] stores them, and only then is the sender
 //! answered; [`submit`] claims them and runs sbatch; [`poller`] looks at all of them at once,
 //! and [`reconcile`] decides what the look means. The binary in `main.rs` only calls [`cli`].
@@ -34,5 +35,6 @@ pub mod s3;
 pub mod serve;
 pub mod service;
 pub mod shared;
+pub mod sources;
 pub mod submit;
 pub mod supervise;

@@ -9,9 +9,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::ledger::State;
+use crate::ledger::{State, Tally};
 
 type Label = [(&'static str, String); 1];
+type SourceLabel = [(&'static str, String); 2];
 
 /// Bounds of the latency histograms, in seconds.
 const LATENCY_SECONDS: [f64; 10] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0, 10.0];
@@ -24,6 +25,8 @@ pub struct Metrics {
     requests: Family<Label, Counter>,
     submissions: Family<Label, Counter>,
     jobs: Family<Label, Gauge>,
+    source_messages: Family<SourceLabel, Counter>,
+    source_up: Family<Label, Gauge>,
     /// Whether Slurm answered the last question.
     pub scheduler_up: Gauge,
     /// Jobs cancelled because their event had another.
@@ -47,6 +50,8 @@ impl Default for Metrics {
             requests: Family::default(),
             submissions: Family::default(),
             jobs: Family::default(),
+            source_messages: Family::default(),
+            source_up: Family::default(),
             scheduler_up: Gauge::default(),
             duplicates_cancelled: Counter::default(),
             looks: Counter::default(),
@@ -74,6 +79,16 @@ impl Metrics {
             self.submissions.clone(),
         );
         r.register("jobs", "Jobs in the ledger by state", self.jobs.clone());
+        r.register(
+            "source_messages",
+            "Messages of pulled sources by what became of them",
+            self.source_messages.clone(),
+        );
+        r.register(
+            "source_up",
+            "Whether a pulled source has what it reads from",
+            self.source_up.clone(),
+        );
         r.register(
             "scheduler_up",
             "Whether Slurm answered the last look",
@@ -121,6 +136,27 @@ impl Metrics {
         self.submissions
             .get_or_create(&[("outcome", outcome.to_owned())])
             .inc();
+    }
+
+    /// Counts messages of a source.
+    pub fn count_source(&self, source: &str, tally: &Tally) {
+        for (result, count) in [
+            ("accepted", tally.accepted),
+            ("duplicate", tally.duplicates),
+            ("unmatched", tally.unmatched),
+            ("dead", tally.dead),
+        ] {
+            self.source_messages
+                .get_or_create(&[("source", source.to_owned()), ("result", result.to_owned())])
+                .inc_by(count);
+        }
+    }
+
+    /// Sets whether a source has what it reads from.
+    pub fn set_source_up(&self, source: &str, is_up: bool) {
+        self.source_up
+            .get_or_create(&[("source", source.to_owned())])
+            .set(i64::from(is_up));
     }
 
     /// Sets the numbers of jobs by state.

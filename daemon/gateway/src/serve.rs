@@ -106,6 +106,9 @@ async fn serve_until_signal(listen: std::net::SocketAddr, front: Arc<Front>) -> 
     let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
     let (stop, stopped) = watch::channel(false);
     info!(%address, services = front.shared.services.len(), "ready");
+    let sources = crate::sources::start(&front.shared, &stopped)
+        .await
+        .context("cannot start the sources")?;
     let server = tokio::spawn(http::serve(listener, front, stopped));
     tokio::select! {
         _ = terminate.recv() => {}
@@ -113,6 +116,11 @@ async fn serve_until_signal(listen: std::net::SocketAddr, front: Arc<Front>) -> 
     }
     info!("stopping");
     let _ = stop.send(true);
+    for source in sources {
+        if source.await.is_err() {
+            warn!("a source ended by a panic");
+        }
+    }
     server.await.context("the server ended by a panic")
 }
 

@@ -27,15 +27,32 @@ fn shipped_examples_are_accepted() {
             .replace("\n#! ", "\n");
         std::fs::write(folder.path().join(name), text).unwrap();
     }
-    let users = folder.path().join("oscar-users");
-    std::fs::write(&users, "ann:correct horse\n").unwrap();
-    std::fs::set_permissions(&users, PermissionsExt::from_mode(0o600)).unwrap();
+    for (name, text) in [
+        ("oscar-users", "ann:correct horse\n"),
+        ("archive-keys", "id\nsecret\n"),
+        ("mqtt-login", "ann:correct horse\n"),
+        ("amqp-login", "ann:correct horse\n"),
+        ("nats.creds", "a-token\n"),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    }
     let config = folder.path().join("gateway.toml");
     let output = run(&["--check-config", "--config", config.to_str().unwrap()]);
     assert!(
         output.status.success(),
         "{}",
         String::from_utf8_lossy(&output.stderr)
+    );
+    let keys = folder.path().join("archive-keys");
+    std::fs::set_permissions(&keys, PermissionsExt::from_mode(0o640)).unwrap();
+    let output = run(&["--check-config", "--config", config.to_str().unwrap()]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        told.contains("archive") && told.contains("make it 600"),
+        "{told}"
     );
     let unit = std::fs::read_to_string(deploy.join("mizar-gateway.service")).unwrap();
     assert!(

@@ -13,7 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use double::Double;
-use harness::{Gateway, program};
+use harness::Gateway;
 use pods::{create, uid};
 use serde_json::{Value, json};
 

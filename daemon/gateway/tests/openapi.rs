@@ -12,7 +12,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use double::Double;
-use harness::{Gateway, program};
+use harness::Gateway;
 use mizar_gateway::http::OPENAPI;
 use serde_json::Value;
 

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::{Command, dead_letters};
-use crate::ledger::{self, JobRow, Reader, Selection, State};
+use crate::ledger::{self, JobRow, Reader, Selection, SourceRow, State};
 
 /// Longest event name in a table.
 const SUBJECT_CHARS: usize = 48;
@@ -31,7 +31,7 @@ pub(super) fn run(reader: &Reader, command: &Command) -> Result<ExitCode> {
             };
             list(reader, &selection, *json)
         }
-        Command::DeadLetters { limit, json } => list(reader, &dead_letters(*limit), *json),
+        Command::DeadLetters { limit, json, .. } => dead(reader, *limit, *json),
         Command::Job { id, json } => job(reader, *id, *json),
         Command::Serve
         | Command::Retry { .. }
@@ -49,6 +49,7 @@ pub(super) fn run(reader: &Reader, command: &Command) -> Result<ExitCode> {
 fn status(reader: &Reader, as_json: bool) -> Result<ExitCode> {
     let counts = reader.read(ledger::counts)?;
     let unmatched = reader.read(ledger::unmatched)?;
+    let sources = reader.read(ledger::sources)?;
     let of = |state| {
         counts
             .iter()
@@ -60,7 +61,8 @@ fn status(reader: &Reader, as_json: bool) -> Result<ExitCode> {
             .iter()
             .map(|&state| (state.word().to_owned(), json!(of(state))))
             .collect();
-        println!("{}", json!({"jobs": states, "unmatched": unmatched}));
+        let all = json!({"jobs": states, "unmatched": unmatched, "sources": sources});
+        println!("{all}");
     } else {
         let mut table = table(&["STATE", "JOBS"]);
         for &state in State::ALL {
@@ -68,8 +70,73 @@ fn status(reader: &Reader, as_json: bool) -> Result<ExitCode> {
         }
         table.add_row(["(no service)".to_owned(), unmatched.to_string()]);
         println!("{table}");
+        if !sources.is_empty() {
+            println!("\n{}", source_table(&sources));
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How each source did when a gateway last wrote of it.
+fn source_table(sources: &[SourceRow]) -> Table {
+    let mut table = table(&[
+        "SOURCE",
+        "KIND",
+        "STATE",
+        "SINCE",
+        "NEW",
+        "KNOWN",
+        "NO SERVICE",
+        "DEAD",
+        "LAST MESSAGE",
+        "LAST ERROR",
+    ]);
+    for source in sources {
+        let moment_or_dash = |at: Option<i64>| at.map_or_else(|| "-".to_owned(), moment);
+        table.add_row([
+            source.name.clone(),
+            source.kind.clone(),
+            source.state.clone(),
+            moment(source.changed_ms),
+            source.accepted.to_string(),
+            source.duplicates.to_string(),
+            source.unmatched.to_string(),
+            source.dead.to_string(),
+            moment_or_dash(source.last_message_ms),
+            printable(source.last_error.as_deref().unwrap_or("-")),
+        ]);
+    }
+    table
+}
+
+/// Dead letters: jobs that were never submitted, and messages that are no events.
+fn dead(reader: &Reader, limit: u32, as_json: bool) -> Result<ExitCode> {
+    let messages = reader.read(|connection| ledger::dead_messages(connection, limit))?;
+    if as_json {
+        let selection = dead_letters(limit);
+        let jobs = reader.read(|connection| ledger::jobs(connection, &selection))?;
+        println!("{}", json!({"jobs": jobs, "messages": messages}));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let code = list(reader, &dead_letters(limit), false)?;
+    if !messages.is_empty() {
+        let mut table = table(&[
+            "MESSAGE", "RECEIVED", "SOURCE", "BYTES", "SUBJECT", "BEGINS", "REASON",
+        ]);
+        for message in &messages {
+            table.add_row([
+                message.id.to_string(),
+                moment(message.received_ms),
+                message.source.clone(),
+                message.size_bytes.to_string(),
+                printable(message.subject.as_deref().unwrap_or("-")),
+                printable(&message.head),
+                printable(&message.reason),
+            ]);
+        }
+        println!("\n{table}");
+    }
+    Ok(code)
 }
 
 fn list(reader: &Reader, selection: &Selection, as_json: bool) -> Result<ExitCode> {

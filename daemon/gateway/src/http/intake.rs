@@ -16,6 +16,7 @@ use crate::cloudevents::{self, Bounds, FormatError};
 use crate::event::{Event, parse_json};
 use crate::ledger::{Door, LedgerError, NewEvent, Receipt, accept, now_ms};
 use crate::s3;
+use crate::service::Service;
 use crate::shared::Shared;
 use mizar_core::chain;
 
@@ -97,7 +98,7 @@ async fn take(
     };
     let events: Vec<NewEvent> = events
         .into_iter()
-        .map(|event| matched(shared, event))
+        .map(|event| matched(&shared.services, event))
         .collect();
     match store(shared, events.clone()).await {
         Ok(receipts) => accepted(shared, &events, &receipts, skipped),
@@ -144,9 +145,9 @@ fn status_of(error: &FormatError) -> StatusCode {
     }
 }
 
-fn matched(shared: &Shared, event: Event) -> NewEvent {
-    let matched = shared
-        .services
+/// An event with the services that want it.
+pub(crate) fn matched(services: &[Service], event: Event) -> NewEvent {
+    let matched = services
         .iter()
         .filter(|service| service.filter.matches(&event))
         .map(|service| (service.name.clone(), event.key_hash(&service.name)))

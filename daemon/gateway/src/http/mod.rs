@@ -4,6 +4,7 @@
 mod flow;
 pub(crate) mod intake;
 mod jobs;
+mod sources;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -64,6 +65,10 @@ pub fn router(front: Arc<Front>) -> Router {
         .route("/v1/services", get(jobs::services))
         .route("/v1/services/{name}/flow", get(flow::show).put(flow::set))
         .route("/v1/services/{name}/replay", post(flow::replay))
+        .route("/v1/sources", get(sources::list))
+        .route("/v1/dead-letters", get(sources::dead_letters))
+        .route("/v1/dead-letters/{id}", delete(sources::discard))
+        .route("/v1/dead-letters/{id}/replay", post(sources::replay))
         .route("/health", get(health))
         .route("/openapi.json", get(openapi))
         .fallback(|| async {

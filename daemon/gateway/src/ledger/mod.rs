@@ -17,6 +17,7 @@ mod flow;
 mod query;
 mod rows;
 mod schema;
+mod sources;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ pub use flow::*;
 pub use query::*;
 pub use rows::*;
 pub use schema::SCHEMA_VERSION;
+pub use sources::*;
 pub use writer::{Pending, Writer};
 
 /// How long a connection waits for another's lock.

@@ -8,7 +8,7 @@ use super::LedgerError;
 pub const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 
 /// Each step takes a file from the version of its index to the next; steps are never edited.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     "
 CREATE TABLE events (
   id          INTEGER PRIMARY KEY,
@@ -87,6 +87,40 @@ CREATE TABLE flow (
 CREATE INDEX jobs_waiting ON jobs (service, next_ms, id) WHERE state = 'received';
 CREATE INDEX jobs_live ON jobs (service)
   WHERE state IN ('submitting', 'unsure', 'submitted', 'running');
+",
+    "
+CREATE TABLE sources (
+  name            TEXT PRIMARY KEY,
+  kind            TEXT NOT NULL,
+  state           TEXT NOT NULL,
+  accepted        INTEGER NOT NULL DEFAULT 0,
+  duplicates      INTEGER NOT NULL DEFAULT 0,
+  unmatched       INTEGER NOT NULL DEFAULT 0,
+  dead            INTEGER NOT NULL DEFAULT 0,
+  last_message_ms INTEGER,
+  last_error      TEXT,
+  last_error_ms   INTEGER,
+  changed_ms      INTEGER NOT NULL
+) STRICT;
+CREATE TABLE source_items (
+  source  TEXT NOT NULL,
+  item    TEXT NOT NULL,
+  version TEXT NOT NULL,
+  PRIMARY KEY (source, item)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE dead_messages (
+  id          INTEGER PRIMARY KEY,
+  source      TEXT NOT NULL,
+  identity    TEXT NOT NULL,
+  subject     TEXT,
+  reason      TEXT NOT NULL,
+  head        BLOB NOT NULL,
+  size_bytes  INTEGER NOT NULL,
+  envelope    TEXT NOT NULL,
+  body        BLOB,
+  received_ms INTEGER NOT NULL,
+  UNIQUE (source, identity)
+) STRICT;
 ",
 ];
 

@@ -10,7 +10,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::program;
+use crate::harness::program;
 
 /// The double and its state.
 pub(crate) struct Double {

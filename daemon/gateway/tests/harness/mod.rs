@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{self as unix, UnixListener};
@@ -73,7 +73,9 @@ impl Gateway {
             .unwrap();
         self.child = Some(child);
         let started = Instant::now();
-        while TcpStream::connect(self.address).is_err() {
+        // An answer, not a mere connection: for a moment the listening socket of a gateway that was
+        // killed lives on in a child that it was starting.
+        while self.agent.get(self.url("/health")).call().is_err() {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "the gateway ended: {}", self.log());
             assert!(
@@ -251,7 +253,7 @@ impl Drop for Gateway {
 /// An address below the ports that the kernel hands out by itself, so that nobody's outgoing
 /// connection takes it while the gateway is dead, not even one of ours to that very address. What
 /// comes with it keeps other tests from it meanwhile.
-fn free_address() -> (SocketAddr, UnixListener) {
+pub(crate) fn free_address() -> (SocketAddr, UnixListener) {
     let first = std::process::id() % 12_000;
     (0..12_000)
         .map(|n| u16::try_from(20_000 + (first + n * 7) % 12_000).unwrap())
