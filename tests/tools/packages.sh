@@ -41,7 +41,7 @@ munge                   the private cluster: credentials
 mariadb-server          the private cluster: accounting database
 lmod|environment-modules loads the modulefiles
 mosquitto               MQTT broker of the gateway's tests, a child process
-nats-server             NATS server of the gateway's tests, a child process
+nats-server?            NATS server of the gateway's tests, a child process
 rabbitmq-server         AMQP broker of the gateway's tests, a child process
 chromium?               opens the HTML report, as a test
 LIST

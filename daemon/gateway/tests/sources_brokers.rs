@@ -199,7 +199,7 @@ fn a_message_that_was_stored_and_not_acknowledged_is_known_again() {
             hasher.update((part.len() as u64).to_le_bytes());
             hasher.update(part);
         }
-        mizar_http::s3::hex(&hasher.finalize()[..16])
+        mizar_core::hex(&hasher.finalize()[..16])
     };
     site.ledger()
         .execute(

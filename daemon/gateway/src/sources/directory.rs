@@ -120,7 +120,7 @@ fn look(path: &Path) -> Option<Seen> {
 fn item(name: &OsStr) -> String {
     match name.to_str() {
         Some(name) => name.to_owned(),
-        None => format!("/{}", mizar_http::s3::hex(name.as_bytes())),
+        None => format!("/{}", mizar_core::hex(name.as_bytes())),
     }
 }
 

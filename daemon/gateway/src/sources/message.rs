@@ -11,9 +11,9 @@ use sha2::{Digest, Sha256};
 use crate::cloudevents::{self, Bounds, FormatError};
 use crate::config::Limits;
 use crate::event::{Event, JsonError, parse_json};
-use crate::http::chain;
 use crate::ledger::DeadMessage;
 use crate::s3;
+use mizar_core::chain;
 
 /// Bytes of a dead letter that are shown.
 const HEAD_BYTES: usize = 256;
@@ -155,7 +155,7 @@ pub(super) fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
         hasher.update((part.len() as u64).to_le_bytes());
         hasher.update(part);
     }
-    mizar_http::s3::hex(&hasher.finalize()[..16])
+    mizar_core::hex(&hasher.finalize()[..16])
 }
 
 #[cfg(test)]

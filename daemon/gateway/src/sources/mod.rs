@@ -40,10 +40,11 @@ pub(crate) use settings::check;
 pub use settings::{MAX_SOURCES, Source};
 
 use crate::config::Limits;
-use crate::http::{chain, intake};
+use crate::http::intake;
 use crate::ledger::{self, Content, Delivery, LedgerError, Tally, now_ms};
 use crate::service::Service;
 use crate::shared::Shared;
+use mizar_core::chain;
 
 /// Wait after the first failure; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);

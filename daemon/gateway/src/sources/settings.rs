@@ -161,7 +161,7 @@ pub(super) fn login(path: &Path) -> Result<Login, String> {
 
 /// Reads a file that its owner alone may read.
 pub(super) fn secret(path: &Path) -> Result<String, String> {
-    read_secret("credentials_file", path).map_err(|error| crate::http::chain(&error))
+    read_secret("credentials_file", path).map_err(|error| mizar_core::chain(&error))
 }
 
 /// Host and port of `host:port`, `[address]:port` or `host`.
