@@ -127,7 +127,7 @@ install: ## build in release and install under PREFIX=/usr/local, DESTDIR= (PLUG
 	  $(share)/bash-completion/completions $(share)/zsh/site-functions \
 	  $(share)/fish/vendor_completions.d
 	@install -d $(DESTDIR)$(PREFIX)/include $(share)/mizar/python
-	@install -m 644 runtime/preload/include/mizar.h $(DESTDIR)$(PREFIX)/include/
+	@install -m 644 runtime/preload/include/mizar.h runtime/collective/include/mizar_collective.h $(DESTDIR)$(PREFIX)/include/
 	@install -m 644 runtime/preload/python/mizar.py $(share)/mizar/python/
 	@# As below: running programs have it mapped.
 	@for library in libmizar_comm.so libmizar_collective.so; do \

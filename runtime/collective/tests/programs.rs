@@ -1,4 +1,4 @@
-//! The library as Python programs use it, by `mizar.py`: with NumPy alone, and under PyTorch's DDP
+//! The library as programs in C and Python use it, the latter by `mizar.py`: with NumPy alone, and under PyTorch's DDP
 //! where that is installed (`make torch`).
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test suite")]
 
@@ -79,6 +79,30 @@ fn a_rank_that_is_gone_is_named_in_time() {
 #[test]
 fn arrays_that_are_none_are_refused() {
     numpy("refused", 1, "10");
+}
+
+/// The header is what the library has.
+#[test]
+fn a_c_program_sums_too() {
+    let folder = private_folder();
+    let program = folder.path().join("group");
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut cc = Command::new("cc");
+    cc.args(["-Wall", "-Werror", "-o"]).arg(&program);
+    cc.arg(here.join("tests/group.c"))
+        .arg("-I")
+        .arg(here.join("include"));
+    cc.arg(binary("libmizar_collective.so"));
+    assert!(cc.status().unwrap().success());
+    let meeting = private_folder();
+    let mut run = Command::new(&program);
+    run.arg(meeting.path());
+    run.env(
+        "LD_LIBRARY_PATH",
+        binary("libmizar_collective.so").parent().unwrap(),
+    );
+    let output = run.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
 }
 
 /// The interpreter with PyTorch, of `make torch`.
