@@ -72,6 +72,20 @@ impl PendingFile {
         &self.temporary
     }
 
+    /// Has a library make the file anew at its path. [`abandon_all`] comes before or after, never
+    /// between: a file that was removed does not come back.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::Interrupted`] if the file is abandoned already.
+    pub fn made_by<T>(&self, make: impl FnOnce(&Path) -> T) -> io::Result<T> {
+        let listed = unfinished();
+        if !listed.contains(&self.temporary) {
+            let text = "the program is being stopped";
+            return Err(io::Error::new(io::ErrorKind::Interrupted, text));
+        }
+        Ok(make(&self.temporary))
+    }
+
     /// Flushes to disk and renames over the final name.
     ///
     /// # Errors
@@ -169,7 +183,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("result.nc");
         let pending = PendingFile::create(&target).unwrap();
+        let made = pending.made_by(|path| std::fs::write(path, b"by a library"));
+        assert!(made.unwrap().is_ok());
         abandon_all();
+        assert!(names_in(folder.path()).is_empty());
+        assert!(
+            pending
+                .made_by(|path| std::fs::write(path, b"again"))
+                .is_err()
+        );
         assert!(names_in(folder.path()).is_empty());
         assert!(pending.commit().is_err());
         assert!(names_in(folder.path()).is_empty());

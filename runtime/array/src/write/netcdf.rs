@@ -35,7 +35,10 @@ impl NetCdf {
     ) -> Result<Self, WriteError> {
         let pending = PendingFile::create(target).map_err(WriteError::io(target, "create"))?;
         let failed = |failure: Failure| library_failed(target, failure);
-        let file = NewFile::create(pending.temporary_path()).map_err(failed)?;
+        let made = pending.made_by(NewFile::create);
+        let file = made
+            .map_err(WriteError::io(target, "create"))?
+            .map_err(failed)?;
         let arrays = skeleton::make(&file, dataset, layouts).map_err(failed)?;
         Ok(Self {
             target: target.to_owned(),
