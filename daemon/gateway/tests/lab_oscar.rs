@@ -7,35 +7,16 @@ mod harness;
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::process::Command;
 
 use harness::Gateway;
-use mizar_lab::Lab;
-
-/// The interpreter of the tests' environment, if it has the client.
-fn python() -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"),
-        PathBuf::from,
-    );
-    let venv =
-        std::env::var_os("MIZAR_VENV").map_or_else(|| cache.join("mizar/venv"), PathBuf::from);
-    let python = venv.join("bin/python");
-    let mut import = Command::new(&python);
-    import.args(["-c", "import moto.server, oscar_python.client"]);
-    match import.output() {
-        Ok(output) if output.status.success() => Some(python),
-        _ => {
-            println!("SKIP: no oscar-python and moto; `make venv` installs them");
-            None
-        }
-    }
-}
+use mizar_lab::{Lab, venv};
 
 #[test]
 fn the_client_of_oscar_does_a_services_whole_life() {
-    let Some(python) = python() else { return };
+    let Some(python) = venv::python_with("moto.server, oscar_python.client") else {
+        return;
+    };
     let lab = Lab::builder()
         .nodes(1)
         .cpus(16)

@@ -61,7 +61,8 @@ and missing in the output.";
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The model: an ONNX file, or a safetensors file of `mizar train`; several with --serve
+    /// The model: an ONNX file, or a safetensors file of `mizar train` (of cubes); with --serve several
+    /// ONNX files
     #[arg(value_name = "MODEL", required_unless_present = "serve")]
     models: Vec<PathBuf>,
     /// NetCDF file or Zarr store with the fields, or a NumPy array (.npy)

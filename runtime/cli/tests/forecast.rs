@@ -229,6 +229,52 @@ fn what_does_not_fit_is_refused_and_leaves_nothing() {
     );
 
     let model = std::fs::read(case.path("model.safetensors")).unwrap();
+    let change = |change: &dyn Fn(&mut Model), part: &str| {
+        let mut model = Model::load(&case.path("model.safetensors")).unwrap();
+        let whole = std::fs::read(case.path("model.safetensors")).unwrap();
+        change(&mut model);
+        model.save(&case.path("model.safetensors")).unwrap();
+        refused("tas.nc", &[], part);
+        std::fs::write(case.path("model.safetensors"), whole).unwrap();
+    };
+    change(&|model| model.header.inputs.clear(), "names no inputs");
+    change(
+        &|model| model.header.outputs.clear(),
+        "names no inputs, outputs",
+    );
+    change(
+        &|model| {
+            let two = model.header.outputs[0].clone();
+            let second = mizar_models::Channel { channel: 1, ..two };
+            model.header.outputs.push(second);
+        },
+        "`tas` has 1 levels, and the model knows 2",
+    );
+    change(
+        &|model| {
+            let (shape, values) = model.climatology.get_mut("tas").unwrap();
+            shape[0] = 6;
+            values.truncate(values.len() / 2);
+        },
+        "not by 12 months",
+    );
+    // A bit of the climatology, and a digit of the header.
+    for place in [
+        model
+            .windows(15)
+            .position(|w| w == b"climatology.tas")
+            .map(|_| model.len() - 5),
+        model
+            .windows(8)
+            .position(|w| w == b"\\\"std\\\":")
+            .map(|at| at + 8),
+    ] {
+        let mut flipped = model.clone();
+        flipped[place.unwrap()] ^= 1;
+        std::fs::write(case.path("model.safetensors"), flipped).unwrap();
+        refused("tas.nc", &[], "is damaged");
+    }
+    std::fs::write(case.path("model.safetensors"), &model).unwrap();
     let mut damaged = model.clone();
     *damaged.last_mut().unwrap() ^= 1;
     for (bytes, part) in [

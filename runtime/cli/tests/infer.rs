@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use mizar_array::dataset::{DType, Dataset, Dimension, Variable};
 use mizar_array::storage::Source;
 use mizar_array::write::{WriteOptions, Writer};
+use mizar_lab::has_mpirun;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -69,32 +70,11 @@ fn mizar() -> Command {
     command
 }
 
-fn has_mpirun() -> bool {
-    let found = Command::new("mpirun").arg("--version").output().is_ok();
-    if !found {
-        println!("SKIP: mpirun (Debian package openmpi-bin)");
-    }
-    found
-}
-
 /// Ranks that run on when one dies, as under `srun`.
 fn mpirun(ranks: usize) -> Command {
-    let mut command = Command::new("mpirun");
-    command
-        .args([
-            "--allow-run-as-root",
-            "--oversubscribe",
-            "--quiet",
-            "--enable-recovery",
-            "-n",
-        ])
-        .arg(ranks.to_string())
-        .arg(env!("CARGO_BIN_EXE_mizar"))
-        .env("OMPI_MCA_mpi_yield_when_idle", "1")
-        .env("OMPI_MCA_btl_tcp_if_include", "lo")
-        .env("OMPI_MCA_oob_tcp_if_include", "lo")
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+    let mizar = Path::new(env!("CARGO_BIN_EXE_mizar"));
+    let mut command = mizar_lab::mpirun_command(ranks, &["--quiet", "--enable-recovery"], mizar);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }
 

@@ -5,38 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use mizar_lab::venv;
 use serde_json::Value;
-
-fn python() -> Option<PathBuf> {
-    let set = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    let cache = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
-    let venv = set("MIZAR_VENV").or_else(|| Some(cache()?.join("mizar/venv")))?;
-    Some(venv.join("bin/python")).filter(|python| python.exists())
-}
-
-/// The first CMIP6 file of the sample package whose name begins so.
-fn sample(prefix: &str) -> Option<PathBuf> {
-    let script = format!(
-        "import importlib.util, pathlib\n\
-         package = importlib.util.find_spec('esmvaltool_sample_data')\n\
-         folder = pathlib.Path(package.submodule_search_locations[0])\n\
-         print(sorted(folder.rglob('{prefix}*.nc'))[0])"
-    );
-    let output = Command::new(python()?)
-        .args(["-c", &script])
-        .output()
-        .ok()?;
-    let path = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
-    let found = Some(path).filter(|path| path.exists());
-    if found.is_none() {
-        println!("SKIP: the Python readers and the CMIP6 samples (tests/tools/venv.sh)");
-    }
-    found
-}
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
@@ -44,24 +14,16 @@ fn examples() -> PathBuf {
 
 /// Trains an example by two ranks where MPI is there, and returns what it tells.
 fn train(example: &str, set: &[String]) -> Value {
-    let is_mpi = Command::new("mpirun").arg("--version").output().is_ok();
-    let mut command = match is_mpi {
-        true => {
-            let mut command = Command::new("mpirun");
-            command.args(["--allow-run-as-root", "--oversubscribe", "-n", "2"]);
-            command.arg(env!("CARGO_BIN_EXE_mizar"));
-            command
-        }
-        false => Command::new(env!("CARGO_BIN_EXE_mizar")),
+    let mizar = Path::new(env!("CARGO_BIN_EXE_mizar"));
+    let mut command = match mizar_lab::has_mpirun() {
+        true => mizar_lab::mpirun_command(2, &[], mizar),
+        false => Command::new(mizar),
     };
     command
         .arg("train")
         .arg(examples().join(example))
         .arg("--json");
     command
-        .env("OMPI_MCA_mpi_yield_when_idle", "1")
-        .env("OMPI_MCA_btl_tcp_if_include", "lo")
-        .env("OMPI_MCA_oob_tcp_if_include", "lo")
         // Two ranks share the machine's cores with other tests.
         .env("RAYON_NUM_THREADS", "1");
     for assignment in set {
@@ -127,21 +89,21 @@ fn every_configuration_is_one() {
 
 #[test]
 fn the_lstm_beats_persistence_and_climatology_on_cmip6() {
-    if let Some(input) = sample("ta_Amon_TaiESM1_") {
+    if let Some(input) = venv::cmip6("ta_Amon_TaiESM1_") {
         beats_baselines("train_lstm.yaml", &input, &["train.epochs=2"]);
     }
 }
 
 #[test]
 fn the_unet_beats_persistence_and_climatology_on_cmip6() {
-    if let Some(input) = sample("ta_day_TaiESM1_") {
+    if let Some(input) = venv::cmip6("ta_day_TaiESM1_") {
         beats_baselines("train_unet.yaml", &input, &["train.epochs=3"]);
     }
 }
 
 #[test]
 fn the_gan_matches_the_energy_profile_of_showers() {
-    let Some(python) = python() else {
+    let Some(python) = venv::python() else {
         println!("SKIP: the Python readers (tests/tools/venv.sh)");
         return;
     };

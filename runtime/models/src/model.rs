@@ -2,7 +2,7 @@
 //!
 //! The tensors are those of the model's [`Layout`] by name, in `F32`; with anomalies also
 //! `climatology.NAME` of each variable (12 months, channels, cells). The file's metadata has one
-//! key, `mizar`, whose value is a JSON object, a [`Header`]:
+//! key, `mizar`, whose value is a JSON object, a [`Header`], and `mizar.sha256` over all the file says:
 //!
 //! ```json
 //! {
@@ -40,6 +40,9 @@ const FORMAT: u32 = 1;
 
 /// The key of the header in the file's metadata.
 const KEY: &str = "mizar";
+
+/// The key of the SHA-256 over the header's text and all tensors, names first.
+const SUM_KEY: &str = "mizar.sha256";
 
 /// Which network, and its hyperparameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -242,7 +245,7 @@ pub enum ModelError {
         found: String,
     },
     /// The parameters are not those that were written.
-    #[error("{path} is damaged: its tensors have the digest {found}, its header says {expected}")]
+    #[error("{path} is damaged: it has the digest {found}, and says of itself {expected}")]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -284,7 +287,12 @@ impl Model {
             path: path.to_owned(),
             source,
         })?;
-        let metadata = std::collections::HashMap::from([(KEY.to_owned(), header)]);
+        let parts = tensors
+            .iter()
+            .map(|(name, _, bytes)| (name.as_str(), bytes.as_slice()));
+        let sum = checksum(&header, parts.collect());
+        let metadata = [(KEY.to_owned(), header), (SUM_KEY.to_owned(), sum)];
+        let metadata = std::collections::HashMap::from(metadata);
         let whole =
             safetensors::serialize(views.map_err(container)?, Some(metadata)).map_err(container)?;
         mizar_core::durable::write(path, &whole).map_err(|source| ModelError::File {
@@ -310,11 +318,27 @@ impl Model {
         };
         let (_, metadata) = SafeTensors::read_metadata(&whole).map_err(container)?;
         let header = metadata.metadata().as_ref().and_then(|all| all.get(KEY));
-        let header = header.ok_or_else(|| ModelError::NoHeader {
+        let text = header.ok_or_else(|| ModelError::NoHeader {
             path: path.to_owned(),
         })?;
-        let header = parse_header(path, header)?;
+        let header = parse_header(path, text)?;
         let tensors = SafeTensors::deserialize(&whole).map_err(container)?;
+        let expected = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|all| all.get(SUM_KEY));
+        if let Some(expected) = expected {
+            let all = tensors.tensors();
+            let parts = all.iter().map(|(name, view)| (name.as_str(), view.data()));
+            let found = checksum(text, parts.collect());
+            if found != *expected {
+                return Err(ModelError::Damaged {
+                    path: path.to_owned(),
+                    expected: expected.clone(),
+                    found,
+                });
+            }
+        }
         let learner = header.architecture.learner(Loss::Mse, 0);
         let layout = learner.layout();
         let mut parameters = Vec::with_capacity(layout.len());
@@ -364,6 +388,18 @@ pub fn digest(layout: &Layout, parameters: &[f32]) -> String {
     for tensor in layout.tensors() {
         hash.update(format!("{} {:?}\n", tensor.name, tensor.shape));
         hash.update(bytes(&parameters[tensor.range()]));
+    }
+    mizar_core::hex(hash.finalize())
+}
+
+/// That of the header's text and of tensors, which are put in the order of their names.
+fn checksum(header: &str, mut tensors: Vec<(&str, &[u8])>) -> String {
+    tensors.sort_unstable_by_key(|(name, _)| *name);
+    let mut hash = Sha256::new();
+    hash.update(header);
+    for (name, bytes) in tensors {
+        hash.update(format!("\n{name} {}\n", bytes.len()));
+        hash.update(bytes);
     }
     mizar_core::hex(hash.finalize())
 }

@@ -164,7 +164,9 @@ fn predict(
                 }
                 let mut shape = vec![rows.len(), plan.history * channels];
                 shape.extend(&plan.extent);
-                out.extend(learner.predict(&Array { shape, values })?.values);
+                let said = learner.predict(&Array { shape, values })?.values;
+                check(plan, said.len(), rows.len() * cells)?;
+                out.extend(said);
             }
         }
         Sample::Cell => {
@@ -182,6 +184,7 @@ fn predict(
                     }
                     let shape = vec![some.len(), plan.history, channels];
                     let said = learner.predict(&Array { shape, values })?.values;
+                    check(plan, said.len(), some.len())?;
                     for (said, &cell) in said.chunks(plan.channels_out()).zip(some) {
                         for (channel, value) in said.iter().enumerate() {
                             out[begin + channel * cells + cell] = *value;
@@ -192,6 +195,21 @@ fn predict(
         }
     }
     Ok(out)
+}
+
+/// Whether the network gives as many channels as the header names.
+fn check(plan: &Plan, found: usize, places: usize) -> Result<(), ForecastError> {
+    let named = plan.channels_out();
+    if found == named * places {
+        return Ok(());
+    }
+    Err(ForecastError::Unfit {
+        origin: plan.origin.clone(),
+        reason: format!(
+            "its network gives {} channels, its header names {named}",
+            found / places.max(1)
+        ),
+    })
 }
 
 /// From what the model says of one field to the units of the file.

@@ -148,10 +148,31 @@ fn is_time(plan: &Plan, index: usize) -> bool {
     times.is_some_and(|time| index == time || dataset.bounds(time) == Some(index))
 }
 
+/// The bounds of steps, if each step's time is the middle of its own, as those of means are.
+fn bounds_around(plan: &Plan, times: &[f64]) -> Option<Vec<f64>> {
+    let dataset = plan.structure.dataset();
+    let first = *dataset.data_variables().first()?;
+    let bounds = dataset.bounds(dataset.coordinate(first, Axis::Time)?)?;
+    let bounds = plan.structure.values(&dataset.variables[bounds].name)?;
+    let (pairs, _) = bounds.values.as_chunks::<2>();
+    let is_middle = |(pair, time): (&[f64; 2], &f64)| {
+        ((pair[0] + pair[1]) / 2.0 - time).abs() <= 1e-6 * (pair[1] - pair[0]).abs()
+    };
+    let are_middles = pairs.len() == times.len() && pairs.iter().zip(times).all(is_middle);
+    are_middles.then(|| bounds.values.to_vec())
+}
+
 /// Values of the time axis, or of its bounds (`width` of a step), at the forecasts.
 fn times(plan: &Plan, values: &[f64], width: usize) -> Result<Vec<f64>, ForecastError> {
     let mut out = Vec::with_capacity(plan.rows * width);
     let last = plan.steps - 1;
+    if width == 1
+        && let Some(bounds) = bounds_around(plan, values)
+    {
+        let bounds = times(plan, &bounds, 2)?;
+        let (pairs, _) = bounds.as_chunks::<2>();
+        return Ok(pairs.iter().map(|pair| (pair[0] + pair[1]) / 2.0).collect());
+    }
     for row in 0..plan.rows {
         let step = plan.target_step(row);
         let known = &values[step.min(last) * width..(step.min(last) + 1) * width];

@@ -70,6 +70,10 @@ impl Plan {
             return Err(ForecastError::Generator);
         }
         let origin = input.display().to_string();
+        if header.inputs.is_empty() || header.outputs.is_empty() || header.history == 0 {
+            let reason = "its header names no inputs, outputs or steps".to_owned();
+            return Err(ForecastError::Unfit { origin, reason });
+        }
         let (inputs, outputs) = (groups(&header.inputs), groups(&header.outputs));
         let mut cube = Datacube::open(input).with_options(mizar_array::command::Options {
             threads: Some(options.threads.max(1)),
@@ -111,8 +115,18 @@ impl Plan {
         }
         let cells: usize = shapes[0].extent.iter().product();
         for (name, (size, _)) in &model.climatology {
-            if size.get(2).copied().unwrap_or(0) != cells {
-                let of_model = size.get(2).copied().unwrap_or(0);
+            let known = inputs.iter().chain(&outputs).find(|g| g.name == *name);
+            let levels = known.map_or(0, |group| group.channels.len());
+            let &[12, found, of_model] = size.as_slice() else {
+                let reason = format!("its climatology of `{name}` is {size:?}, not by 12 months");
+                return Err(unfit(reason));
+            };
+            if found != levels {
+                let reason =
+                    format!("its climatology of `{name}` has {found} levels, its header {levels}");
+                return Err(unfit(reason));
+            }
+            if of_model != cells {
                 let reason = format!(
                     "its fields have {cells} cells, but the model's climatology of `{name}` has \
                      {of_model}: it is for the grid that it was trained on"
