@@ -10,10 +10,14 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 mod folder;
 
 pub use folder::PendingFolder;
+
+/// How long a process that has abandoned its files may take to end.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// What this process has begun and not finished, for [`abandon_all`].
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -80,6 +84,9 @@ impl PendingFile {
     pub fn made_by<T>(&self, make: impl FnOnce(&Path) -> T) -> io::Result<T> {
         let listed = unfinished();
         if !listed.contains(&self.temporary) {
+            drop(listed);
+            // Whoever abandoned it ends the process now, by the signal that the caller should see.
+            std::thread::sleep(ENDING);
             let text = "the program is being stopped";
             return Err(io::Error::new(io::ErrorKind::Interrupted, text));
         }
