@@ -233,11 +233,8 @@ fn intake(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
 
 /// A folder on a real disk: a temporary file system syncs for nothing.
 fn cache() -> anyhow::Result<std::path::PathBuf> {
-    let base = std::env::var_os("XDG_CACHE_HOME").map(std::path::PathBuf::from);
-    let base = base.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache")));
-    let folder = base
-        .context("neither XDG_CACHE_HOME nor HOME is set")?
-        .join("mizar/bench");
+    let cache = mizar_lab::venv::cache().context("neither XDG_CACHE_HOME nor HOME is set")?;
+    let folder = cache.join("bench");
     fs::create_dir_all(&folder)?;
     Ok(folder)
 }

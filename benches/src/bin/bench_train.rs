@@ -37,23 +37,11 @@ struct Bench {
     epochs: usize,
 }
 
-/// The interpreter of `make torch`.
-fn torch() -> anyhow::Result<PathBuf> {
-    let set = |name| std::env::var_os(name).map(PathBuf::from);
-    let cache = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
-    let venv = set("MIZAR_TORCH_VENV").or_else(|| Some(cache()?.join("mizar/torch-venv")));
-    let python = venv.context("no home folder")?.join("bin/python");
-    match python.exists() {
-        true => Ok(python),
-        false => bail!("no PyTorch to compare with: make torch fetches it"),
-    }
-}
-
 impl Bench {
     fn new(epochs: usize) -> anyhow::Result<Self> {
         let bench = Self {
             folder: tempfile::tempdir()?,
-            python: torch()?,
+            python: mizar_lab::venv::torch().context("make torch fetches what to compare with")?,
             epochs,
         };
         let folder = bench.folder.path().display().to_string();

@@ -6,7 +6,7 @@ mod support;
 
 use std::io::Read as _;
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -30,20 +30,6 @@ print(json.dumps([{
 } for run in runs]))
 "#;
 
-fn environment() -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"),
-        PathBuf::from,
-    );
-    let venv = std::env::var_os("MIZAR_MLFLOW_VENV")
-        .map_or_else(|| cache.join("mizar/mlflow-venv"), PathBuf::from);
-    if venv.join("bin/mlflow").exists() {
-        return Some(venv);
-    }
-    println!("SKIP: no MLflow in {} (make mlflow)", venv.display());
-    None
-}
-
 /// A server that ends with the test, workers and all.
 struct Server {
     child: Child,
@@ -51,7 +37,8 @@ struct Server {
 }
 
 impl Server {
-    fn start(venv: &Path, folder: &Path) -> Self {
+    /// `bin` has MLflow's programs.
+    fn start(bin: &Path, folder: &Path) -> Self {
         use std::os::unix::process::CommandExt as _;
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
@@ -59,7 +46,7 @@ impl Server {
             .unwrap()
             .port();
         let log = std::fs::File::create(folder.join("server.log")).unwrap();
-        let child = Command::new(venv.join("bin/mlflow"))
+        let child = Command::new(bin.join("mlflow"))
             .args([
                 "server",
                 "--host",
@@ -73,10 +60,7 @@ impl Server {
             .arg(format!("sqlite:///{}", folder.join("mlflow.db").display()))
             .arg("--artifacts-destination")
             .arg(folder.join("artifacts"))
-            .env(
-                "PATH",
-                format!("{}:/usr/bin:/bin", venv.join("bin").display()),
-            )
+            .env("PATH", format!("{}:/usr/bin:/bin", bin.display()))
             .env("HOME", folder)
             .env("MLFLOW_DISABLE_TELEMETRY", "true")
             .env("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
@@ -127,11 +111,14 @@ fn training() -> Training {
 
 #[test]
 fn a_job_arrives_on_a_real_server_and_twice_is_two_runs() {
-    let Some(venv) = environment() else { return };
+    let Some(mlflow) = mizar_lab::venv::mlflow("mlflow") else {
+        return;
+    };
+    let bin = mlflow.parent().unwrap();
     let folder = tempfile::tempdir().unwrap();
     write(&record(&training()), folder.path());
     let record_dir = folder.path().to_str().unwrap();
-    let server = Server::start(&venv, folder.path());
+    let server = Server::start(bin, folder.path());
     for _ in 0..2 {
         let arguments = [
             "report",
@@ -151,7 +138,7 @@ fn a_job_arrives_on_a_real_server_and_twice_is_two_runs() {
             "{told}"
         );
     }
-    let read = Command::new(venv.join("bin/python"))
+    let read = Command::new(bin.join("python"))
         .args(["-c", READER, &server.address, "scaling ä"])
         .env("HOME", folder.path())
         .output()

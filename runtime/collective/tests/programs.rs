@@ -2,7 +2,7 @@
 //! where that is installed (`make torch`).
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test suite")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use mizar_lab::{binary, venv};
@@ -105,24 +105,11 @@ fn a_c_program_sums_too() {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// The interpreter with PyTorch, of `make torch`.
-fn torch() -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).map(PathBuf::from);
-    let cache = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
-    let venv = set("MIZAR_TORCH_VENV").or_else(|| Some(cache()?.join("mizar/torch-venv")));
-    let python = venv?.join("bin/python");
-    let found = python.exists().then_some(python);
-    if found.is_none() {
-        println!("SKIP: no PyTorch (make torch installs it)");
-    }
-    found
-}
-
 /// The example that is train_unet.yaml in PyTorch, for two epochs.
 #[test]
 fn the_example_beats_persistence() {
     let samples = venv::cmip6("ta_day_TaiESM1_");
-    let Some((python, input)) = torch().zip(samples) else {
+    let Some((python, input)) = venv::torch().zip(samples) else {
         return;
     };
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/pytorch_unet.py");
@@ -160,7 +147,7 @@ fn the_example_beats_persistence() {
 
 #[test]
 fn gradients_are_those_of_gloo_and_a_wrong_layer_is_named() {
-    let Some(python) = torch() else { return };
+    let Some(python) = venv::torch() else { return };
     for size in [2, 3] {
         let folder = private_folder();
         let ranks = (0..size).map(|rank| {

@@ -2,7 +2,7 @@
 //! ones.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use mizar_report::scaling::{Options, StoreError, analyse, mlflow};
@@ -51,20 +51,9 @@ fn check(store: &Path) {
 
 #[test]
 fn a_store_that_mlflow_wrote_is_read() {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"),
-        PathBuf::from,
-    );
-    let venv = std::env::var_os("MIZAR_MLFLOW_VENV")
-        .map_or_else(|| cache.join("mizar/mlflow-venv"), PathBuf::from);
-    let python = venv.join("bin/python");
-    if !python.exists() {
-        println!(
-            "SKIP: no MLflow in {} (tests/tools/mlflow.sh)",
-            venv.display()
-        );
+    let Some(python) = mizar_lab::venv::mlflow("python") else {
         return;
-    }
+    };
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("mlruns");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/mlflow_store.py");

@@ -73,13 +73,11 @@ struct Up {
 
 /// `~/.cache/mizar/lab`, or below `XDG_CACHE_HOME`.
 fn default_dir() -> PathBuf {
-    let set = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-    cache.unwrap_or_else(std::env::temp_dir).join("mizar/lab")
+    let cache = mizar_lab::venv::cache();
+    cache.map_or_else(
+        || std::env::temp_dir().join("mizar/lab"),
+        |cache| cache.join("lab"),
+    )
 }
 
 fn main() -> std::process::ExitCode {

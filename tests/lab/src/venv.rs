@@ -1,18 +1,51 @@
-//! The Python environment that `tests/tools/venv.sh` makes, with the readers that tests compare
-//! with and the sample files that come as packages. What is not there is `None`, after a line that
-//! says so.
+//! The cache folder, and what `tests/tools` put there: the Python environment with the readers that
+//! tests compare with and the sample files that come as packages, and those of MLflow and PyTorch.
+//! What is not there is `None`, after a line that says so.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Its folder: `MIZAR_VENV`, else `mizar/venv` in the user's cache.
+/// A variable that is set to something.
+fn set(name: &str) -> Option<PathBuf> {
+    let value = std::env::var_os(name).filter(|value| !value.is_empty());
+    value.map(PathBuf::from)
+}
+
+/// Mizar's folder in the user's cache; `None` where there is no home.
+#[must_use]
+pub fn cache() -> Option<PathBuf> {
+    let user = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+    Some(user?.join("mizar"))
+}
+
+/// An environment: what the variable names, else a folder of the cache.
+fn environment(variable: &str, name: &str) -> Option<PathBuf> {
+    set(variable).or_else(|| Some(cache()?.join(name)))
+}
+
 fn folder() -> Option<PathBuf> {
-    let set = |name| {
-        let value = std::env::var_os(name).filter(|value| !value.is_empty());
-        value.map(PathBuf::from)
-    };
-    let cache = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
-    set("MIZAR_VENV").or_else(|| Some(cache()?.join("mizar/venv")))
+    environment("MIZAR_VENV", "venv")
+}
+
+/// A program of MLflow's environment, which `make mlflow` makes.
+#[must_use]
+pub fn mlflow(program: &str) -> Option<PathBuf> {
+    program_of("MIZAR_MLFLOW_VENV", "mlflow-venv", program, "make mlflow")
+}
+
+/// The interpreter with PyTorch, which `make torch` makes.
+#[must_use]
+pub fn torch() -> Option<PathBuf> {
+    program_of("MIZAR_TORCH_VENV", "torch-venv", "python", "make torch")
+}
+
+fn program_of(variable: &str, name: &str, program: &str, target: &str) -> Option<PathBuf> {
+    let program = environment(variable, name)?.join("bin").join(program);
+    let found = program.exists().then_some(program);
+    if found.is_none() {
+        println!("SKIP: no {name} ({target} makes it)");
+    }
+    found
 }
 
 /// Its interpreter.

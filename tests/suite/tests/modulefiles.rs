@@ -86,12 +86,8 @@ fn lmod_loads_the_tcl_file() {
 #[test]
 fn environment_modules_load_the_tcl_file() {
     // Not installable beside Lmod on Debian: tests/tools/modules.sh unpacks it here.
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    let unpacked = cache
-        .unwrap()
-        .join("mizar/environment-modules/modulecmd.tcl");
+    let cache = mizar_lab::venv::cache().unwrap();
+    let unpacked = cache.join("environment-modules/modulecmd.tcl");
     let command = if unpacked.exists() {
         format!("tclsh '{}'", unpacked.display())
     } else if Command::new("modulecmd").arg("--version").output().is_ok() {

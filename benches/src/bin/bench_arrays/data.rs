@@ -91,24 +91,9 @@ pub(crate) fn build_loop(folder: &Path) -> anyhow::Result<PathBuf> {
 
 /// The Python that the readers are installed in.
 pub(crate) fn python() -> anyhow::Result<PathBuf> {
-    let venv = match std::env::var_os("MIZAR_VENV") {
-        Some(venv) => PathBuf::from(venv),
-        None => cache()?.join("venv"),
-    };
-    let python = venv.join("bin/python");
-    ensure!(
-        python.exists(),
-        "no python with netCDF4 and xarray in {} (tests/tools/venv.sh)",
-        venv.display()
-    );
-    Ok(python)
+    mizar_lab::venv::python().context("make venv makes the Python with netCDF4 and xarray")
 }
 
 fn cache() -> anyhow::Result<PathBuf> {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(home);
-    Ok(cache
-        .context("neither XDG_CACHE_HOME nor HOME is set")?
-        .join("mizar"))
+    mizar_lab::venv::cache().context("neither XDG_CACHE_HOME nor HOME is set")
 }

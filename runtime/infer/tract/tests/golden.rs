@@ -18,28 +18,11 @@ fn file(name: &str) -> PathBuf {
 
 /// The library in the Python environment of the tests.
 fn library() -> Option<PathBuf> {
-    let venv = std::env::var_os("MIZAR_VENV")
-        .map(PathBuf::from)
-        .or_else(|| {
-            let home = PathBuf::from(std::env::var_os("HOME")?);
-            let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-            Some(
-                cache
-                    .unwrap_or_else(|| home.join(".cache"))
-                    .join("mizar/venv"),
-            )
-        })?;
-    for python in std::fs::read_dir(venv.join("lib")).ok()?.flatten() {
-        let capi = python.path().join("site-packages/onnxruntime/capi");
-        for entry in std::fs::read_dir(capi).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with("libonnxruntime.so") {
-                return Some(entry.path());
-            }
-        }
-    }
-    println!("SKIP: the Python package onnxruntime (make venv)");
-    None
+    let package = mizar_lab::venv::package("onnxruntime")?;
+    let names = mizar_lab::names_in(&package.join("capi"));
+    let is_library = |name: &&String| name.starts_with("libonnxruntime.so");
+    let name = names.iter().find(is_library)?;
+    Some(package.join("capi").join(name))
 }
 
 /// Loaders of all back ends that can work here.
