@@ -104,7 +104,7 @@ impl Cube {
             let packed = variable.attributes.get("scale_factor").is_some()
                 || variable.attributes.get("add_offset").is_some();
             if packed && matches!(content, Content::Numbers(_)) {
-                drop_packing(variable);
+                variable.attributes.drop_packing();
                 variable.dtype = DType::F64;
                 variable.attributes.remove("_FillValue");
                 variable.attributes.remove("missing_value");
@@ -345,20 +345,6 @@ impl TimeCoordinate {
         };
         axis.dates()
             .map_err(|source| CubeError::Time { operator, source })
-    }
-}
-
-/// Takes the attributes of packing off: values are unpacked when they are read.
-pub(crate) fn drop_packing(variable: &mut Variable) {
-    for name in [
-        "scale_factor",
-        "add_offset",
-        "valid_min",
-        "valid_max",
-        "valid_range",
-        "_Unsigned",
-    ] {
-        variable.attributes.remove(name);
     }
 }
 

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::command::{Command, CommandError, Node, Options, Precision};
-use crate::cube::{self, Content, Cube};
+use crate::cube::{Content, Cube};
 use crate::dataset::{AttrValue, DType, Variable};
 use crate::error::CubeError;
 use crate::ops::{self, Context, Inputs, Operator, Outcome, Render};
@@ -383,7 +383,7 @@ fn finish_variables(cube: &mut Cube, options: &Options) {
             (None, _) if is_packed && is_single_packing(variable) => DType::F32,
             (None, _) => DType::F64,
         };
-        cube::drop_packing(variable);
+        variable.attributes.drop_packing();
         variable.attributes.remove("actual_range");
         if matches!(variable.dtype, DType::F32 | DType::F64) {
             set_fill_value(variable);
@@ -426,11 +426,7 @@ fn set_fill_value(variable: &mut Variable) {
 
 fn finish_globals(cube: &mut Cube, history: &str) {
     let attributes = &mut cube.dataset.attributes;
-    let history = match attributes.get_text("history") {
-        Some(before) if !before.is_empty() => format!("{history}\n{before}"),
-        _ => history.to_owned(),
-    };
-    attributes.set("history", history);
+    attributes.begin_history(history);
     if attributes.get("Conventions").is_none() {
         attributes.set("Conventions", CONVENTIONS);
     }

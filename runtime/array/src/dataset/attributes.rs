@@ -83,6 +83,16 @@ impl From<f64> for AttrValue {
     }
 }
 
+/// Attributes of packed values.
+const PACKING: [&str; 6] = [
+    "scale_factor",
+    "add_offset",
+    "valid_min",
+    "valid_max",
+    "valid_range",
+    "_Unsigned",
+];
+
 /// Named values in the order in which the file holds them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Attributes(Vec<(String, AttrValue)>);
@@ -122,6 +132,30 @@ impl Attributes {
     pub fn remove(&mut self, name: &str) -> Option<AttrValue> {
         let index = self.0.iter().position(|(key, _)| key == name)?;
         Some(self.0.remove(index).1)
+    }
+
+    /// Takes out what says how values are packed: they are unpacked when they are read.
+    pub fn drop_packing(&mut self) {
+        for name in PACKING {
+            self.remove(name);
+        }
+    }
+
+    /// Takes out all that says how values are stored, not what they are: what comes of them is
+    /// stored anew.
+    pub fn drop_storage(&mut self) {
+        self.drop_packing();
+        self.remove("_FillValue");
+        self.remove("missing_value");
+    }
+
+    /// Puts a line before the `history` there is.
+    pub fn begin_history(&mut self, line: &str) {
+        let history = match self.get_text("history") {
+            Some(before) if !before.is_empty() => format!("{line}\n{before}"),
+            _ => line.to_owned(),
+        };
+        self.set("history", history);
     }
 
     /// Names and values in order.

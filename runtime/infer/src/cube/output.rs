@@ -15,17 +15,6 @@ use crate::Loaded;
 /// Stands for missing values, as in files of CDO and CMIP6.
 const FILL: f32 = 1e20;
 
-/// Attributes of an input that say how it was stored, not what it is.
-const OF_STORAGE: [&str; 7] = [
-    "scale_factor",
-    "add_offset",
-    "_FillValue",
-    "missing_value",
-    "valid_range",
-    "valid_min",
-    "valid_max",
-];
-
 /// The structure of the output, and where its values come from.
 pub(crate) struct Target {
     pub(crate) dataset: Dataset,
@@ -272,9 +261,8 @@ fn drafts(
     if plan.outputs.len() == 1 && channels.len() == plan.fields.channels() {
         let mut next = 0;
         let same = plan.fields.variables.iter().map(|field| {
-            let from = &input.variables[field.variable].attributes;
-            let of_meaning = from.iter().filter(|(name, _)| !OF_STORAGE.contains(name));
-            let attributes = of_meaning.map(|(name, value)| (name.to_owned(), value.clone()));
+            let mut attributes = input.variables[field.variable].attributes.clone();
+            attributes.drop_storage();
             let channels = next..next + field.level_count;
             next = channels.end;
             Draft {
@@ -282,7 +270,7 @@ fn drafts(
                 output: 0,
                 channels,
                 levels: field.levels.clone(),
-                attributes: fill(attributes.collect()),
+                attributes: fill(attributes),
             }
         });
         return Ok(same.collect());
@@ -318,12 +306,8 @@ fn sound_name(name: &str) -> String {
 /// The input's, and what was done with it.
 fn attributes(input: &Dataset, plan: &Plan, loaded: &Loaded, options: &Options) -> Attributes {
     let mut attributes = input.attributes.clone();
-    let history = match attributes.get_text("history") {
-        Some(before) if !before.is_empty() => format!("{}\n{before}", options.history),
-        _ => options.history.clone(),
-    };
+    attributes.begin_history(&options.history);
     let mut set = |name: &str, value: String| attributes.set(name, AttrValue::from(value));
-    set("history", history);
     set("mizar_model", loaded.file_name.clone());
     set("mizar_model_sha256", loaded.digest.clone());
     set("mizar_backend", loaded.model.backend().to_owned());

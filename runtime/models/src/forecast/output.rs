@@ -76,9 +76,7 @@ impl Target {
                 Some(_) => from.attributes.clone(),
                 None => Attributes::default(),
             };
-            for name in STORAGE {
-                attributes.remove(name);
-            }
+            attributes.drop_storage();
             if !group.channels[0].units.is_empty() {
                 attributes.set("units", group.channels[0].units.clone());
             }
@@ -126,17 +124,6 @@ impl Target {
         Ok(())
     }
 }
-
-/// Attributes that say how a variable was stored, not what it is.
-const STORAGE: [&str; 7] = [
-    "scale_factor",
-    "add_offset",
-    "_FillValue",
-    "missing_value",
-    "valid_range",
-    "valid_min",
-    "valid_max",
-];
 
 /// Whether a variable is the time of the steps or its bounds.
 fn is_time(plan: &Plan, index: usize) -> bool {
@@ -196,12 +183,8 @@ fn times(plan: &Plan, values: &[f64], width: usize) -> Result<Vec<f64>, Forecast
 /// The input's, and what was done with it.
 fn attributes(input: &Attributes, plan: &Plan, model: &Model, options: &Options) -> Attributes {
     let mut attributes = input.clone();
-    let history = match attributes.get_text("history") {
-        Some(before) if !before.is_empty() => format!("{}\n{before}", options.history),
-        _ => options.history.clone(),
-    };
+    attributes.begin_history(&options.history);
     let mut set = |name: &str, value: String| attributes.set(name, AttrValue::from(value));
-    set("history", history);
     set("mizar_model", options.model_name.clone());
     set("mizar_model_sha256", model.header.digest.clone());
     let steps = |count: usize| match count {
