@@ -127,7 +127,7 @@ impl Datacube {
         output: impl AsRef<Path>,
     ) -> Result<(), CubeError> {
         let command = self.command(vec![output.as_ref().to_owned()]);
-        let plan = engine::agree(comm, plan::compile(&command, "mizar-array"))?;
+        let plan = mizar_comm::agree(comm, plan::compile(&command, "mizar-array"))?;
         engine::execute(&plan, comm, self.threads(), &|_| {}).map(drop)
     }
 

@@ -12,7 +12,6 @@
 //! **Invariant:** ranks agree on success before each next step, so one that fails ends all,
 //! and no output appears.
 
-mod agree;
 mod deliver;
 mod estimate;
 mod reduce;
@@ -25,7 +24,7 @@ mod units;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mizar_comm::Communicator;
+use mizar_comm::{Communicator, agree};
 
 use crate::cube::{Content, Cube};
 use crate::dataset::DType;
@@ -39,7 +38,6 @@ use crate::write::{WriteOptions, Writer};
 /// operator that splits makes more: those follow.
 const OUTPUTS_AT_ONCE: usize = 8;
 
-pub use agree::agree;
 pub use estimate::{Estimate, Step, estimate};
 pub use shared::SharedWriter;
 

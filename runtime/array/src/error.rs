@@ -189,6 +189,18 @@ fn axis_name(axis: Axis) -> &'static str {
     }
 }
 
+impl mizar_comm::Shared for CubeError {
+    fn of_peer(rank: usize, message: String) -> Self {
+        Self::Peer { rank, message }
+    }
+
+    // A rank that learnt of a failure from its peers has none of its own to tell; its peers
+    // know, and wait no more.
+    fn is_known(&self) -> bool {
+        matches!(self, Self::Peer { .. } | Self::Communication(_))
+    }
+}
+
 impl CubeError {
     /// Whether the command line itself is wrong: exit code 2.
     #[must_use]
@@ -207,5 +219,25 @@ impl CubeError {
     #[must_use]
     pub fn chain(&self) -> String {
         mizar_core::chain(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_failure_is_everybodys() {
+        let results = mizar_comm::run_threads(3, |comm| {
+            let own = match mizar_comm::Communicator::rank(comm) {
+                1 => Err(CubeError::Protocol { rank: 7 }),
+                rank => Ok(rank),
+            };
+            mizar_comm::agree(comm, own).map_err(|error| error.chain())
+        });
+        let own = "rank 7 sent a message that makes no sense here";
+        assert_eq!(results[0], Err(format!("rank 1: {own}")));
+        assert_eq!(results[1], Err(own.to_owned()));
+        assert_eq!(results[2], Err(format!("rank 1: {own}")));
     }
 }

@@ -159,7 +159,7 @@ fn compute(commands: &[Command], words: &[String], comm: &dyn Communicator) -> E
         })
     };
     let compiled = plan::compile_all(commands, &history(words));
-    let plan = match engine::agree(comm, compiled) {
+    let plan = match mizar_comm::agree(comm, compiled) {
         Ok(plan) => plan,
         Err(error) => return failed(error),
     };

@@ -4,9 +4,9 @@
 //! Rank 0 makes every output. For Zarr the others store their chunks in the same folder, which a
 //! shared file system shows them; for NetCDF-4 they send them, encoded, to rank 0.
 
-use mizar_comm::Communicator;
+use mizar_comm::{Communicator, agree};
 
-use super::{Run, Writers, agree};
+use super::{Run, Writers};
 use crate::cube::Content;
 use crate::error::CubeError;
 use crate::plan::Output;

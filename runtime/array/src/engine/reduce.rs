@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use mizar_comm::agree;
 use rayon::prelude::*;
 
 use self::batch::{Batch, Unit, batches, column_cells};
@@ -21,7 +22,7 @@ pub(super) use self::joint::Joint;
 use self::joint::Segment;
 use self::rows::Rows;
 use super::tree::{Place, Tree};
-use super::{Job, Progress, Run, Writers, agree, units};
+use super::{Job, Progress, Run, Writers, units};
 use crate::error::CubeError;
 use crate::ops::statistic::{self, Partial, Steps};
 use crate::plan::expr::{Expr, Held, Readable, TimeReduction};
@@ -146,7 +147,7 @@ impl Run<'_> {
                 .iter()
                 .map(|_| Tree::new(batch.units_per_column))
                 .collect();
-            let computed = self.pool.install(|| {
+            let computed: Result<(), CubeError> = self.pool.install(|| {
                 own.par_iter().try_for_each(|(unit, bytes)| {
                     let segment = accumulate(joint, &step_groups, &batch, unit)?;
                     trees[unit.column].insert(Place::leaf(unit.leaf), segment);

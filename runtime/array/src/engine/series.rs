@@ -8,9 +8,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use mizar_comm::agree;
 use rayon::prelude::*;
 
-use super::{Job, Progress, Run, Writers, agree, units};
+use super::{Job, Progress, Run, Writers, units};
 use crate::error::CubeError;
 use crate::plan::expr::{Expr, Held, Readable};
 use crate::plan::region::{self, Region};

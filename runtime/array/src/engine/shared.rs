@@ -6,9 +6,8 @@
 use std::ops::Range;
 use std::path::Path;
 
-use mizar_comm::Communicator;
+use mizar_comm::{Communicator, agree};
 
-use super::agree;
 use super::deliver::{collect, store};
 use crate::dataset::Dataset;
 use crate::error::CubeError;

@@ -2,9 +2,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use mizar_comm::agree;
 use rayon::prelude::*;
 
-use super::{Job, Progress, Run, Writers, agree, deliver, units};
+use super::{Job, Progress, Run, Writers, deliver, units};
 use crate::error::CubeError;
 use crate::plan::expr::{Expr, Readable};
 use crate::plan::region::{self, Region};

@@ -19,7 +19,7 @@ pub(crate) fn run_on(comm: &dyn Communicator, threads: usize, line: &str) -> Res
         Request::Run(command) => command,
         other => panic!("{line}: {other:?}"),
     };
-    let plan = engine::agree(comm, plan::compile(&command, "today mizar cube a test"))?;
+    let plan = mizar_comm::agree(comm, plan::compile(&command, "today mizar cube a test"))?;
     engine::execute(&plan, comm, threads, &|_| {}).map(drop)
 }
 

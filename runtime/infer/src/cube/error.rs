@@ -118,11 +118,10 @@ impl Shared for InferError {
     }
 
     fn is_known(&self) -> bool {
-        matches!(
-            self,
-            Self::Peer { .. }
-                | Self::Communication(_)
-                | Self::Output(CubeError::Peer { .. } | CubeError::Communication(_))
-        )
+        match self {
+            Self::Peer { .. } | Self::Communication(_) => true,
+            Self::Output(error) => error.is_known(),
+            _ => false,
+        }
     }
 }

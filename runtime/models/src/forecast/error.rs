@@ -63,11 +63,10 @@ impl Shared for ForecastError {
     }
 
     fn is_known(&self) -> bool {
-        matches!(
-            self,
-            Self::Peer { .. }
-                | Self::Communication(_)
-                | Self::Cube(CubeError::Peer { .. } | CubeError::Communication(_))
-        )
+        match self {
+            Self::Peer { .. } | Self::Communication(_) => true,
+            Self::Cube(error) => error.is_known(),
+            _ => false,
+        }
     }
 }
