@@ -1,4 +1,4 @@
-//! How Mizar asks servers: whom it trusts ([`tls`]), how names stand in a URL ([`escaped`]), and
+//! How Mizar asks servers: by which client ([`agent`]), whom it trusts ([`tls`]), how names stand in a URL ([`escaped`]), and
 //! how a request to S3 is signed ([`s3`]).
 //!
 //! Called by whatever speaks to a server: the array engine's remote files, the report's MLflow
@@ -8,7 +8,19 @@ pub mod s3;
 
 use std::sync::Arc;
 
+use ureq::Agent;
+use ureq::config::ConfigBuilder;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+
+/// A client that says who it is, trusts [`tls`] and gives refusals as answers. Its user adds
+/// limits of time.
+#[must_use]
+pub fn agent() -> ConfigBuilder<ureq::typestate::AgentScope> {
+    Agent::config_builder()
+        .tls_config(tls())
+        .http_status_as_error(false)
+        .user_agent(concat!("mizar/", env!("CARGO_PKG_VERSION")))
+}
 
 /// Trust in the authorities of the system (`SSL_CERT_FILE` names others), by rustls with ring.
 #[must_use]

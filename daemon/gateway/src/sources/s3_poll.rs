@@ -301,9 +301,7 @@ fn child<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
 fn agent() -> &'static Agent {
     static AGENT: OnceLock<Agent> = OnceLock::new();
     AGENT.get_or_init(|| {
-        Agent::config_builder()
-            .tls_config(mizar_http::tls())
-            .http_status_as_error(false)
+        mizar_http::agent()
             .max_redirects(0)
             .timeout_global(Some(PAGE_LIMIT))
             .build()

@@ -261,9 +261,7 @@ fn digest(mut source: impl Read) -> io::Result<String> {
 fn agent() -> &'static Agent {
     static AGENT: OnceLock<Agent> = OnceLock::new();
     AGENT.get_or_init(|| {
-        Agent::config_builder()
-            .tls_config(mizar_http::tls())
-            .http_status_as_error(false)
+        mizar_http::agent()
             .max_redirects(0)
             .timeout_recv_response(Some(SILENCE_LIMIT))
             .timeout_connect(Some(SILENCE_LIMIT))

@@ -60,10 +60,7 @@ pub(super) fn send(
 }
 
 fn agent() -> Agent {
-    Agent::config_builder()
-        .tls_config(mizar_http::tls())
-        .http_status_as_error(false)
-        .user_agent(concat!("mizar/", env!("CARGO_PKG_VERSION")))
+    mizar_http::agent()
         .timeout_global(Some(LIMIT))
         .build()
         .new_agent()

@@ -24,11 +24,8 @@ const UNDER_WAY_MAX: usize = 32;
 pub(super) fn agent() -> &'static Agent {
     static AGENT: OnceLock<Agent> = OnceLock::new();
     AGENT.get_or_init(|| {
-        Agent::config_builder()
-            .tls_config(mizar_http::tls())
-            .http_status_as_error(false)
+        mizar_http::agent()
             .max_redirects_will_error(false)
-            .user_agent(concat!("mizar/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(CONNECT_LIMIT))
             .timeout_per_read(Some(SILENCE_LIMIT))
             .timeout_per_write(Some(SILENCE_LIMIT))
