@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
+use mizar_array::dataset::Dataset;
 use mizar_array::time_axis::TimeAxis;
 use mizar_array::{Computed, Datacube};
 
@@ -89,51 +90,13 @@ impl Plan {
         names.extend(outputs.iter().filter(|g| has(g)).map(|g| g.name.as_str()));
         names.sort_unstable();
         names.dedup();
-        let found = |name: &str| shape(&origin, all.dataset(), name, header.sample);
-        let shapes: Vec<Shape> = inputs
-            .iter()
-            .map(|group| found(&group.name))
-            .collect::<Result<_, _>>()?;
         let unfit = |reason: String| ForecastError::Unfit {
             origin: origin.clone(),
             reason,
         };
-        for (group, shape) in inputs.iter().zip(&shapes) {
-            fits(group, shape, &shapes[0]).map_err(unfit)?;
-        }
+        let field = check_fields(&origin, all.dataset(), header.sample, [&inputs, &outputs])?;
         let has_truth: Vec<bool> = outputs.iter().map(has).collect();
-        for (group, _) in outputs.iter().zip(&has_truth).filter(|(_, has)| **has) {
-            fits(group, &found(&group.name)?, &shapes[0]).map_err(unfit)?;
-        }
-        if let Some(lacking) = outputs.iter().find(|g| !has(g) && g.channels.len() > 1) {
-            let reason = format!(
-                "it lacks `{}`, whose {} levels the forecast has",
-                lacking.name,
-                lacking.channels.len()
-            );
-            return Err(unfit(reason));
-        }
-        let cells: usize = shapes[0].extent.iter().product();
-        for (name, (size, _)) in &model.climatology {
-            let known = inputs.iter().chain(&outputs).find(|g| g.name == *name);
-            let levels = known.map_or(0, |group| group.channels.len());
-            let &[12, found, of_model] = size.as_slice() else {
-                let reason = format!("its climatology of `{name}` is {size:?}, not by 12 months");
-                return Err(unfit(reason));
-            };
-            if found != levels {
-                let reason =
-                    format!("its climatology of `{name}` has {found} levels, its header {levels}");
-                return Err(unfit(reason));
-            }
-            if of_model != cells {
-                let reason = format!(
-                    "its fields have {cells} cells, but the model's climatology of `{name}` has \
-                     {of_model}: it is for the grid that it was trained on"
-                );
-                return Err(unfit(reason));
-            }
-        }
+        check_climatology(model, inputs.iter().chain(&outputs), &field).map_err(unfit)?;
         let shown = match outputs.iter().find(|group| has(group)) {
             Some(_) => outputs.iter().filter(|g| has(g)).map(|g| &g.name).collect(),
             None => vec![first],
@@ -153,8 +116,8 @@ impl Plan {
             missing: header.missing,
             relative_to: header.relative_to,
             known_months: model.climatology.keys().cloned().collect(),
-            steps: shapes[0].steps,
-            extent: shapes[0].extent.clone(),
+            steps: field.steps,
+            extent: field.extent,
             months: Vec::new(),
             target_months: Vec::new(),
             axis: None,
@@ -271,6 +234,71 @@ impl Plan {
             .map(|first| first..(first + rows).min(self.rows))
             .collect()
     }
+}
+
+/// Checks that the variables of a model are there, with the levels that it knows and all of one
+/// extent; returns that of the first.
+fn check_fields(
+    origin: &str,
+    dataset: &Dataset,
+    sample: Sample,
+    [inputs, outputs]: [&[Group]; 2],
+) -> Result<Shape, ForecastError> {
+    let unfit = |reason: String| ForecastError::Unfit {
+        origin: origin.to_owned(),
+        reason,
+    };
+    let found = |group: &Group| shape(origin, dataset, &group.name, sample);
+    let mut first: Option<Shape> = None;
+    for group in inputs {
+        let own = found(group)?;
+        fits(group, &own, first.as_ref().unwrap_or(&own)).map_err(unfit)?;
+        first.get_or_insert(own);
+    }
+    let Some(first) = first else {
+        return Err(unfit("its header names no inputs".to_owned()));
+    };
+    for group in outputs {
+        if dataset.variable_index(&group.name).is_some() {
+            fits(group, &found(group)?, &first).map_err(unfit)?;
+        } else if group.channels.len() > 1 {
+            let levels = group.channels.len();
+            let name = &group.name;
+            let reason = format!("it lacks `{name}`, whose {levels} levels the forecast has");
+            return Err(unfit(reason));
+        }
+    }
+    Ok(first)
+}
+
+/// Checks that what a model knows of months is of its variables' levels and of this grid.
+fn check_climatology<'a>(
+    model: &Model,
+    groups: impl Iterator<Item = &'a Group> + Clone,
+    field: &Shape,
+) -> Result<(), String> {
+    let cells: usize = field.extent.iter().product();
+    for (name, (size, _)) in &model.climatology {
+        let known = groups.clone().find(|group| group.name == *name);
+        let levels = known.map_or(0, |group| group.channels.len());
+        let &[12, found, of_model] = size.as_slice() else {
+            return Err(format!(
+                "its climatology of `{name}` is {size:?}, not by 12 months"
+            ));
+        };
+        if found != levels {
+            return Err(format!(
+                "its climatology of `{name}` has {found} levels, its header {levels}"
+            ));
+        }
+        if of_model != cells {
+            return Err(format!(
+                "its fields have {cells} cells, but the model's climatology of `{name}` has \
+                 {of_model}: it is for the grid that it was trained on"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Neighbouring channels of one variable together.
