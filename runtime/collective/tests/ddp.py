@@ -1,5 +1,6 @@
-"""One rank of a test of `mizar.ddp` and `mizar.SyncProof`: ddp.py FOLDER RANK SIZE."""
+"""One rank of a test of `mizar.ddp` and `mizar.SyncProof`: ddp.py FOLDER RANK SIZE NODES."""
 
+import socket
 import sys
 
 import torch
@@ -8,7 +9,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 import mizar
 
-folder, rank, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+folder, (rank, size, nodes) = sys.argv[1], map(int, sys.argv[2:])
+# Several nodes are played by one: their names are all that tells them apart.
+socket.gethostname = lambda: f"node{rank % nodes}"
 torch.set_num_threads(1)
 distributed.init_process_group(
     "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size

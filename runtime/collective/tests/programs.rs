@@ -148,12 +148,12 @@ fn the_example_beats_persistence() {
 #[test]
 fn gradients_are_those_of_gloo_and_a_wrong_layer_is_named() {
     let Some(python) = venv::torch() else { return };
-    for size in [2, 3] {
+    for (size, nodes) in [(2, 1), (3, 1), (3, 2), (4, 2)] {
         let folder = private_folder();
         let ranks = (0..size).map(|rank| {
             let mut command = script(&python, "ddp.py");
             command.arg(folder.path());
-            command.args([rank.to_string(), size.to_string()]);
+            command.args([rank, size, nodes].map(|number| number.to_string()));
             command
         });
         all_succeed(ranks.collect());

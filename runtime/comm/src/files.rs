@@ -59,7 +59,7 @@ impl Files {
         })
     }
 
-    /// The file of the next message, and its key. Not counted yet.
+    /// The file of the next message between two ranks, which is not counted yet.
     fn next(&self, peer: usize, tag: Tag, is_sent: bool) -> PathBuf {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let number = counts.get(&(peer, tag, is_sent)).copied().unwrap_or(0);
