@@ -9,8 +9,8 @@
 
 use std::sync::mpsc::channel;
 
+use crate::backend::{Backend, Differentiable};
 use burn_autodiff::Autodiff;
-use burn_tensor::backend::Backend;
 use burn_tensor::{ElementConversion as _, Tensor, activation};
 use mizar_train::{Array, Batch, Layout, LearnError, Learner, Phase};
 use serde::{Deserialize, Serialize};
@@ -174,14 +174,14 @@ impl Gan {
 }
 
 /// The pair as a learner.
-pub struct GanLearner<B: Backend> {
+pub struct GanLearner<B: Differentiable> {
     gan: Gan,
     weights: Weights<B>,
     /// How many of the tensors are the generator's.
     split: usize,
 }
 
-impl<B: Backend> GanLearner<B> {
+impl<B: Differentiable> GanLearner<B> {
     /// A learner on a device, with parameters drawn by `seed`.
     pub fn new(gan: Gan, seed: u64, device: B::Device) -> Self {
         let mut list = gan.generator();
@@ -308,7 +308,7 @@ impl<B: Backend> GanLearner<B> {
     }
 }
 
-impl<B: Backend> Learner for GanLearner<B> {
+impl<B: Differentiable> Learner for GanLearner<B> {
     fn layout(&self) -> &Layout {
         &self.weights.layout
     }

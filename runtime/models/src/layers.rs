@@ -2,12 +2,15 @@
 //!
 //! Shapes of weights and their order are PyTorch's, so that state dictionaries can be compared.
 
-use burn_tensor::backend::Backend;
-use burn_tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn_tensor::{Tensor, activation, module};
 use serde::{Deserialize, Serialize};
 
+use crate::activation::Pointwise;
+use crate::backend::{self, Backend, Window};
 use crate::network::{Parameter, Parameters, Start};
+
+/// What a leaky unit leaves of what is negative.
+pub(crate) const LEAK: f32 = 0.2;
 
 /// What follows a layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,11 +37,11 @@ impl Activation {
     pub fn apply<B: Backend, const D: usize>(self, input: Tensor<B, D>) -> Tensor<B, D> {
         match self {
             Self::None => input,
-            Self::Relu => activation::relu(input),
-            Self::Leaky => activation::leaky_relu(input, 0.2),
             Self::Gelu => activation::gelu(input),
-            Self::Silu => activation::silu(input),
             Self::Tanh => activation::tanh(input),
+            Self::Relu => backend::pointwise(input, Pointwise::Relu),
+            Self::Leaky => backend::pointwise(input, Pointwise::Leaky),
+            Self::Silu => backend::pointwise(input, Pointwise::Silu),
         }
     }
 
@@ -177,24 +180,15 @@ impl Conv2d {
     /// Goes forward.
     #[must_use]
     pub fn forward<B: Backend>(&self, all: &Parameters<B>, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        let (weight, bias) = weight_and_bias::<B, 4>(all, &self.name, &input);
-        let reach = self.kernel / 2;
-        let (input, padding) = match self.edges {
-            Edges::Globe if reach > 0 => (around(input, reach), [reach, 0]),
-            _ => (input, [reach, reach]),
+        let parameters = weight_and_bias::<B, 4>(all, &self.name, &input);
+        let window = Window {
+            stride: self.stride,
+            reach: self.kernel / 2,
+            edges: self.edges,
         };
-        let options = ConvOptions::new([self.stride; 2], padding, [1, 1], 1);
         self.activation
-            .apply(module::conv2d(input, weight, Some(bias), options))
+            .apply(backend::gather(input, parameters, window))
     }
-}
-
-/// A field with `reach` more columns on both sides, from the other.
-fn around<B: Backend>(field: Tensor<B, 4>, reach: usize) -> Tensor<B, 4> {
-    let width = field.dims()[3];
-    let west = field.clone().narrow(3, width - reach, reach);
-    let east = field.clone().narrow(3, 0, reach);
-    Tensor::cat(vec![west, field, east], 3)
 }
 
 /// Doubles height and width: `(samples, inputs, h, w)` to `(samples, outputs, 2h, 2w)`.
@@ -219,9 +213,8 @@ impl Double2d {
     /// Goes forward.
     #[must_use]
     pub fn forward<B: Backend>(&self, all: &Parameters<B>, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        let (weight, bias) = weight_and_bias::<B, 4>(all, &self.name, &input);
-        let options = ConvTransposeOptions::new([2, 2], [0, 0], [0, 0], [1, 1], 1);
-        module::conv_transpose2d(input, weight, Some(bias), options)
+        let parameters = weight_and_bias::<B, 4>(all, &self.name, &input);
+        backend::spread(input, parameters)
     }
 }
 
@@ -326,10 +319,14 @@ impl Conv3d {
     /// Goes forward.
     #[must_use]
     pub fn forward<B: Backend>(&self, all: &Parameters<B>, input: Tensor<B, 5>) -> Tensor<B, 5> {
-        let (weight, bias) = weight_and_bias::<B, 5>(all, &self.name, &input);
-        let options = ConvOptions::new([self.stride; 3], [1; 3], [1; 3], 1);
+        let parameters = weight_and_bias::<B, 5>(all, &self.name, &input);
+        let window = Window {
+            stride: self.stride,
+            reach: 1,
+            edges: Edges::Zero,
+        };
         self.activation
-            .apply(module::conv3d(input, weight, Some(bias), options))
+            .apply(backend::gather(input, parameters, window))
     }
 }
 
@@ -358,9 +355,7 @@ impl Double3d {
     /// Goes forward.
     #[must_use]
     pub fn forward<B: Backend>(&self, all: &Parameters<B>, input: Tensor<B, 5>) -> Tensor<B, 5> {
-        let (weight, bias) = weight_and_bias::<B, 5>(all, &self.name, &input);
-        let options = ConvTransposeOptions::new([2; 3], [0; 3], [0; 3], [1; 3], 1);
-        self.activation
-            .apply(module::conv_transpose3d(input, weight, Some(bias), options))
+        let parameters = weight_and_bias::<B, 5>(all, &self.name, &input);
+        self.activation.apply(backend::spread(input, parameters))
     }
 }

@@ -7,8 +7,9 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use crate::backend::{Backend, Differentiable};
 use burn_autodiff::Autodiff;
-use burn_tensor::backend::{AutodiffBackend, Backend};
+use burn_tensor::backend::AutodiffBackend;
 use burn_tensor::{ElementConversion as _, Shape, Tensor, TensorData, TensorPrimitive};
 use mizar_train::{Array, Batch, Layout, LearnError, Learner};
 
@@ -17,13 +18,13 @@ use crate::loss::Loss;
 use crate::network::{Network, Parameter, Parameters, Primitive, Tap, draw};
 
 /// A network that learns its targets.
-pub struct Supervised<N, B: Backend, const I: usize, const O: usize> {
+pub struct Supervised<N, B: Differentiable, const I: usize, const O: usize> {
     network: N,
     loss: Loss,
     weights: Weights<B>,
 }
 
-impl<N: Network<I, O>, B: Backend, const I: usize, const O: usize> Supervised<N, B, I, O> {
+impl<N: Network<I, O>, B: Differentiable, const I: usize, const O: usize> Supervised<N, B, I, O> {
     /// A learner of this network on a device, with parameters drawn by `seed`.
     pub fn new(network: N, loss: Loss, seed: u64, device: B::Device) -> Self {
         let weights = Weights::new(&network.parameters(), seed, device);
@@ -62,7 +63,7 @@ impl<N: Network<I, O>, B: Backend, const I: usize, const O: usize> Supervised<N,
     }
 }
 
-impl<N: Network<I, O>, B: Backend, const I: usize, const O: usize> Learner
+impl<N: Network<I, O>, B: Differentiable, const I: usize, const O: usize> Learner
     for Supervised<N, B, I, O>
 {
     fn layout(&self) -> &Layout {
@@ -110,7 +111,7 @@ impl<N: Network<I, O>, B: Backend, const I: usize, const O: usize> Learner
 }
 
 /// Parameters on a device.
-pub(crate) struct Weights<B: Backend> {
+pub(crate) struct Weights<B: Differentiable> {
     pub(crate) layout: Layout,
     list: Vec<Parameter>,
     names: Arc<Vec<String>>,
@@ -119,7 +120,7 @@ pub(crate) struct Weights<B: Backend> {
     tensors: Vec<Primitive<B>>,
 }
 
-impl<B: Backend> Weights<B> {
+impl<B: Differentiable> Weights<B> {
     pub(crate) fn new(list: &[Parameter], seed: u64, device: B::Device) -> Self {
         let layout = Layout::new(list.iter().map(|p| (p.name.clone(), p.shape.clone())));
         let names = Arc::new(list.iter().map(|p| p.name.clone()).collect());
@@ -185,7 +186,7 @@ pub(crate) type Message<B> = Option<Told<B>>;
 /// Runs the backward pass of `loss` and hands the gradients of the tensors in `phase` to
 /// `ready` as they come; a tensor that the loss does not depend on gets zeros at the end.
 /// Returns the loss.
-pub(crate) fn backward<B: Backend>(
+pub(crate) fn backward<B: Differentiable>(
     loss: Tensor<Autodiff<B>, 1>,
     (sender, receiver): (Sender<Message<B>>, Receiver<Message<B>>),
     layout: &Layout,

@@ -69,6 +69,9 @@
 //!
 //! `mizar_train::Trainer` takes such a learner as it takes the library's.
 
+mod activation;
+mod backend;
+mod convolution;
 pub mod forecast;
 mod gan;
 mod hook;
@@ -82,11 +85,12 @@ mod network;
 mod resnet;
 pub mod source;
 mod unet;
+mod vectors;
 
 /// What a network of one's own needs of Burn, in the version that this crate has.
 pub mod burn {
+    pub use crate::backend::Backend;
     pub use burn_flex::{Flex, FlexDevice};
-    pub use burn_tensor::backend::Backend;
     pub use burn_tensor::{Tensor, activation, module};
 }
 

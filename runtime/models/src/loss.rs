@@ -1,7 +1,7 @@
 //! What is made small.
 
+use crate::backend::Backend;
 use burn_tensor::Tensor;
-use burn_tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 
 use crate::learner::tensor;

@@ -1,7 +1,7 @@
 //! Sequences in, numbers out: the hydrologist's surrogate of a catchment or a cell.
 
+use crate::backend::Backend;
 use burn_tensor::Tensor;
-use burn_tensor::backend::Backend;
 use mizar_train::LearnError;
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! Layers of numbers, each joined with all of the next.
 
+use crate::backend::Backend;
 use burn_tensor::Tensor;
-use burn_tensor::backend::Backend;
 use mizar_train::LearnError;
 use serde::{Deserialize, Serialize};
 

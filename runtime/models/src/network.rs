@@ -6,7 +6,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use burn_tensor::backend::{Backend, BackendTypes};
+use crate::backend::Backend;
+use burn_tensor::backend::BackendTypes;
 use burn_tensor::{Tensor, TensorPrimitive};
 use mizar_train::LearnError;
 

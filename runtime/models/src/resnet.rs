@@ -1,7 +1,7 @@
 //! Fields in, fields out, at one scale: what is learned is added to what is known.
 
+use crate::backend::Backend;
 use burn_tensor::Tensor;
-use burn_tensor::backend::Backend;
 use mizar_train::LearnError;
 use serde::{Deserialize, Serialize};
 

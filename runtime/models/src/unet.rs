@@ -1,6 +1,6 @@
 //! Fields in, fields out, seen at several scales.
 
-use burn_tensor::backend::Backend;
+use crate::backend::{self, Backend};
 use burn_tensor::{Tensor, module};
 use mizar_train::LearnError;
 use serde::{Deserialize, Serialize};
@@ -124,8 +124,11 @@ impl Network<4, 4> for Unet {
         for level in (0..self.depth).rev() {
             let (double, convs) = self.up(level);
             let doubled = double.forward(parameters, flow);
-            let parts = seen.pop().into_iter().chain([doubled]).collect();
-            flow = through(&convs, parameters, Tensor::cat(parts, 1));
+            let joined = match seen.pop() {
+                Some(field) => backend::join([field, doubled]),
+                None => doubled,
+            };
+            flow = through(&convs, parameters, joined);
         }
         let output = self.head().forward(parameters, flow);
         output.slice([0..samples, 0..self.outputs, 0..height, 0..width])
