@@ -7,7 +7,7 @@
 //! vector instructions.
 
 use super::Sample;
-use crate::simd::Kernel;
+use crate::simd::{self, Kernel};
 
 /// Cells of a tile: its steps are 32 KiB at most in single precision.
 const TILE_CELLS: usize = 1024;
@@ -159,13 +159,14 @@ fn extremes<T: Sample>(
     loser: T,
     wins: impl Fn(f64, f64) -> bool + Copy,
 ) {
+    let rules = (loser, simd::nothing());
     let (blocks, last) = all.as_chunks_mut::<LANES>();
     let whole = blocks.len() * LANES;
     let cells = (0..whole).step_by(LANES).zip(blocks);
-    cells.for_each(|(cell, block)| add_extremes(tile, cell, block, loser, wins));
+    cells.for_each(|(cell, block)| add_extremes(tile, cell, block, rules, wins));
     let (last, _) = last.as_chunks_mut::<1>();
     let cells = (whole..).zip(last);
-    cells.for_each(|(cell, block)| add_extremes(tile, cell, block, loser, wins));
+    cells.for_each(|(cell, block)| add_extremes(tile, cell, block, rules, wins));
 }
 
 #[inline(always)]
@@ -173,7 +174,7 @@ fn add_extremes<T: Sample, const N: usize>(
     tile: Tile<'_, T>,
     cell: usize,
     extremes: &mut [f64; N],
-    loser: T,
+    (loser, nothing): (T, f64),
     wins: impl Fn(f64, f64) -> bool + Copy,
 ) {
     let beats = |new: T, old: T| wins(new.to_f64(), old.to_f64());
@@ -201,11 +202,12 @@ fn add_extremes<T: Sample, const N: usize>(
     }
     for lane in 0..N {
         let (new, old) = (best[lane].to_f64(), extremes[lane]);
-        extremes[lane] = if wins(new, old) | old.is_nan() {
+        let kept = if wins(new, old) | old.is_nan() {
             new
         } else {
             old
         };
+        extremes[lane] = kept + nothing;
     }
 }
 

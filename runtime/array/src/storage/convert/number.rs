@@ -1,5 +1,7 @@
 //! The number types of files and of results, and exact passage between them.
 
+use std::ops::Add;
+
 use super::{Missing, Rules};
 
 /// A number type of files.
@@ -14,7 +16,9 @@ pub(in crate::storage) trait Stored: Copy + PartialOrd + Default {
 }
 
 /// A number type of results.
-pub(in crate::storage) trait Output: bytemuck::Pod + PartialOrd {
+pub(in crate::storage) trait Output:
+    bytemuck::Pod + PartialOrd + Add<Output = Self>
+{
     const MISSING: Self;
     const IS_SINGLE: bool;
     /// What is missing, if this is the type that is stored.

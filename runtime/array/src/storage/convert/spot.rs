@@ -95,12 +95,13 @@ impl<T: Output, M: Fn(T) -> bool> Kernel for Cleaning<'_, T, M> {
     #[inline(always)]
     fn run(self) {
         let is_missing = self.is_missing;
+        let nothing = T::from_f64(simd::nothing());
         let clean = |value: T| {
             if is_missing(value) { T::MISSING } else { value }
         };
         self.values
             .iter_mut()
-            .for_each(|value| *value = clean(*value));
+            .for_each(|value| *value = clean(*value) + nothing);
     }
 }
 
