@@ -71,6 +71,7 @@
 
 pub mod forecast;
 mod gan;
+mod header;
 mod hook;
 pub mod layers;
 mod learner;
@@ -78,7 +79,9 @@ mod loss;
 mod lstm;
 mod mlp;
 mod model;
+mod months;
 mod network;
+mod predictor;
 mod resnet;
 pub mod source;
 mod unet;
@@ -91,13 +94,14 @@ pub mod burn {
 }
 
 pub use gan::{Gan, GanLearner};
+pub use header::{Architecture, ArrayShapes, Channel, Header, Missing, Reference, Sample};
 pub use learner::Supervised;
 pub use loss::Loss;
 pub use lstm::Lstm;
 pub use mlp::Mlp;
-pub use model::{
-    Architecture, Channel, Header, Missing, Model, ModelError, Reference, Sample, digest,
-};
+pub use model::{Model, ModelError, digest};
+pub use months::{Climatology, missing_months};
 pub use network::{Network, Parameter, Parameters, Random, Start};
+pub use predictor::{Port, Predict, PredictError, Predictor, Role, Samples};
 pub use resnet::Resnet;
 pub use unet::Unet;
