@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Gan, GanLearner, Loss, Lstm, Mlp, Resnet, Supervised, Unet};
 
+/// Results of a matrix product of so few numbers are summed in another order by `gemm` 0.19, which
+/// Burn multiplies by (`gemm-common`, `gemm_basic_generic`: 16 x 16).
+const SMALL_PRODUCT: usize = 256;
+
 /// The number of the header's format.
 pub(crate) const FORMAT: u32 = 1;
 
@@ -41,6 +45,19 @@ impl Architecture {
             }
             Self::Gan(gan) => Box::new(GanLearner::<Flex>::new(gan, seed, device)),
         }
+    }
+}
+
+impl Architecture {
+    /// From so many samples on the last bit of each no more depends on how many there are. Fields go
+    /// through convolutions, one by one: any number will do.
+    pub(crate) fn samples_min(&self) -> usize {
+        let narrowest = match self {
+            Self::Mlp(net) => net.hidden.iter().chain([&net.outputs]).min().copied(),
+            Self::Lstm(net) => Some(net.hidden.min(net.outputs)),
+            Self::Unet(_) | Self::Resnet(_) | Self::Gan(_) => None,
+        };
+        narrowest.map_or(1, |width| SMALL_PRODUCT / width.max(1) + 1)
     }
 }
 

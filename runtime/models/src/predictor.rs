@@ -5,17 +5,20 @@
 //! a server. All get the same numbers from the same samples, because this is the one place where
 //! they are computed. [`Predict`] is what a forecast asks; the model may also be elsewhere.
 //!
+//! **Invariant:** a sample's forecast is the same to the last bit whatever is computed with it.
+//!
 //! **Invariant:** what goes into the network is computed as in training, operation by operation, so
 //! it is the same to the bit.
 
 mod ports;
 mod samples;
+mod undo;
 
 use std::ops::Range;
 
 use mizar_train::{Array, LearnError, Learner};
 
-use crate::header::{Channel, Header, Missing, Reference, Sample};
+use crate::header::{Channel, Header, Missing, Sample};
 use crate::months::Climatology;
 use crate::source::cube::interleaved;
 use crate::source::series::Series;
@@ -23,6 +26,7 @@ use crate::{Architecture, Model};
 
 pub use ports::{Port, Role};
 pub use samples::Samples;
+use undo::Undo;
 
 /// Numbers that go into a network at once: what stays in a processor's cache.
 const BATCH_NUMBERS: usize = 1 << 18;
@@ -185,11 +189,16 @@ impl Predictor {
                 series
             })
             .collect();
-        let values = interleaved(&normalised);
-        let said = self.learner.predict(&Array {
-            shape: self.network_shape(range.len(), &samples.extent),
+        let mut values = interleaved(&normalised);
+        // Samples that are made up, so that no sample's bits depend on how many come with it.
+        let count = range.len().max(self.header.architecture.samples_min());
+        values.resize(values.len() / range.len() * count, 0.0);
+        let mut said = self.learner.predict(&Array {
+            shape: self.network_shape(count, &samples.extent),
             values,
         })?;
+        said.values
+            .truncate(said.values.len() / count * range.len());
         let channels: usize = self.outputs.iter().map(|group| group.channels.len()).sum();
         let size = samples.cells_of(&self.header);
         let per_channel = match &self.header.arrays {
@@ -325,69 +334,5 @@ fn refuse_missing(series: &Series, first: usize, history: usize) -> Result<(), P
     })
 }
 
-/// From what the network says of one field to the units of the file.
-struct Undo<'a> {
-    mean: f64,
-    std: f64,
-    /// Newest input of the same variable, as the network sees it but for the normalisation.
-    newest: Option<&'a [f32]>,
-    is_relative: bool,
-    /// The climatology of the month that is forecast, and where the field's first cell is in it.
-    usual: Option<(&'a [f32], usize)>,
-    /// Where the variable is no input: a cell of which nothing is known has no forecast.
-    others: Vec<&'a [f32]>,
-}
-
-impl<'a> Undo<'a> {
-    fn new(
-        predictor: &'a Predictor,
-        samples: &Samples,
-        seen: &'a [Series],
-        group: &Group,
-        level: usize,
-        (sample, own): (usize, usize),
-    ) -> Self {
-        let (header, channel) = (&predictor.header, &group.channels[level]);
-        let step = (own + 1) * header.history - 1;
-        let inputs = || predictor.inputs.iter().zip(seen);
-        let same =
-            inputs().find(|(input, series)| input.name == group.name && level < series.channels);
-        let newest = same.map(|(_, series)| series.field(step, level));
-        let others = match (newest, &header.arrays) {
-            (None, None) => inputs().map(|(_, series)| series.field(step, 0)).collect(),
-            _ => Vec::new(),
-        };
-        let usual = predictor.climatology.get(&group.name).map(|(_, means)| {
-            let month = samples.target_months[sample];
-            let levels = (level, group.channels.len());
-            let at = predictor.mean_at(month, levels, 0, sample, samples);
-            (means.as_slice(), at)
-        });
-        Self {
-            mean: channel.mean,
-            std: channel.std,
-            newest,
-            is_relative: header.relative_to == Reference::Persistence,
-            usual,
-            others,
-        }
-    }
-
-    fn of(&self, value: f32, cell: usize) -> f32 {
-        let is_unknown = match self.newest {
-            Some(newest) => newest[cell].is_nan(),
-            None => !self.others.is_empty() && self.others.iter().all(|field| field[cell].is_nan()),
-        };
-        if is_unknown {
-            return f32::NAN;
-        }
-        let persisted = self.newest.filter(|_| self.is_relative);
-        let persisted = persisted.map_or(0.0, |field| f64::from(field[cell]));
-        let usual = self.usual;
-        let usual = usual.map_or(0.0, |(means, at)| f64::from(means[at + cell]));
-        let value = f64::from(value) * self.std + self.mean;
-        #[allow(clippy::cast_possible_truncation, reason = "single precision is meant")]
-        let value = (value + persisted + usual) as f32;
-        value
-    }
-}
+#[cfg(test)]
+mod tests;
