@@ -109,9 +109,9 @@ bench-comm: ## cost of --mizar=comm at 10,000 MPI calls a second
 bench-train: ## training and all-reduce beside PyTorch (make torch first)
 bench-infer: ## mizar infer and its server beside onnxruntime in Python
 bench-arrays: ## the array engine beside CDO, xarray and a C loop
-# What a benchmark needs of this repository; all of it unless said here.
+# What a benchmark needs of this repository; all of it unless said here. (No tract: minutes.)
 bench_packages       = --workspace --bins --lib
-bench_packages_infer = -p mizar-benches --bin bench_infer -p mizar-cli --bin mizar
+bench_packages_infer = -p mizar-benches -p mizar-cli --no-default-features --bin bench_infer --bin mizar
 $(benches:%=bench-%): bench-%: packages venv
 	@$(CARGO) build --quiet --release $(or $(bench_packages_$*),$(bench_packages))
 	@$(release)/bench_$* $(ARGS)
