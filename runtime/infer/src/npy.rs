@@ -71,26 +71,45 @@ fn has_suffix(path: &Path, suffix: &str) -> bool {
 /// # Errors
 /// [`NpyError`] if it cannot be read, is cut short, or holds other than numbers in C order.
 pub fn read(path: &Path) -> Result<Arrays, NpyError> {
-    let bytes = std::fs::read(path).map_err(|source| NpyError::Io {
-        action: "read",
-        path: path.to_owned(),
-        source,
-    })?;
-    let unfit = |problem| NpyError::Unfit {
-        path: path.to_owned(),
-        problem,
-    };
-    if !is_npz(path) {
-        return parse(&bytes).map(Arrays::One).map_err(unfit);
+    match is_npz(path) {
+        true => read_named(path).map(Arrays::Named),
+        false => read_one(path).map(Arrays::One),
     }
-    let archive = Archive::read(&bytes).map_err(|error| unfit(error.to_string()))?;
+}
+
+/// Reads a `.npy` file.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_one(path: &Path) -> Result<Tensor, NpyError> {
+    parse(&whole(path)?).map_err(|problem| unfit(path, problem))
+}
+
+fn read_named(path: &Path) -> Result<Vec<(String, Tensor)>, NpyError> {
+    let bytes = whole(path)?;
+    let archive = Archive::read(&bytes).map_err(|error| unfit(path, error.to_string()))?;
     let array = |name: &str| {
         let member = archive.member(name).map_err(|error| error.to_string())?;
         let array = parse(&member).map_err(|problem| format!("`{name}`: {problem}"))?;
         Ok((name.to_owned(), array))
     };
     let arrays: Result<Vec<_>, String> = archive.names().map(array).collect();
-    arrays.map(Arrays::Named).map_err(unfit)
+    arrays.map_err(|problem| unfit(path, problem))
+}
+
+fn whole(path: &Path) -> Result<Vec<u8>, NpyError> {
+    std::fs::read(path).map_err(|source| NpyError::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn unfit(path: &Path, problem: String) -> NpyError {
+    NpyError::Unfit {
+        path: path.to_owned(),
+        problem,
+    }
 }
 
 /// Writes a file of arrays, as its name says; it appears whole or not at all.
@@ -98,10 +117,7 @@ pub fn read(path: &Path) -> Result<Arrays, NpyError> {
 /// # Errors
 /// [`NpyError`]: a `.npy` file holds one array.
 pub fn write(path: &Path, arrays: &[(&str, &Tensor)]) -> Result<(), NpyError> {
-    let unfit = |problem| NpyError::Unfit {
-        path: path.to_owned(),
-        problem,
-    };
+    let unfit = |problem| unfit(path, problem);
     let bytes = match (arrays, is_npz(path)) {
         ([(_, array)], false) => file(array),
         (_, false) => {

@@ -3,8 +3,9 @@
 //! A [`Network`] is hyperparameters, a list of parameters and a forward pass over any of Burn's
 //! back ends; [`Supervised`] makes a learner of it whose gradients are told while the backward pass
 //! runs. [`Gan`] has two networks and two phases. [`source`] makes samples of cubes and of files
-//! of arrays; [`Model`] is a trained model in a file, which `mizar infer` runs. `mizar train` puts
-//! all of this together.
+//! of arrays; [`Model`] is a trained model in a file, which a [`Predictor`] runs over samples in
+//! physical units, and [`forecast`] over cubes. `mizar train` and `mizar infer` put all of this
+//! together.
 //!
 //! Left out: whatever is distributed (`mizar-train`), and reading of cubes (`mizar-array`).
 //!
