@@ -95,7 +95,7 @@ lab-env: ## print the path of a file to source before srun, sbatch, mizar
 
 # ---- Figures (benches/README.md says what each measures)
 
-benches = plugin mizard telemetry gateway arrays comm train
+benches = plugin mizard telemetry gateway arrays comm train infer
 
 .PHONY: bench $(benches:%=bench-%)
 bench: ## run every benchmark, one after another
@@ -107,9 +107,13 @@ bench-telemetry: ## cost of sampling at each rate, size of records, a day's repo
 bench-gateway: ## durable events per second
 bench-comm: ## cost of --mizar=comm at 10,000 MPI calls a second
 bench-train: ## training and all-reduce beside PyTorch (make torch first)
+bench-infer: ## mizar infer and its server beside onnxruntime in Python
 bench-arrays: ## the array engine beside CDO, xarray and a C loop
+# What a benchmark needs of this repository; all of it unless said here. (No tract: minutes.)
+bench_packages       = --workspace --bins --lib
+bench_packages_infer = -p mizar-benches -p mizar-cli --no-default-features --bin bench_infer --bin mizar
 $(benches:%=bench-%): bench-%: packages venv
-	@$(CARGO) build --quiet --release --workspace --bins --lib
+	@$(CARGO) build --quiet --release $(or $(bench_packages_$*),$(bench_packages))
 	@$(release)/bench_$* $(ARGS)
 
 # ---- Installation

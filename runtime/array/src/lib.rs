@@ -24,6 +24,7 @@ pub mod engine;
 mod error;
 pub mod grid;
 mod library;
+pub mod npz;
 pub mod ops;
 pub mod plan;
 pub mod remap;

@@ -18,7 +18,7 @@ use anyhow::{Context as _, bail};
 use mizar_comm::ReduceOperation;
 use mizar_comm::collective::Engine;
 use mizar_models::source::Prepared;
-use mizar_models::{Model, digest};
+use mizar_models::{Model, digest, missing_months};
 use mizar_train::{End, Learner, Outcome, Trainer};
 use serde_json::json;
 
@@ -162,6 +162,14 @@ fn train(
     let Some((prepared, learner)) = together(&engine, ready(config))? else {
         return Ok(ExitCode::from(EXIT_FAILED));
     };
+    if let Some(months) = missing_months(&prepared.climatology)
+        && is_first
+    {
+        say(&format!(
+            "mizar train: warning: the training period has no {months} (data.anomalies): samples and \
+             forecasts of these months will be missing; train on whole years, or lower data.validation"
+        ));
+    }
     let baselines = prepared.baselines.iter();
     let baselines = baselines.map(|b| (b.name, b.loss(config.loss))).collect();
     let log = match is_first {

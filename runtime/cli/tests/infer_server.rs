@@ -1,123 +1,20 @@
 //! `mizar infer --serve` and its clients: the protocol, limits, isolation, and its end.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test suite")]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use serving::{Server, answer, model, post};
 
-fn model(name: &str) -> PathBuf {
-    let models = concat!(env!("CARGO_MANIFEST_DIR"), "/../infer/tests/models");
-    Path::new(models).join(name)
-}
-
-/// A server that ends with the test.
-struct Server {
-    process: Child,
-    socket: PathBuf,
-    folder: tempfile::TempDir,
-    /// The address that it told.
-    told: String,
-}
-
-impl Server {
-    /// At a socket in a folder of its own, with these models.
-    fn start(models: &[&str], flags: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("models.sock");
-        Self::at(&socket.display().to_string(), folder, models, flags)
-    }
-
-    fn at(address: &str, folder: tempfile::TempDir, models: &[&str], flags: &[&str]) -> Self {
-        let socket = folder.path().join("models.sock");
-        let mut process = Command::new(env!("CARGO_BIN_EXE_mizar"))
-            .args([
-                "infer",
-                "--backend",
-                "tract",
-                "--threads",
-                "1",
-                "--serve",
-                address,
-            ])
-            .args(models.iter().map(|name| model(name)))
-            .args(flags)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let stderr = process.stderr.as_mut().unwrap();
-        BufReader::new(stderr).read_line(&mut line).unwrap();
-        let told = line
-            .trim()
-            .rsplit(' ')
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        assert!(line.contains("serving at"), "{line}");
-        Self {
-            process,
-            socket,
-            folder,
-            told,
-        }
-    }
-
-    fn ask(&self, request: &[u8]) -> (u16, Vec<u8>) {
-        let mut stream = UnixStream::connect(&self.socket).unwrap();
-        // A server that refuses a body may close before all of it is sent.
-        let _ = stream.write_all(request);
-        answer(&mut stream)
-    }
-
-    fn get(&self, path: &str) -> (u16, Value) {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-        let (status, body) = self.ask(request.as_bytes());
-        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
-    }
-
-    fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        let (status, body) = self.ask(&post(path, body.to_string().as_bytes(), ""));
-        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn post(path: &str, body: &[u8], headers: &str) -> Vec<u8> {
-    let length = body.len();
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\
-         {headers}\r\n"
-    );
-    [head.as_bytes(), body].concat()
-}
-
-/// Code and body of an answer after which the connection ends.
-fn answer(stream: &mut impl std::io::Read) -> (u16, Vec<u8>) {
-    let mut bytes = Vec::new();
-    let _ = stream.read_to_end(&mut bytes);
-    let text = String::from_utf8_lossy(&bytes);
-    let status = text.split(' ').nth(1).and_then(|code| code.parse().ok());
-    let cut = bytes.windows(4).position(|four| four == b"\r\n\r\n");
-    let body = cut.map_or_else(Vec::new, |cut| bytes[cut + 4..].to_vec());
-    (
-        status.unwrap_or_else(|| panic!("no answer: {text:?}")),
-        body,
-    )
-}
+mod serving;
 
 fn row(values: [f32; 4]) -> Value {
     json!({ "id": "7", "inputs": [
@@ -435,4 +332,80 @@ fn a_server_that_is_told_to_end_answers_what_is_open_first() {
     assert_eq!(status, 200);
     assert!(server.process.wait().unwrap().success());
     assert!(!server.socket.exists());
+}
+
+/// A file that is slow to read: a pipe that nobody writes into yet.
+#[test]
+fn a_model_that_is_slow_to_load_holds_up_nobody_else() {
+    let server = Server::start(&["mlp.onnx"], &["--load-limit", "1"]);
+    let slow = server.folder.path().join("slow.onnx");
+    nix::unistd::mkfifo(&slow, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let infer = |name: &str| server.post(&format!("/v2/models/{name}/infer"), &row([0.0; 4]));
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let body = json!({ "parameters": { "path": slow } });
+            server.post("/v2/repository/models/slow/load", &body)
+        });
+        let state = || {
+            let (_, index) = server.post("/v2/repository/index", &json!({}));
+            let rows = index.as_array().unwrap().clone();
+            let row = rows.into_iter().find(|row| row["name"] == "slow");
+            row.map(|row| row["state"].as_str().unwrap().to_owned())
+        };
+        while state().is_none() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(state().as_deref(), Some("LOADING"));
+        // Those who ask for it wait, and no longer than the limit.
+        let asked = Instant::now();
+        let waiting = scope.spawn(|| infer("slow"));
+        for _ in 0..20 {
+            let begun = Instant::now();
+            assert_eq!(infer("mlp").0, 200);
+            assert!(begun.elapsed() < Duration::from_millis(500));
+        }
+        let (status, found) = waiting.join().unwrap();
+        assert!(asked.elapsed() >= Duration::from_secs(1));
+        assert_eq!(status, 503, "{found}");
+        let told = found["error"].as_str().unwrap();
+        assert!(
+            told.contains("`slow` is still being loaded after 1 s"),
+            "{told}"
+        );
+        assert_eq!(load.join().unwrap().0, 503);
+
+        // The load itself goes on: whoever waits when the file has come gets an answer.
+        let waiting = scope.spawn(|| infer("slow"));
+        std::thread::sleep(Duration::from_millis(100));
+        std::fs::write(&slow, std::fs::read(model("mlp.onnx")).unwrap()).unwrap();
+        assert_eq!(waiting.join().unwrap().0, 200);
+        assert_eq!(state().as_deref(), Some("READY"));
+    });
+}
+
+/// The old model answers until the new one under its name is there, or is found to be none.
+#[test]
+fn a_name_that_is_loaded_anew_answers_meanwhile() {
+    let server = Server::start(&["mlp.onnx"], &["--load-limit", "1"]);
+    let pipe = server.folder.path().join("new.onnx");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let load = || {
+        let body = json!({ "parameters": { "path": pipe } });
+        server.post("/v2/repository/models/mlp/load", &body)
+    };
+    let infer = || server.post("/v2/models/mlp/infer", &row([0.0; 4]));
+    let (_, before) = server.get("/v2/models/mlp");
+    std::thread::scope(|scope| {
+        let loading = scope.spawn(load);
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(infer().0, 200);
+        std::fs::write(&pipe, b"no model").unwrap();
+        let (status, found) = loading.join().unwrap();
+        assert_eq!(status, 400, "{found}");
+    });
+    assert_eq!(infer().0, 200);
+    assert_eq!(
+        server.get("/v2/models/mlp").1["versions"],
+        before["versions"]
+    );
 }

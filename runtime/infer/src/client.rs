@@ -98,7 +98,9 @@ pub fn load(socket: &Path, file: &Path) -> Result<Loaded, ClientError> {
         inputs: ports(described.inputs)?,
         outputs: ports(described.outputs)?,
         backend,
+        platform: described.platform,
         metadata: described.parameters.metadata,
+        notes: described.parameters.notes,
     };
     Ok(Loaded {
         model: Box::new(model),
@@ -126,6 +128,7 @@ fn in_path(name: &str) -> String {
 /// What the server tells of a model.
 #[derive(Deserialize)]
 struct Described {
+    platform: String,
     versions: Vec<String>,
     inputs: Vec<DescribedPort>,
     outputs: Vec<DescribedPort>,
@@ -142,6 +145,8 @@ struct DescribedPort {
 #[derive(Deserialize)]
 struct DescribedParameters {
     backend: String,
+    #[serde(default)]
+    notes: Vec<String>,
     metadata: BTreeMap<String, String>,
 }
 
@@ -165,7 +170,9 @@ struct Remote {
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     backend: String,
+    platform: String,
     metadata: BTreeMap<String, String>,
+    notes: Vec<String>,
 }
 
 impl Model for Remote {
@@ -181,8 +188,16 @@ impl Model for Remote {
         &self.backend
     }
 
+    fn platform(&self) -> &str {
+        &self.platform
+    }
+
     fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, ModelError> {

@@ -138,6 +138,15 @@ pub enum OpenError {
         /// Why, and what to do.
         reason: String,
     },
+    /// The file is no model of its kind, or a damaged one.
+    #[error("{}: the model cannot be used", path.display())]
+    Unusable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The back end refuses the model.
     #[error("{}: {backend} refuses the model: {message}", path.display())]
     Refused {
@@ -191,7 +200,7 @@ impl Loader {
         self
     }
 
-    /// Asks this back end only.
+    /// Asks this back end only, of those that read the same kinds of files.
     ///
     /// # Errors
     /// [`OpenError::NoBackend`] if there is none of this name.
@@ -267,9 +276,13 @@ impl Loader {
         let suffix = path.extension().unwrap_or_default().to_string_lossy();
         let suffix = suffix.to_lowercase();
         let all = self.backends.iter().map(AsRef::as_ref);
+        let wanted = self.wanted.as_deref();
+        let wanted = wanted.and_then(|name| all.clone().find(|backend| backend.name() == name));
         let is_wanted = |backend: &&dyn Backend| {
-            let wanted = self.wanted.as_deref();
-            wanted.is_none_or(|wanted| wanted == backend.name())
+            wanted.is_none_or(|wanted| {
+                let other = backend.suffixes() != wanted.suffixes();
+                other || backend.name() == wanted.name()
+            })
         };
         let asked: Vec<&dyn Backend> = all.filter(is_wanted).collect();
         let knows = |backend: &&dyn Backend| backend.suffixes().contains(&suffix.as_str());

@@ -16,8 +16,18 @@ pub trait Model: Send {
     /// What runs it, with its version and device, for logs and attributes.
     fn backend(&self) -> &str;
 
+    /// The kind of model file, in KServe's sense.
+    fn platform(&self) -> &str {
+        "onnx"
+    }
+
     /// What the model file says of itself.
     fn metadata(&self) -> &BTreeMap<String, String>;
+
+    /// What whoever uses it should be told.
+    fn notes(&self) -> &[String] {
+        &[]
+    }
 
     /// Runs the model once on a tensor for each of [`inputs`](Self::inputs).
     ///
@@ -95,6 +105,14 @@ pub enum ModelError {
         expected: Vec<Option<usize>>,
         /// As given.
         found: Vec<usize>,
+    },
+    /// The numbers of an input are not such as the model takes.
+    #[error("input `{name}`: {reason}")]
+    Input {
+        /// Which.
+        name: String,
+        /// What is wrong, and what would do.
+        reason: String,
     },
     /// The back end failed.
     #[error("{backend} cannot run the model: {message}")]

@@ -1,10 +1,10 @@
-//! Arrays in NumPy's format (`.npy`), for files that are no cubes.
+//! Arrays in NumPy's formats (`.npy`, and `.npz` for several by name), for files that are no cubes.
 //!
 //! Source: `numpy.lib.format`, versions 1 to 3 of the format.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use mizar_array::npz::{self, Archive};
 use mizar_core::durable;
 
 use crate::tensor::cells;
@@ -40,37 +40,110 @@ pub enum NpyError {
     },
 }
 
-/// Reads an array.
+/// What a file of arrays holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Arrays {
+    /// One array without a name (`.npy`).
+    One(Tensor),
+    /// Arrays by name (`.npz`), in the order of the file.
+    Named(Vec<(String, Tensor)>),
+}
+
+/// Whether a name is that of a file of arrays.
+#[must_use]
+pub fn is_arrays(path: &Path) -> bool {
+    is_npz(path) || has_suffix(path, "npy")
+}
+
+/// Whether a name is that of a file of several arrays.
+#[must_use]
+pub fn is_npz(path: &Path) -> bool {
+    has_suffix(path, "npz")
+}
+
+fn has_suffix(path: &Path, suffix: &str) -> bool {
+    let own = path.extension();
+    own.is_some_and(|own| own.eq_ignore_ascii_case(suffix))
+}
+
+/// Reads a file of arrays, as its name says.
 ///
 /// # Errors
 /// [`NpyError`] if it cannot be read, is cut short, or holds other than numbers in C order.
-pub fn read(path: &Path) -> Result<Tensor, NpyError> {
-    let bytes = std::fs::read(path).map_err(|source| NpyError::Io {
+pub fn read(path: &Path) -> Result<Arrays, NpyError> {
+    match is_npz(path) {
+        true => read_named(path).map(Arrays::Named),
+        false => read_one(path).map(Arrays::One),
+    }
+}
+
+/// Reads a `.npy` file.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_one(path: &Path) -> Result<Tensor, NpyError> {
+    parse(&whole(path)?).map_err(|problem| unfit(path, problem))
+}
+
+fn read_named(path: &Path) -> Result<Vec<(String, Tensor)>, NpyError> {
+    let bytes = whole(path)?;
+    let archive = Archive::read(&bytes).map_err(|error| unfit(path, error.to_string()))?;
+    let array = |name: &str| {
+        let member = archive.member(name).map_err(|error| error.to_string())?;
+        let array = parse(&member).map_err(|problem| format!("`{name}`: {problem}"))?;
+        Ok((name.to_owned(), array))
+    };
+    let arrays: Result<Vec<_>, String> = archive.names().map(array).collect();
+    arrays.map_err(|problem| unfit(path, problem))
+}
+
+fn whole(path: &Path) -> Result<Vec<u8>, NpyError> {
+    std::fs::read(path).map_err(|source| NpyError::Io {
         action: "read",
         path: path.to_owned(),
         source,
-    })?;
-    parse(&bytes).map_err(|problem| NpyError::Unfit {
-        path: path.to_owned(),
-        problem,
     })
 }
 
-/// Writes an array; it appears whole or not at all.
+fn unfit(path: &Path, problem: String) -> NpyError {
+    NpyError::Unfit {
+        path: path.to_owned(),
+        problem,
+    }
+}
+
+/// Writes a file of arrays, as its name says; it appears whole or not at all.
 ///
 /// # Errors
-/// [`NpyError::Io`].
-pub fn write(path: &Path, tensor: &Tensor) -> Result<(), NpyError> {
-    let failed = |source| NpyError::Io {
+/// [`NpyError`]: a `.npy` file holds one array.
+pub fn write(path: &Path, arrays: &[(&str, &Tensor)]) -> Result<(), NpyError> {
+    let unfit = |problem| unfit(path, problem);
+    let bytes = match (arrays, is_npz(path)) {
+        ([(_, array)], false) => file(array),
+        (_, false) => {
+            let names: Vec<&str> = arrays.iter().map(|(name, _)| *name).collect();
+            let names = names.join(", ");
+            return Err(unfit(format!(
+                "it holds one array, and there are {names}: write .npz"
+            )));
+        }
+        (_, true) => {
+            let members: Vec<_> = arrays.iter().map(|(name, a)| (*name, file(a))).collect();
+            npz::write(&members).map_err(|error| unfit(error.to_string()))?
+        }
+    };
+    durable::write(path, &bytes).map_err(|source| NpyError::Io {
         action: "write",
         path: path.to_owned(),
         source,
-    };
-    let mut file = durable::PendingFile::create(path).map_err(failed)?;
-    let mut bytes = header(tensor);
-    tensor.values().to_bytes(&mut bytes);
-    file.write_all(&bytes).map_err(failed)?;
-    file.commit().map_err(failed)
+    })
+}
+
+/// A `.npy` file.
+fn file(array: &Tensor) -> Vec<u8> {
+    let mut bytes = header(array);
+    array.values().to_bytes(&mut bytes);
+    bytes
 }
 
 fn parse(bytes: &[u8]) -> Result<Tensor, String> {

@@ -4,6 +4,8 @@
 //! socket has mode 0600 and the peer's uid is checked besides; TCP is for loopback addresses, any
 //! other needs a token. Each model has a thread and a queue; requests that wait are run together.
 //!
+//! Files are loaded on threads of their own while other models answer.
+//!
 //! **Invariant:** nothing grows without bound: bodies, queues, connections and the memory of
 //! models have limits, and a client that is slow loses its connection.
 //!
@@ -58,6 +60,8 @@ pub struct Settings {
     pub body_limit: Duration,
     /// Bytes of all models; the one used longest ago goes first.
     pub memory_bytes: u64,
+    /// How long a request waits for a model that is being loaded.
+    pub load_limit: Duration,
     /// Connections at once.
     pub connections: usize,
     /// What a client over TCP must bring.
@@ -73,6 +77,7 @@ impl Default for Settings {
             body_bytes: 64 << 20,
             body_limit: Duration::from_secs(30),
             memory_bytes: 4 << 30,
+            load_limit: Duration::from_secs(30),
             connections: 256,
             token: None,
         }
@@ -129,7 +134,7 @@ pub enum ServeError {
     Open(SocketAddr),
     /// A model that was to be ready is not.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] Arc<StoreError>),
     /// The system gives no threads or signals.
     #[error("the server cannot run")]
     System(#[source] io::Error),
@@ -153,10 +158,11 @@ pub fn serve(
         .build();
     let runtime = runtime.map_err(ServeError::System)?;
     let store = Arc::new(Store::new(loader, settings.clone()));
-    for model in models {
-        store.load(&routes::name_of(model), model)?;
-    }
     runtime.block_on(async {
+        for model in models {
+            let name = routes::name_of(model);
+            store.load_patiently(&name, model).await?;
+        }
         let mut term = signal(SignalKind::terminate()).map_err(ServeError::System)?;
         let mut int = signal(SignalKind::interrupt()).map_err(ServeError::System)?;
         let (stop, stopped) = watch::channel(false);

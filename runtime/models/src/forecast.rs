@@ -10,8 +10,8 @@
 //! **Invariant:** blocks and batches depend on the file and the model alone, so the values are the
 //! same for any number of ranks.
 //!
-//! **Invariant:** what goes into the model is computed as in training, operation by operation, so
-//! it is the same to the bit.
+//! What is computed is [`Predictor`](crate::Predictor)'s business: here samples are cut out of what
+//! was read, and forecasts put into their place.
 
 mod axis;
 mod block;
@@ -29,7 +29,7 @@ use mizar_comm::{Communicator, agree};
 pub use error::ForecastError;
 pub use skill::{Score, Skill};
 
-use crate::Model;
+use crate::{Model, Predict};
 use output::Target;
 use plan::Plan;
 
@@ -61,7 +61,7 @@ pub struct Outcome {
 pub type Progress<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
 /// Forecasts all that `input` allows and writes `output`. Collective over `comm`; every rank
-/// brings the same model.
+/// brings the same model, and what runs it: a [`Predictor`](crate::Predictor), or a server's.
 ///
 /// # Errors
 /// [`ForecastError`] on all ranks if one fails: its own where it failed, elsewhere
@@ -69,6 +69,7 @@ pub type Progress<'a> = dyn Fn(usize, usize) + Sync + 'a;
 pub fn forecast(
     comm: &dyn Communicator,
     model: &Model,
+    network: &mut dyn Predict,
     input: &Path,
     output: &Path,
     options: &Options,
@@ -85,7 +86,6 @@ pub fn forecast(
         None => Ok(()),
     };
     agree(comm, kept)?;
-    let mut learner = model.learner();
     let mut skill = skill::Sums::new(&plan);
     let blocks = plan.blocks();
     let (rank, ranks) = (comm.rank(), comm.size());
@@ -94,7 +94,7 @@ pub fn forecast(
         let computed = match blocks.get(rank) {
             None => Ok(None),
             Some(rows) => {
-                let computed = block::compute(&plan, model, &mut *learner, rows);
+                let computed = block::compute(&plan, model, network, rows);
                 computed.map(|computed| Some((rows, computed)))
             }
         };

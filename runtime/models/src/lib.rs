@@ -3,8 +3,9 @@
 //! A [`Network`] is hyperparameters, a list of parameters and a forward pass over any of Burn's
 //! back ends; [`Supervised`] makes a learner of it whose gradients are told while the backward pass
 //! runs. [`Gan`] has two networks and two phases. [`source`] makes samples of cubes and of files
-//! of arrays; [`Model`] is a trained model in a file, which `mizar infer` runs. `mizar train` puts
-//! all of this together.
+//! of arrays; [`Model`] is a trained model in a file, which a [`Predictor`] runs over samples in
+//! physical units, and [`forecast`] over cubes. `mizar train` and `mizar infer` put all of this
+//! together.
 //!
 //! Left out: whatever is distributed (`mizar-train`), and reading of cubes (`mizar-array`).
 //!
@@ -74,6 +75,7 @@ mod backend;
 mod convolution;
 pub mod forecast;
 mod gan;
+mod header;
 mod hook;
 pub mod layers;
 mod learner;
@@ -81,7 +83,9 @@ mod loss;
 mod lstm;
 mod mlp;
 mod model;
+mod months;
 mod network;
+mod predictor;
 mod resnet;
 pub mod source;
 mod unet;
@@ -95,13 +99,14 @@ pub mod burn {
 }
 
 pub use gan::{Gan, GanLearner};
+pub use header::{Architecture, ArrayShapes, Channel, Header, Missing, Reference, Sample};
 pub use learner::Supervised;
 pub use loss::Loss;
 pub use lstm::Lstm;
 pub use mlp::Mlp;
-pub use model::{
-    Architecture, Channel, Header, Missing, Model, ModelError, Reference, Sample, digest,
-};
+pub use model::{Model, ModelError, digest};
+pub use months::{Climatology, missing_months};
 pub use network::{Network, Parameter, Parameters, Random, Start};
+pub use predictor::{Port, Predict, PredictError, Predictor, Role, Samples};
 pub use resnet::Resnet;
 pub use unet::Unet;

@@ -22,161 +22,26 @@
 //! samples are `(history * channels, y, x)`, oldest step first, `cell` samples
 //! `(history, channels)`. What comes out is undone alike: `output * std + mean`, plus, with
 //! `relative_to: persistence`, the newest input of the same variable, plus, with `anomalies`, the
-//! climatology of the month that is `lead` steps ahead.
+//! climatology of the month that is `lead` steps ahead. A model of arrays has their shapes too
+//! (`"arrays": {"input": [16], "output": [2]}`); its numbers go in and come out as they are.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use burn_flex::Flex;
 use mizar_train::{Layout, Learner};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Gan, GanLearner, Loss, Lstm, Mlp, Resnet, Supervised, Unet};
-
-/// The number of the header's format.
-const FORMAT: u32 = 1;
+use crate::Loss;
+use crate::header::{FORMAT, Header};
+use crate::months::Climatology;
 
 /// The key of the header in the file's metadata.
 const KEY: &str = "mizar";
 
 /// The key of the SHA-256 over the header's text and all tensors, names first.
 const SUM_KEY: &str = "mizar.sha256";
-
-/// Which network, and its hyperparameters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Architecture {
-    /// A multilayer perceptron.
-    Mlp(Mlp),
-    /// Long short-term memory.
-    Lstm(Lstm),
-    /// A U-Net.
-    Unet(Unet),
-    /// A residual network.
-    Resnet(Resnet),
-    /// A generator of showers and its discriminator.
-    Gan(Gan),
-}
-
-impl Architecture {
-    /// A learner on the CPU, its parameters drawn by `seed`.
-    #[must_use]
-    pub fn learner(&self, loss: Loss, seed: u64) -> Box<dyn Learner> {
-        let device = burn_flex::FlexDevice;
-        match self.clone() {
-            Self::Mlp(net) => Box::new(Supervised::<_, Flex, 2, 2>::new(net, loss, seed, device)),
-            Self::Lstm(net) => Box::new(Supervised::<_, Flex, 3, 2>::new(net, loss, seed, device)),
-            Self::Unet(net) => Box::new(Supervised::<_, Flex, 4, 4>::new(net, loss, seed, device)),
-            Self::Resnet(net) => {
-                Box::new(Supervised::<_, Flex, 4, 4>::new(net, loss, seed, device))
-            }
-            Self::Gan(gan) => Box::new(GanLearner::<Flex>::new(gan, seed, device)),
-        }
-    }
-}
-
-/// What one sample is made of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Sample {
-    /// A whole field: `(history * channels, y, x)`.
-    #[default]
-    Field,
-    /// One cell of it: `(history, channels)`.
-    Cell,
-}
-
-/// What the output is the difference from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Reference {
-    /// Nothing.
-    #[default]
-    None,
-    /// The newest input of the same variable.
-    Persistence,
-}
-
-/// What is done about missing values.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Missing {
-    /// They are an error.
-    #[default]
-    Refuse,
-    /// Missing inputs are 0 once normalised, missing targets count nowhere.
-    Mask,
-}
-
-/// A channel of inputs or outputs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Channel {
-    /// The variable.
-    pub variable: String,
-    /// Which of its channels (levels); 0 if it has one.
-    pub channel: usize,
-    /// Of the file.
-    pub units: String,
-    /// Normalised values are `(value - mean) / std`.
-    pub mean: f64,
-    /// See `mean`.
-    pub std: f64,
-}
-
-/// What a model file says of itself; see the module.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Header {
-    /// The number of this format.
-    pub format: u32,
-    /// Which network.
-    pub architecture: Architecture,
-    /// What one sample is made of.
-    pub sample: Sample,
-    /// Steps of each input.
-    pub history: usize,
-    /// From the newest input to the target.
-    pub lead: usize,
-    /// Whether the months' climatology was subtracted.
-    pub anomalies: bool,
-    /// What outputs are the difference from.
-    pub relative_to: Reference,
-    /// What was done about missing values.
-    pub missing: Missing,
-    /// Operators of `mizar cube`, the first first, applied to the files before all else.
-    pub operators: Vec<String>,
-    /// Channels that go in, of one step.
-    pub inputs: Vec<Channel>,
-    /// Channels that come out.
-    pub outputs: Vec<Channel>,
-    /// The model's identity: see [`digest`].
-    pub digest: String,
-    /// Where it comes from: free for whoever trains.
-    pub provenance: serde_json::Value,
-}
-
-impl Header {
-    /// A header of this format for a network.
-    #[must_use]
-    pub fn new(architecture: Architecture) -> Self {
-        Self {
-            format: FORMAT,
-            architecture,
-            sample: Sample::default(),
-            history: 1,
-            lead: 0,
-            anomalies: false,
-            relative_to: Reference::default(),
-            missing: Missing::default(),
-            operators: Vec::new(),
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            digest: String::new(),
-            provenance: serde_json::Value::Null,
-        }
-    }
-}
 
 /// A trained model.
 #[derive(Clone, Debug, PartialEq)]
@@ -186,7 +51,7 @@ pub struct Model {
     /// As the layout of its network has them.
     pub parameters: Vec<f32>,
     /// With anomalies: of each variable, its shape and the mean of each month.
-    pub climatology: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    pub climatology: Climatology,
 }
 
 /// Why a model could not be written or read.
@@ -312,17 +177,25 @@ impl Model {
             action: "read",
             source,
         })?;
+        Self::of_bytes(path, &whole)
+    }
+
+    /// As [`load`](Self::load), of the bytes of a file that were read.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn of_bytes(path: &Path, whole: &[u8]) -> Result<Self, ModelError> {
         let container = |source| ModelError::Container {
             path: path.to_owned(),
             source,
         };
-        let (_, metadata) = SafeTensors::read_metadata(&whole).map_err(container)?;
+        let (_, metadata) = SafeTensors::read_metadata(whole).map_err(container)?;
         let header = metadata.metadata().as_ref().and_then(|all| all.get(KEY));
         let text = header.ok_or_else(|| ModelError::NoHeader {
             path: path.to_owned(),
         })?;
         let header = parse_header(path, text)?;
-        let tensors = SafeTensors::deserialize(&whole).map_err(container)?;
+        let tensors = SafeTensors::deserialize(whole).map_err(container)?;
         let expected = metadata
             .metadata()
             .as_ref()
@@ -374,7 +247,7 @@ impl Model {
 
     /// Ready to predict, on the CPU.
     #[must_use]
-    pub fn learner(&self) -> Box<dyn Learner> {
+    pub fn learner(&self) -> Box<dyn Learner + Send> {
         let mut learner = self.header.architecture.learner(Loss::Mse, 0);
         learner.load(&self.parameters);
         learner
@@ -459,6 +332,7 @@ fn bytes(values: &[f32]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::layers::Activation;
+    use crate::{Architecture, Channel, Mlp};
 
     fn model() -> Model {
         let architecture = Architecture::Mlp(Mlp {

@@ -7,7 +7,6 @@
 mod arrays;
 pub(crate) mod climate;
 pub(crate) mod cube;
-mod npz;
 pub(crate) mod series;
 mod windows;
 
@@ -16,8 +15,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Loss;
-use crate::model::{Architecture, Header, Missing, Reference, Sample};
+use crate::header::{Architecture, ArrayShapes, Header, Missing, Reference, Sample};
+use crate::{Climatology, Loss};
 
 pub use arrays::{read_npy, write_npy};
 pub use windows::Windows;
@@ -67,7 +66,7 @@ pub struct Prepared {
     /// The data's part of a model's header: all but the architecture and the provenance.
     pub describe: Describe,
     /// The mean of each month, with anomalies.
-    pub climatology: std::collections::BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    pub climatology: Climatology,
     /// What it takes no model for, by name: their values for the validation samples.
     pub baselines: Vec<Baseline>,
 }
@@ -76,9 +75,9 @@ pub struct Prepared {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Describe {
     /// Channels that go in at one step.
-    pub inputs: Vec<crate::model::Channel>,
+    pub inputs: Vec<crate::header::Channel>,
     /// Channels that come out.
-    pub outputs: Vec<crate::model::Channel>,
+    pub outputs: Vec<crate::header::Channel>,
     /// The shape of one input.
     pub input_shape: Vec<usize>,
     /// The shape of one target.
@@ -193,6 +192,10 @@ impl Prepared {
             relative_to: data.relative_to,
             missing: data.missing,
             operators: data.operators.clone(),
+            arrays: (!data.arrays.is_empty()).then(|| ArrayShapes {
+                input: self.describe.input_shape.clone(),
+                output: self.describe.target_shape.clone(),
+            }),
             inputs: self.describe.inputs.clone(),
             outputs: self.describe.outputs.clone(),
             ..Header::new(architecture)

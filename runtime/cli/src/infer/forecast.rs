@@ -8,43 +8,45 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use mizar_comm::Communicator;
-use mizar_models::Model;
+use mizar_infer::client;
+use mizar_infer_native::{Remote, SUFFIX};
 use mizar_models::forecast::{self, ForecastError, Options, Outcome, Skill};
+use mizar_models::{Model, Predict, PredictError, Predictor, missing_months};
 use serde_json::json;
 
-use super::{LINE_EVERY, say};
-use crate::cube::date_now;
+use super::{How, LINE_EVERY, history, say};
 
 /// Whether a model is one of ours, by its name.
 pub(super) fn is_ours(model: &Path) -> bool {
     let suffix = model.extension();
-    suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case("safetensors"))
+    suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case(SUFFIX))
 }
 
-/// What a run is told besides its files.
-pub(super) struct How {
-    pub(super) threads: usize,
-    pub(super) is_quiet: bool,
-    pub(super) is_json: bool,
-}
-
-/// Forecasts all of a file. How many steps came out; nothing if it failed, which is then said.
+/// Forecasts all of a file, by the server at `warm` if there is one. How many steps came out;
+/// nothing if it failed, which is then said.
 pub(super) fn run(
     comm: &dyn Communicator,
     path: &Path,
-    input: &Path,
-    output: &Path,
+    warm: Option<&Path>,
+    [input, output]: [&Path; 2],
     how: &How,
 ) -> Result<usize, ExitCode> {
     let is_first = comm.rank() == 0;
     let started = Instant::now();
-    let done = load(comm, path).and_then(|model| {
-        let words: Vec<String> = std::env::args().skip(1).collect();
+    let done = load(comm, path, warm).and_then(|(model, mut network)| {
+        if let Some(months) = missing_months(&model.climatology)
+            && is_first
+        {
+            say(&format!(
+                "mizar infer: warning: the model was trained without any {months}: forecasts from \
+                 and of these months are missing; train it on whole years"
+            ));
+        }
         let name = path.file_name().unwrap_or(path.as_os_str());
         let options = Options {
             threads: how.threads,
             model_name: name.to_string_lossy().into_owned(),
-            history: format!("{} mizar {}", date_now(), words.join(" ")),
+            history: history(),
         };
         let last = Mutex::new(started);
         let progress = |done: usize, all: usize| {
@@ -55,7 +57,9 @@ pub(super) fn run(
                 say(&format!("mizar infer: {share} % after {seconds} s"));
             }
         };
-        let outcome = forecast::forecast(comm, &model, input, output, &options, &progress)?;
+        let network = network.as_mut();
+        let outcome =
+            forecast::forecast(comm, &model, network, input, output, &options, &progress)?;
         Ok((model, outcome))
     });
     let (model, outcome) = match done {
@@ -90,10 +94,28 @@ pub(super) fn run(
     Ok(outcome.steps)
 }
 
-/// The model, on every rank or on none. Collective.
-fn load(comm: &dyn Communicator, path: &Path) -> Result<Model, ForecastError> {
-    let loaded = Model::load(path).map_err(ForecastError::from);
-    mizar_comm::agree(comm, loaded)
+/// The model and what runs it, on every rank or on none. Collective.
+fn load(
+    comm: &dyn Communicator,
+    path: &Path,
+    warm: Option<&Path>,
+) -> Result<(Model, Box<dyn Predict>), ForecastError> {
+    let elsewhere = |error: Box<dyn std::error::Error + Send + Sync>| {
+        ForecastError::from(PredictError::Elsewhere(error))
+    };
+    let loaded = || {
+        let model = Model::load(path)?;
+        let network: Box<dyn Predict> = match warm {
+            None => Box::new(Predictor::new(&model)?),
+            Some(socket) => {
+                let loaded = client::load(socket, path).map_err(|error| elsewhere(error.into()))?;
+                let remote = Remote::new(loaded.model);
+                Box::new(remote.map_err(|error| elsewhere(error.into()))?)
+            }
+        };
+        Ok((model, network))
+    };
+    mizar_comm::agree(comm, loaded())
 }
 
 fn tell(outcome: &Outcome, output: &Path) {

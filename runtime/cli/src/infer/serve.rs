@@ -32,6 +32,9 @@ pub(super) struct Limits {
     /// Memory for all models, in MiB; each counts for twice its file
     #[arg(long, value_name = "MIB", default_value = "4096")]
     memory: u64,
+    /// How long a request waits for a model that is still being loaded, in seconds
+    #[arg(long, value_name = "S", default_value = "30")]
+    load_limit: u64,
     /// A file with the token that clients over TCP must bring
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -50,6 +53,7 @@ pub(super) fn run(
         queue: args.queue.max(1),
         body_bytes: args.max_body.saturating_mul(1 << 20),
         body_limit: Duration::from_secs(args.body_limit),
+        load_limit: Duration::from_secs(args.load_limit),
         memory_bytes: args.memory.saturating_mul(1 << 20),
         token: args.token_file.as_deref().map(token).transpose()?,
         ..Settings::default()

@@ -44,6 +44,8 @@ pub(super) struct Held {
     pub(super) outputs: Vec<Port>,
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) backend: String,
+    pub(super) platform: String,
+    pub(super) notes: Vec<String>,
     pub(super) digest: String,
     /// What it counts for; the back ends do not tell what they use.
     pub(super) memory_bytes: u64,
@@ -70,6 +72,8 @@ impl Held {
             outputs: model.outputs().to_vec(),
             metadata: model.metadata().clone(),
             backend: model.backend().to_owned(),
+            platform: model.platform().to_owned(),
+            notes: model.notes().to_vec(),
             digest,
             memory_bytes: memory_of(size_bytes),
             queue,

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use super::Settings;
 use super::held::{AskError, Held};
-use super::store::{Store, StoreError};
+use super::store::{Standing, Store, StoreError};
 use crate::wire::{self, HEADER_LENGTH, Message};
 use crate::{ModelError, Port, Tensor};
 use mizar_core::chain;
@@ -61,12 +61,9 @@ impl Front {
         &self.settings
     }
 
-    /// Models are read and compiled on a thread that may wait.
-    async fn model(self: &Arc<Self>, name: String) -> Result<Arc<Held>, Response> {
-        let front = Arc::clone(self);
-        let got = tokio::task::spawn_blocking(move || front.store.get(&name)).await;
-        got.map_err(|_| refuse(StatusCode::INTERNAL_SERVER_ERROR, "the load was broken off"))?
-            .map_err(|error| of_store(&error))
+    async fn model(&self, name: &str) -> Result<Arc<Held>, Response> {
+        let held = self.store.get(name).await;
+        held.map_err(|error| of_store(&error))
     }
 }
 
@@ -111,9 +108,21 @@ fn of_store(error: &StoreError) -> Response {
         StoreError::Memory { .. } => StatusCode::INSUFFICIENT_STORAGE,
         StoreError::Changed(_) => StatusCode::CONFLICT,
         StoreError::Open(_) => StatusCode::BAD_REQUEST,
-        StoreError::Thread(_) => StatusCode::SERVICE_UNAVAILABLE,
+        StoreError::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        StoreError::Loading { .. } | StoreError::Full(_) | StoreError::Thread(_) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     };
-    refuse(status, &chain(error))
+    ask_again(refuse(status, &chain(error)))
+}
+
+/// Says when, of what may be there soon.
+fn ask_again(mut response: Response) -> Response {
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+        let soon = HeaderValue::from_static("1");
+        response.headers_mut().insert(header::RETRY_AFTER, soon);
+    }
+    response
 }
 
 /// Lets those pass who bring the token, if one is wanted.
@@ -152,7 +161,7 @@ async fn ready(State(front): Shared) -> Response {
 }
 
 async fn metadata(State(front): Shared, Part(name): Part<String>) -> Response {
-    match front.model(name.clone()).await {
+    match front.model(&name).await {
         Ok(held) => Json(describe(&name, &held)).into_response(),
         Err(response) => response,
     }
@@ -179,15 +188,19 @@ fn describe(name: &str, held: &Held) -> Value {
     json!({
         "name": name,
         "versions": [held.digest],
-        "platform": "onnx",
+        "platform": held.platform,
         "inputs": ports(&held.inputs),
         "outputs": ports(&held.outputs),
-        "parameters": { "backend": held.backend, "metadata": held.metadata },
+        "parameters": {
+            "backend": held.backend,
+            "metadata": held.metadata,
+            "notes": held.notes,
+        },
     })
 }
 
 async fn model_ready(State(front): Shared, Part(name): Part<String>) -> Response {
-    match front.model(name).await {
+    match front.model(&name).await {
         Ok(_) => StatusCode::OK.into_response(),
         Err(response) => response,
     }
@@ -202,7 +215,7 @@ async fn model_ready_of(shared: Shared, Part((name, version)): Part<(String, Str
 
 /// A version is a digest, or its beginning.
 async fn check_version(front: &Arc<Front>, name: &str, version: &str) -> Result<(), Response> {
-    let held = front.model(name.to_owned()).await?;
+    let held = front.model(name).await?;
     if !version.is_empty() && held.digest.starts_with(version) {
         return Ok(());
     }
@@ -229,7 +242,7 @@ async fn infer(
     body: Body,
 ) -> Response {
     let answer = async {
-        let held = front.model(name.clone()).await?;
+        let held = front.model(&name).await?;
         let body = receive(&front, body).await?;
         let bad = |message: String| refuse(StatusCode::BAD_REQUEST, &message);
         let length = headers.get(HEADER_LENGTH);
@@ -253,12 +266,7 @@ fn of_ask(error: &AskError) -> Response {
         }
         AskError::Model(_) => StatusCode::BAD_REQUEST,
     };
-    let mut response = refuse(status, &error.to_string());
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        let soon = HeaderValue::from_static("1");
-        response.headers_mut().insert(header::RETRY_AFTER, soon);
-    }
-    response
+    ask_again(refuse(status, &error.to_string()))
 }
 
 /// The whole body, unless it is too large or too slow.
@@ -349,19 +357,18 @@ fn respond(
 }
 
 async fn index(State(front): Shared) -> Response {
-    let rows = front
-        .store
-        .index()
-        .into_iter()
-        .map(|(name, digest, is_held)| {
-            let state = if is_held { "READY" } else { "UNAVAILABLE" };
-            let reason = if is_held {
-                ""
-            } else {
-                "dropped for others; it is read again when asked for"
-            };
-            json!({ "name": name, "version": digest, "state": state, "reason": reason })
-        });
+    let rows = front.store.index().into_iter();
+    let rows = rows.map(|(name, digest, state)| {
+        let (state, reason) = match state {
+            Standing::Ready => ("READY", ""),
+            Standing::Loading => ("LOADING", "it is being read"),
+            Standing::Dropped => (
+                "UNAVAILABLE",
+                "dropped for others; it is read again when asked for",
+            ),
+        };
+        json!({ "name": name, "version": digest, "state": state, "reason": reason })
+    });
     Json(rows.collect::<Vec<Value>>()).into_response()
 }
 
@@ -391,14 +398,9 @@ async fn load(State(front): Shared, Part(name): Part<String>, body: Body) -> Res
             return refuse(StatusCode::BAD_REQUEST, message);
         }
     };
-    let loaded = tokio::task::spawn_blocking(move || {
-        let held = front.store.load(&name, &path)?;
-        Ok::<Value, StoreError>(describe(&name, &held))
-    });
-    match loaded.await {
-        Ok(Ok(described)) => Json(described).into_response(),
-        Ok(Err(error)) => of_store(&error),
-        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the load was broken off"),
+    match front.store.load(&name, &path).await {
+        Ok(held) => Json(describe(&name, &held)).into_response(),
+        Err(error) => of_store(&error),
     }
 }
 

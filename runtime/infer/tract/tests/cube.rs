@@ -154,7 +154,7 @@ fn identity_and_constant_are_exact_whatever_the_tiles() {
 
 #[test]
 fn blended_tiles_are_those_of_numpy() {
-    let array = npy::read(&model("tiles_in.npy"))
+    let array = npy::read_one(&model("tiles_in.npy"))
         .unwrap()
         .into_values()
         .into_f32();
@@ -173,7 +173,7 @@ fn blended_tiles_are_those_of_numpy() {
     };
     case.run("conv.onnx", "out.nc", &options).unwrap();
     let found = values(&case.path("out.nc"), "risk");
-    let expected = npy::read(&model("tiles_out.npy"))
+    let expected = npy::read_one(&model("tiles_out.npy"))
         .unwrap()
         .values()
         .to_f64();

@@ -52,8 +52,8 @@ fn outputs_are_those_of_python() {
     for loader in loaders() {
         for name in ["conv", "mlp", "series"] {
             let mut loaded = loader.open(&file(&format!("{name}.onnx"))).unwrap();
-            let input = npy::read(&file(&format!("{name}_in.npy"))).unwrap();
-            let expected = npy::read(&file(&format!("{name}_out.npy"))).unwrap();
+            let input = npy::read_one(&file(&format!("{name}_in.npy"))).unwrap();
+            let expected = npy::read_one(&file(&format!("{name}_out.npy"))).unwrap();
             let what = format!("{name} by {}", loaded.model.backend());
             let rows = input.shape()[0];
             let outputs = loaded.model.run(std::slice::from_ref(&input)).unwrap();

@@ -1,22 +1,18 @@
-//! One block of forecasts: read, prepared as in training, run, and brought back to the units of
-//! the file.
+//! One block of forecasts: read, given to the model sample by sample, and measured where the input
+//! has what came.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use mizar_train::{Array, Learner};
-
 use super::ForecastError;
-use super::plan::{Group, Plan};
+use super::plan::Plan;
 use super::skill::Sum;
-use crate::Model;
-use crate::model::{Missing, Reference, Sample};
+use crate::header::{Missing, Sample};
+use crate::predictor::{Group, samples_at_once};
 use crate::source::DataError;
-use crate::source::cube::{interleaved, refuse_missing, series};
+use crate::source::cube::{refuse_missing, series};
 use crate::source::series::Series;
-
-/// Numbers that go into a model at once: what stays in a processor's cache.
-const BATCH_NUMBERS: usize = 1 << 18;
+use crate::{Model, Predict, Samples};
 
 /// What a block comes to.
 pub(super) struct Computed {
@@ -32,54 +28,38 @@ struct Block {
     first: usize,
     /// As in the file.
     stored: BTreeMap<String, Series>,
-    /// Of inputs: without their climatology, if the model has one.
-    inputs: BTreeMap<String, Series>,
-    /// Of inputs: `(step, channel, cell)`, normalised.
-    normalised: Vec<f32>,
 }
 
 /// Computes some forecasts.
 pub(super) fn compute(
     plan: &Plan,
     model: &Model,
-    learner: &mut dyn Learner,
+    network: &mut dyn Predict,
     rows: &Range<usize>,
 ) -> Result<Computed, ForecastError> {
-    let block = read(plan, model, rows)?;
-    let predicted = predict(plan, learner, &block, rows)?;
-    let mut computed = Computed {
-        values: Vec::new(),
-        skill: Vec::new(),
+    let block = read(plan, rows)?;
+    let values = match plan.sample {
+        Sample::Field => predict_fields(plan, network, &block, rows)?,
+        Sample::Cell => predict_cells(plan, network, &block, rows)?,
     };
-    let mut channel = 0;
-    for (group, has_truth) in plan.outputs.iter().zip(&plan.has_truth) {
-        let (mut values, mut sum) = (Vec::new(), Sum::default());
-        for row in rows.clone() {
-            for level in 0..group.channels.len() {
-                let place = (row - rows.start) * plan.channels_out() + channel + level;
-                let field = &predicted[place * plan.cells()..(place + 1) * plan.cells()];
-                let begin = values.len();
-                let undo = Undo::new(plan, model, &block, group, level, row);
-                values.extend(
-                    field
-                        .iter()
-                        .enumerate()
-                        .map(|(c, value)| undo.of(*value, c)),
-                );
-                if *has_truth {
-                    undo.measure(&values[begin..], &mut sum);
-                }
+    let mut skill = Vec::new();
+    for ((group, has_truth), values) in plan.outputs.iter().zip(&plan.has_truth).zip(&values) {
+        let mut sum = Sum::default();
+        if *has_truth {
+            let fields = values.chunks(plan.cells().max(1)).enumerate();
+            let levels = group.channels.len();
+            for (index, field) in fields {
+                let (row, level) = (rows.start + index / levels, index % levels);
+                measure(plan, model, &block, group, (row, level), field, &mut sum);
             }
         }
-        channel += group.channels.len();
-        computed.values.push(values);
-        computed.skill.push(sum);
+        skill.push(sum);
     }
-    Ok(computed)
+    Ok(Computed { values, skill })
 }
 
 /// Reads all steps that a block needs, and those that it forecasts where the file has them.
-fn read(plan: &Plan, model: &Model, rows: &Range<usize>) -> Result<Block, ForecastError> {
+fn read(plan: &Plan, rows: &Range<usize>) -> Result<Block, ForecastError> {
     let first = rows.start;
     let end = (rows.end + plan.history - 1 + plan.lead).min(plan.steps);
     let cube = plan
@@ -89,8 +69,6 @@ fn read(plan: &Plan, model: &Model, rows: &Range<usize>) -> Result<Block, Foreca
     let mut block = Block {
         first,
         stored: BTreeMap::new(),
-        inputs: BTreeMap::new(),
-        normalised: Vec::new(),
     };
     let targets = plan.outputs.iter().zip(&plan.has_truth);
     let targets = targets.filter(|(_, has)| **has).map(|(group, _)| group);
@@ -98,27 +76,12 @@ fn read(plan: &Plan, model: &Model, rows: &Range<usize>) -> Result<Block, Foreca
         let (read, _) = series(&plan.origin, &computed, &group.name, plan.sample)?;
         block.stored.insert(group.name.clone(), read);
     }
-    let mut all = Vec::new();
-    for group in &plan.inputs {
-        let mut input = block.stored[&group.name].clone();
-        if plan.missing == Missing::Refuse {
-            refuse_missing(&plan.origin, &input).map_err(|error| at(error, first))?;
+    if plan.missing == Missing::Refuse {
+        for group in &plan.inputs {
+            let input = &block.stored[&group.name];
+            refuse_missing(&plan.origin, input).map_err(|error| at(error, first))?;
         }
-        if let Some((_, climatology)) = model.climatology.get(&group.name) {
-            input.subtract(climatology, &plan.months[first..end]);
-        }
-        let mut normalised = input.clone();
-        for (level, channel) in group.channels.iter().enumerate() {
-            normalised.normalise(level, channel.mean, channel.std);
-        }
-        for value in &mut normalised.values {
-            // Missing values are at the mean.
-            *value = if value.is_nan() { 0.0 } else { *value };
-        }
-        all.push(normalised);
-        block.inputs.insert(group.name.clone(), input);
     }
-    block.normalised = interleaved(&all);
     Ok(block)
 }
 
@@ -142,53 +105,80 @@ fn at(error: DataError, first: usize) -> DataError {
     }
 }
 
-/// What the model says: `(row, channel, cell)`.
-fn predict(
+/// By output: `(row, level, cell)`.
+fn predict_fields(
     plan: &Plan,
-    learner: &mut dyn Learner,
+    network: &mut dyn Predict,
     block: &Block,
     rows: &Range<usize>,
-) -> Result<Vec<f32>, ForecastError> {
-    let (cells, channels) = (plan.cells(), plan.channels_in());
-    let size = channels * cells;
-    let mut out = Vec::with_capacity(rows.len() * plan.channels_out() * cells);
-    match plan.sample {
-        Sample::Field => {
-            let most = (BATCH_NUMBERS / (plan.history * size).max(1)).max(1);
-            let list: Vec<usize> = rows.clone().collect();
-            for rows in list.chunks(most) {
-                let mut values = Vec::with_capacity(rows.len() * plan.history * size);
-                for row in rows {
-                    let begin = (row - block.first) * size;
-                    values.extend_from_slice(&block.normalised[begin..begin + plan.history * size]);
-                }
-                let mut shape = vec![rows.len(), plan.history * channels];
-                shape.extend(&plan.extent);
-                let said = learner.predict(&Array { shape, values })?.values;
-                check(plan, said.len(), rows.len() * cells)?;
-                out.extend(said);
+) -> Result<Vec<Vec<f32>>, ForecastError> {
+    let mut out = vec![Vec::new(); plan.outputs.len()];
+    let most = samples_at_once(plan.history * plan.channels_in() * plan.cells());
+    for first in rows.clone().step_by(most) {
+        let some = first..(first + most).min(rows.end);
+        let mut samples = Samples {
+            count: some.len(),
+            extent: plan.extent.clone(),
+            ..Samples::default()
+        };
+        for group in &plan.inputs {
+            let size = group.channels.len() * plan.cells();
+            let stored = &block.stored[&group.name].values;
+            let mut values = Vec::with_capacity(some.len() * plan.history * size);
+            for row in some.clone() {
+                let begin = (row - block.first) * size;
+                values.extend_from_slice(&stored[begin..begin + plan.history * size]);
             }
+            samples.values.push(values);
         }
-        Sample::Cell => {
-            let most = (BATCH_NUMBERS / (plan.history * channels).max(1)).max(1);
-            let list: Vec<usize> = (0..cells).collect();
-            for row in rows.clone() {
-                let begin = out.len();
-                out.resize(begin + plan.channels_out() * cells, 0.0);
-                for some in list.chunks(most) {
-                    let mut values = Vec::with_capacity(some.len() * plan.history * channels);
-                    for &cell in some {
-                        let first = (row - block.first) * channels;
-                        let fields = first..first + plan.history * channels;
-                        values.extend(fields.map(|field| block.normalised[field * cells + cell]));
-                    }
-                    let shape = vec![some.len(), plan.history, channels];
-                    let said = learner.predict(&Array { shape, values })?.values;
-                    check(plan, said.len(), some.len())?;
-                    for (said, &cell) in said.chunks(plan.channels_out()).zip(some) {
-                        for (channel, value) in said.iter().enumerate() {
-                            out[begin + channel * cells + cell] = *value;
-                        }
+        some.for_each(|row| push_months(plan, row, &mut samples));
+        let said = network.predict(&samples)?;
+        for (out, said) in out.iter_mut().zip(said) {
+            out.extend(said);
+        }
+    }
+    Ok(out)
+}
+
+/// By output: `(row, level, cell)`.
+fn predict_cells(
+    plan: &Plan,
+    network: &mut dyn Predict,
+    block: &Block,
+    rows: &Range<usize>,
+) -> Result<Vec<Vec<f32>>, ForecastError> {
+    let cells = plan.cells();
+    let size = |group: &Group| rows.len() * group.channels.len() * cells;
+    let mut out: Vec<Vec<f32>> = plan.outputs.iter().map(|g| vec![0.0; size(g)]).collect();
+    let most = samples_at_once(plan.history * plan.channels_in());
+    for row in rows.clone() {
+        for first in (0..cells).step_by(most) {
+            let places: Vec<usize> = (first..(first + most).min(cells)).collect();
+            let mut samples = Samples {
+                count: places.len(),
+                ..Samples::default()
+            };
+            for group in &plan.inputs {
+                let levels = group.channels.len();
+                let begin = (row - block.first) * levels;
+                let stored = &block.stored[&group.name].values;
+                let mut values = Vec::with_capacity(places.len() * plan.history * levels);
+                for cell in &places {
+                    let fields = begin..begin + plan.history * levels;
+                    values.extend(fields.map(|field| stored[field * cells + cell]));
+                }
+                samples.values.push(values);
+            }
+            places
+                .iter()
+                .for_each(|_| push_months(plan, row, &mut samples));
+            samples.places = places;
+            let said = network.predict(&samples)?;
+            for ((out, said), group) in out.iter_mut().zip(said).zip(&plan.outputs) {
+                let levels = group.channels.len();
+                for (said, cell) in said.chunks(levels).zip(&samples.places) {
+                    for (level, value) in said.iter().enumerate() {
+                        out[((row - rows.start) * levels + level) * cells + cell] = *value;
                     }
                 }
             }
@@ -197,100 +187,39 @@ fn predict(
     Ok(out)
 }
 
-/// Whether the network gives as many channels as the header names.
-fn check(plan: &Plan, found: usize, places: usize) -> Result<(), ForecastError> {
-    let named = plan.channels_out();
-    if found == named * places {
-        return Ok(());
-    }
-    Err(ForecastError::Unfit {
-        origin: plan.origin.clone(),
-        reason: format!(
-            "its network gives {} channels, its header names {named}",
-            found / places.max(1)
-        ),
-    })
+/// The months of the steps of a sample and of its forecast.
+fn push_months(plan: &Plan, row: usize, samples: &mut Samples) {
+    let steps = row..row + plan.history;
+    samples.months.extend_from_slice(&plan.months[steps]);
+    samples.target_months.push(plan.target_months[row]);
 }
 
-/// From what the model says of one field to the units of the file.
-struct Undo<'a> {
-    mean: f64,
-    std: f64,
-    /// Newest input of the same variable, as the model sees it.
-    newest: Option<&'a [f32]>,
-    /// What is added: that of persistence, and the climatology of the month that is forecast.
-    persisted: Option<&'a [f32]>,
-    climatology: Option<&'a [f32]>,
-    /// In the file: what came, and the newest value before.
-    truth: Option<&'a [f32]>,
-    before: Option<&'a [f32]>,
-    /// Where the variable is no input: a cell of which nothing is known has no forecast.
-    others: Vec<&'a [f32]>,
-}
-
-impl<'a> Undo<'a> {
-    fn new(
-        plan: &Plan,
-        model: &'a Model,
-        block: &'a Block,
-        group: &Group,
-        level: usize,
-        row: usize,
-    ) -> Self {
-        let (name, channel) = (&group.name, &group.channels[level]);
-        let step = row - block.first + plan.history - 1;
-        let at = |series: &'a BTreeMap<String, Series>, step: usize| {
-            let series = series.get(name).filter(|series| step < series.steps);
-            series.map(|series| series.field(step, level))
-        };
-        let newest = at(&block.inputs, step);
-        let others = match newest {
-            Some(_) => Vec::new(),
-            None => {
-                let all = block.inputs.values();
-                all.map(|series| series.field(step, 0)).collect()
-            }
-        };
-        let of_month = model.climatology.get(name).map(|(_, values)| {
-            let month = usize::from(plan.target_months[row]) - 1;
-            let begin = (month * group.channels.len() + level) * plan.cells();
-            &values[begin..begin + plan.cells()]
-        });
-        Self {
-            mean: channel.mean,
-            std: channel.std,
-            newest,
-            persisted: newest.filter(|_| plan.relative_to == Reference::Persistence),
-            climatology: of_month,
-            truth: at(&block.stored, step + plan.lead),
-            before: at(&block.stored, step),
-            others,
-        }
-    }
-
-    fn of(&self, value: f32, cell: usize) -> f32 {
-        let is_unknown = match self.newest {
-            Some(newest) => newest[cell].is_nan(),
-            None => self.others.iter().all(|field| field[cell].is_nan()),
-        };
-        if is_unknown {
-            return f32::NAN;
-        }
-        let add = |field: Option<&[f32]>| field.map_or(0.0, |field| f64::from(field[cell]));
-        let value = f64::from(value) * self.std + self.mean;
-        #[allow(clippy::cast_possible_truncation, reason = "single precision is meant")]
-        let value = (value + add(self.persisted) + add(self.climatology)) as f32;
-        value
-    }
-
-    /// Compares forecasts with what came.
-    fn measure(&self, forecast: &[f32], sum: &mut Sum) {
-        let (Some(truth), Some(before)) = (self.truth, self.before) else {
-            return;
-        };
-        for (cell, (forecast, truth)) in forecast.iter().zip(truth).enumerate() {
-            let usual = self.climatology.map(|field| field[cell]);
-            sum.add(*forecast, *truth, before[cell], usual);
-        }
+/// Compares a forecast with what came.
+fn measure(
+    plan: &Plan,
+    model: &Model,
+    block: &Block,
+    group: &Group,
+    (row, level): (usize, usize),
+    forecast: &[f32],
+    sum: &mut Sum,
+) {
+    let newest = row - block.first + plan.history - 1;
+    let stored = block.stored.get(&group.name);
+    let at = |step: usize| {
+        let stored = stored.filter(|series| step < series.steps);
+        stored.map(|series| series.field(step, level))
+    };
+    let (Some(truth), Some(before)) = (at(newest + plan.lead), at(newest)) else {
+        return;
+    };
+    let usual = model.climatology.get(&group.name).map(|(_, means)| {
+        let month = usize::from(plan.target_months[row]) - 1;
+        let begin = (month * group.channels.len() + level) * plan.cells();
+        &means[begin..begin + plan.cells()]
+    });
+    for (cell, (forecast, truth)) in forecast.iter().zip(truth).enumerate() {
+        let usual = usual.map(|field| field[cell]);
+        sum.add(*forecast, *truth, before[cell], usual);
     }
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use mizar_array::CubeError;
 use mizar_comm::{CommError, Shared};
-use mizar_train::LearnError;
 
+use crate::PredictError;
 use crate::source::DataError;
 
 /// Why there is no forecast.
@@ -26,15 +26,9 @@ pub enum ForecastError {
     /// The model's file cannot be used.
     #[error(transparent)]
     Model(#[from] crate::ModelError),
-    /// The model makes no forecasts.
-    #[error(
-        "the model generates showers, it does not forecast: `mizar infer` runs networks of fields \
-         and of cells (mlp, lstm, unet, resnet)"
-    )]
-    Generator,
-    /// The model refuses a batch.
-    #[error("the model cannot be run")]
-    Run(#[from] LearnError),
+    /// The model does not take what the input has, or cannot be run.
+    #[error(transparent)]
+    Predict(#[from] PredictError),
     /// The array engine failed.
     #[error(transparent)]
     Cube(#[from] CubeError),

@@ -6,9 +6,10 @@ use mizar_array::dataset::{AttrValue, Attributes, Axis, DType, Dataset, Variable
 use mizar_array::write::Writer;
 
 use super::axis::later;
-use super::plan::{Group, Plan};
+use super::plan::Plan;
 use super::{ForecastError, Options};
 use crate::Model;
+use crate::predictor::Group;
 
 /// Stands for missing values, as in files of CDO and CMIP6.
 const FILL: f32 = 1e20;

@@ -9,11 +9,12 @@ use mizar_array::{Computed, Datacube};
 
 use super::axis::{Pace, later, pace};
 use super::{ForecastError, Options};
-use crate::model::{Channel, Missing, Reference, Sample};
+use crate::header::{Missing, Sample};
+use crate::predictor::{Group, groups};
 use crate::source::DataError;
 use crate::source::climate;
 use crate::source::cube::{Shape, shape};
-use crate::{Architecture, Model};
+use crate::{Architecture, Model, PredictError};
 
 /// Numbers of inputs and outputs that a block holds.
 const BLOCK_NUMBERS: usize = 1 << 23;
@@ -23,13 +24,6 @@ const BLOCKS_MIN: usize = 64;
 
 /// So many times the history are read at once, so that little is read twice.
 const HISTORIES: usize = 4;
-
-/// Channels of one variable.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Group {
-    pub(super) name: String,
-    pub(super) channels: Vec<Channel>,
-}
 
 /// A run.
 pub(super) struct Plan {
@@ -46,7 +40,6 @@ pub(super) struct Plan {
     pub(super) history: usize,
     pub(super) lead: usize,
     pub(super) missing: Missing,
-    pub(super) relative_to: Reference,
     /// Variables whose usual months the model knows.
     known_months: Vec<String>,
     pub(super) steps: usize,
@@ -68,9 +61,13 @@ impl Plan {
     ) -> Result<Self, ForecastError> {
         let header = &model.header;
         if let Architecture::Gan(_) = header.architecture {
-            return Err(ForecastError::Generator);
+            return Err(PredictError::Generator.into());
         }
         let origin = input.display().to_string();
+        if header.arrays.is_some() {
+            let reason = "it was trained on arrays: give it such (.npy, .npz)".to_owned();
+            return Err(ForecastError::Unfit { origin, reason });
+        }
         if header.inputs.is_empty() || header.outputs.is_empty() || header.history == 0 {
             let reason = "its header names no inputs, outputs or steps".to_owned();
             return Err(ForecastError::Unfit { origin, reason });
@@ -114,7 +111,6 @@ impl Plan {
             history: header.history,
             lead: header.lead,
             missing: header.missing,
-            relative_to: header.relative_to,
             known_months: model.climatology.keys().cloned().collect(),
             steps: field.steps,
             extent: field.extent,
@@ -299,21 +295,6 @@ fn check_climatology<'a>(
         }
     }
     Ok(())
-}
-
-/// Neighbouring channels of one variable together.
-fn groups(channels: &[Channel]) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
-    for channel in channels {
-        match groups.last_mut() {
-            Some(last) if last.name == channel.variable => last.channels.push(channel.clone()),
-            _ => groups.push(Group {
-                name: channel.variable.clone(),
-                channels: vec![channel.clone()],
-            }),
-        }
-    }
-    groups
 }
 
 /// Whether a variable is as the model knows it.

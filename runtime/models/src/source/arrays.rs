@@ -1,17 +1,18 @@
 //! Samples that are made already: NumPy's files and safetensors.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, SafeTensors};
 use sha2::{Digest as _, Sha256};
 
+use mizar_array::npz::Archive;
 use mizar_train::Array;
 
-use super::npz;
 use super::windows::{Fields, Windows};
 use super::{Data, DataError, Describe, Prepared};
-use crate::model::{Channel, Missing, Sample};
+use crate::header::{Channel, Missing, Sample};
 
 /// The beginning of every `.npy` file.
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -107,7 +108,7 @@ fn read(paths: &[std::path::PathBuf]) -> Result<(Array, Array, Vec<u8>), DataErr
         [both] => {
             let bytes = load(both)?;
             let one = |name| match is_npz(both) {
-                true => parse_npy(both, npz_member(both, &bytes, name)?),
+                true => parse_npy(both, &npz_member(both, &bytes, name)?),
                 false => tensor(both, &bytes, name),
             };
             (one("inputs")?, one("targets")?)
@@ -131,10 +132,11 @@ fn is_npz(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "npz")
 }
 
-fn npz_member<'a>(path: &Path, bytes: &'a [u8], name: &str) -> Result<&'a [u8], DataError> {
-    npz::member(bytes, name).map_err(|reason| DataError::Arrays {
+fn npz_member<'a>(path: &Path, bytes: &'a [u8], name: &str) -> Result<Cow<'a, [u8]>, DataError> {
+    let member = Archive::read(bytes).and_then(|archive| archive.member(name));
+    member.map_err(|error| DataError::Arrays {
         path: path.to_owned(),
-        reason,
+        reason: error.to_string(),
     })
 }
 

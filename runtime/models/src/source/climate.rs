@@ -8,7 +8,7 @@ use super::cube::{Cube, interleaved};
 use super::series::Series;
 use super::windows::{Fields, Windows};
 use super::{Baseline, Data, DataError};
-use crate::model::{Channel, Reference};
+use crate::header::{Channel, Reference};
 
 /// The month of each step. Without a time axis that can be understood all are one, unless
 /// anomalies need them.

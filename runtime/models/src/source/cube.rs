@@ -12,7 +12,7 @@ use super::climate::{self, months};
 use super::series::Series;
 use super::windows::{Fields, Windows};
 use super::{Data, DataError, Describe, Prepared};
-use crate::model::{Channel, Missing, Reference, Sample};
+use crate::header::{Channel, Missing, Reference, Sample};
 
 /// The cube as it was read.
 pub(super) struct Cube {

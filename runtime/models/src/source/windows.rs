@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mizar_train::{Array, Batch, Source, SourceError};
 
-use crate::model::Sample;
+use crate::header::Sample;
 
 /// What all windows look into; `(step, channel, cell)` each.
 #[derive(Debug)]
