@@ -290,6 +290,18 @@ fn bad_tables_are_refused_by_name() {
             "prefetch",
         ),
         (
+            "kind='stomp'\nname='a'\nbroker='far.site'\ndestination='/queue/q'\ncredentials_file='x'",
+            "tls = true",
+        ),
+        (
+            "kind='stomp'\nname='a'\nbroker='h'\ndestination=''",
+            "destination",
+        ),
+        (
+            "kind='stomp'\nname='a'\nbroker='h'\ndestination='/queue/q'\nca_file='x'",
+            "ca_file",
+        ),
+        (
             "kind='cron'\nname='a'\nschedule='* * * * *'\n[[sources]]\nkind='cron'\nname='a'\nschedule='* * * * *'",
             "twice",
         ),

@@ -23,6 +23,10 @@ mod mqtt_wire;
 mod nats;
 mod s3_poll;
 mod settings;
+mod stomp;
+mod stomp_frame;
+mod stomp_wire;
+mod transport;
 mod watch_folder;
 
 use std::convert::Infallible;
@@ -341,6 +345,7 @@ async fn run(source: &Source, hub: &Hub) -> Result<Infallible, SourceError> {
         Source::Mqtt(settings) => mqtt::run(settings, hub).await,
         Source::Nats(settings) => nats::run(settings, hub).await,
         Source::Amqp(settings) => amqp::run(settings, hub).await,
+        Source::Stomp(settings) => stomp::run(settings, hub).await,
     }
 }
 

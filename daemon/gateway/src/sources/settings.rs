@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use mizar_slurm::marker::is_label;
 
-use super::{amqp, cron, directory, mqtt, nats, s3_poll};
+use super::{amqp, cron, directory, mqtt, nats, s3_poll, stomp};
 use crate::config::read_secret;
 
 /// Most sources of one gateway.
@@ -28,6 +28,8 @@ pub enum Source {
     Nats(nats::Settings),
     /// A queue of an AMQP 0.9.1 broker.
     Amqp(amqp::Settings),
+    /// A destination of a STOMP 1.2 broker.
+    Stomp(stomp::Settings),
 }
 
 impl Source {
@@ -41,6 +43,7 @@ impl Source {
             Self::Mqtt(one) => &one.name,
             Self::Nats(one) => &one.name,
             Self::Amqp(one) => &one.name,
+            Self::Stomp(one) => &one.name,
         }
     }
 
@@ -54,6 +57,7 @@ impl Source {
             Self::Mqtt(_) => "mqtt",
             Self::Nats(_) => "nats",
             Self::Amqp(_) => "amqp",
+            Self::Stomp(_) => "stomp",
         }
     }
 
@@ -66,6 +70,7 @@ impl Source {
             Self::Mqtt(one) => (one.credentials_file.as_mut(), None),
             Self::Nats(one) => (one.credentials_file.as_mut(), one.ca_file.as_mut()),
             Self::Amqp(one) => (one.credentials_file.as_mut(), None),
+            Self::Stomp(one) => (one.credentials_file.as_mut(), one.ca_file.as_mut()),
         };
         for path in first.into_iter().chain(second) {
             *path = folder.join(&path);
@@ -88,6 +93,9 @@ impl Source {
                 credentials_file, ..
             })
             | Self::Amqp(amqp::Settings {
+                credentials_file, ..
+            })
+            | Self::Stomp(stomp::Settings {
                 credentials_file, ..
             }) => credentials_file
                 .as_deref()
@@ -114,6 +122,7 @@ impl Source {
             Self::Mqtt(one) => one.check(),
             Self::Nats(one) => one.check(),
             Self::Amqp(one) => one.check(),
+            Self::Stomp(one) => one.check(),
         };
         checked.map_err(|problem| format!("`{name}`: {problem}"))
     }
