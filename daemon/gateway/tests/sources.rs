@@ -5,18 +5,21 @@
 #[path = "harness/double.rs"]
 mod double;
 mod harness;
+#[path = "harness/moto.rs"]
+mod moto;
 #[path = "harness/site.rs"]
 mod site;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use moto::Moto;
 use serde_json::Value;
 use site::{Site, secret};
 
@@ -178,46 +181,9 @@ fn due_times_are_made_up_for_and_never_come_twice() {
     );
 }
 
-struct Moto(Child, ChildStdin, BufReader<std::process::ChildStdout>);
-
-impl Moto {
-    fn start() -> Option<(Self, String)> {
-        let python = mizar_lab::venv::python_with("moto.server, boto3")?;
-        let mut child = Command::new(python)
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/s3_server.py"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let input = child.stdin.take().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let mut moto = Self(child, input, output);
-        let url = moto.line();
-        Some((moto, url))
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.2.read_line(&mut line).unwrap();
-        line.trim().to_owned()
-    }
-
-    fn tell(&mut self, command: &str) {
-        writeln!(self.1, "{command}").unwrap();
-        assert_eq!(self.line(), "done");
-    }
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn a_bucket_gives_each_version_of_each_key_once() {
-    let Some((mut moto, url)) = Moto::start() else {
+    let Some((mut moto, url)) = Moto::start("s3_server.py") else {
         return;
     };
     moto.tell("many 2100");
@@ -292,6 +258,14 @@ fn bad_tables_are_refused_by_name() {
         (
             "kind='stomp'\nname='a'\nbroker='far.site'\ndestination='/queue/q'\ncredentials_file='x'",
             "tls = true",
+        ),
+        (
+            "kind='sqs'\nname='a'\nqueue_url='https://ann:x@h/1/q'\nkey_file='k'",
+            "queue_url",
+        ),
+        (
+            "kind='sqs'\nname='a'\nqueue_url='https://h/1/q'\nkey_file='k'\nwait_s=30",
+            "wait_s",
         ),
         (
             "kind='stomp'\nname='a'\nbroker='h'\ndestination=''",

@@ -23,11 +23,14 @@ mod mqtt_wire;
 mod nats;
 mod s3_poll;
 mod settings;
+mod sqs;
+mod sqs_wire;
 mod stomp;
 mod stomp_frame;
 mod stomp_wire;
 mod transport;
 mod watch_folder;
+mod web;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -346,6 +349,7 @@ async fn run(source: &Source, hub: &Hub) -> Result<Infallible, SourceError> {
         Source::Nats(settings) => nats::run(settings, hub).await,
         Source::Amqp(settings) => amqp::run(settings, hub).await,
         Source::Stomp(settings) => stomp::run(settings, hub).await,
+        Source::Sqs(settings) => sqs::run(settings, hub).await,
     }
 }
 

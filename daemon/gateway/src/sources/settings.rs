@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use mizar_http::s3::Keys;
 use mizar_slurm::marker::is_label;
 
-use super::{amqp, cron, directory, mqtt, nats, s3_poll, stomp};
+use super::{amqp, cron, directory, mqtt, nats, s3_poll, sqs, stomp};
 use crate::config::read_secret;
 
 /// Most sources of one gateway.
@@ -30,6 +31,8 @@ pub enum Source {
     Amqp(amqp::Settings),
     /// A destination of a STOMP 1.2 broker.
     Stomp(stomp::Settings),
+    /// A queue of SQS.
+    Sqs(sqs::Settings),
 }
 
 impl Source {
@@ -44,6 +47,7 @@ impl Source {
             Self::Nats(one) => &one.name,
             Self::Amqp(one) => &one.name,
             Self::Stomp(one) => &one.name,
+            Self::Sqs(one) => &one.name,
         }
     }
 
@@ -58,6 +62,7 @@ impl Source {
             Self::Nats(_) => "nats",
             Self::Amqp(_) => "amqp",
             Self::Stomp(_) => "stomp",
+            Self::Sqs(_) => "sqs",
         }
     }
 
@@ -67,6 +72,7 @@ impl Source {
             Self::Directory(one) => (Some(&mut one.path), None),
             Self::Cron(_) => (None, None),
             Self::S3Poll(one) => (Some(&mut one.key_file), None),
+            Self::Sqs(one) => (Some(&mut one.key_file), None),
             Self::Mqtt(one) => (one.credentials_file.as_mut(), None),
             Self::Nats(one) => (one.credentials_file.as_mut(), one.ca_file.as_mut()),
             Self::Amqp(one) => (one.credentials_file.as_mut(), None),
@@ -85,6 +91,7 @@ impl Source {
         match self {
             Self::Directory(_) | Self::Cron(_) => Ok(()),
             Self::S3Poll(one) => one.keys().map(drop),
+            Self::Sqs(one) => one.keys().map(drop),
             Self::Nats(one) => one
                 .credentials_file
                 .as_deref()
@@ -123,6 +130,7 @@ impl Source {
             Self::Nats(one) => one.check(),
             Self::Amqp(one) => one.check(),
             Self::Stomp(one) => one.check(),
+            Self::Sqs(one) => one.check(),
         };
         checked.map_err(|problem| format!("`{name}`: {problem}"))
     }
@@ -165,6 +173,20 @@ pub(super) fn login(path: &Path) -> Result<Login, String> {
             "{} is not one line `user:password`",
             path.display()
         )),
+    }
+}
+
+/// Reads an access key and its secret, one a line, from a file that its owner alone may read.
+pub(super) fn keys(path: &Path) -> Result<Keys, String> {
+    let text = secret(path)?;
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    match lines[..] {
+        [id, secret] if !id.is_empty() && !secret.is_empty() => Ok(Keys {
+            id: id.to_owned(),
+            secret: secret.to_owned(),
+            token: None,
+        }),
+        _ => Err(format!("{} does not hold two lines", path.display())),
     }
 }
 
