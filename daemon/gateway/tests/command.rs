@@ -33,6 +33,7 @@ fn shipped_examples_are_accepted() {
         ("mqtt-login", "ann:correct horse\n"),
         ("amqp-login", "ann:correct horse\n"),
         ("stomp-login", "ann:correct horse\n"),
+        ("dcache-token", "a-token\n"),
         ("nats.creds", "a-token\n"),
     ] {
         let path = folder.path().join(name);

@@ -4,9 +4,9 @@
 
 #[path = "harness/double.rs"]
 mod double;
+#[path = "harness/driven.rs"]
+mod driven;
 mod harness;
-#[path = "harness/moto.rs"]
-mod moto;
 #[path = "harness/site.rs"]
 mod site;
 
@@ -19,7 +19,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use moto::Moto;
+use driven::Driven;
 use serde_json::Value;
 use site::{Site, secret};
 
@@ -183,7 +183,7 @@ fn due_times_are_made_up_for_and_never_come_twice() {
 
 #[test]
 fn a_bucket_gives_each_version_of_each_key_once() {
-    let Some((mut moto, url)) = Moto::start("s3_server.py") else {
+    let Some((mut moto, url)) = Driven::start("s3_server.py", "moto.server, boto3") else {
         return;
     };
     moto.tell("many 2100");
@@ -266,6 +266,14 @@ fn bad_tables_are_refused_by_name() {
         (
             "kind='sqs'\nname='a'\nqueue_url='https://h/1/q'\nkey_file='k'\nwait_s=30",
             "wait_s",
+        ),
+        (
+            "kind='dcache'\nname='a'\nendpoint='http://far.site'\npath='/d'\ncredentials_file='x'",
+            "in the clear",
+        ),
+        (
+            "kind='dcache'\nname='a'\nendpoint='https://far.site'\npath='d/'\ncredentials_file='x'",
+            "path",
         ),
         (
             "kind='stomp'\nname='a'\nbroker='h'\ndestination=''",

@@ -5,16 +5,16 @@
 
 #[path = "harness/double.rs"]
 mod double;
+#[path = "harness/driven.rs"]
+mod driven;
 mod harness;
-#[path = "harness/moto.rs"]
-mod moto;
 #[path = "harness/site.rs"]
 mod site;
 
 use std::time::{Duration, Instant};
 
+use driven::Driven;
 use harness::event;
-use moto::Moto;
 use serde_json::Value;
 use site::{LIMIT, Site, secret};
 
@@ -23,8 +23,8 @@ fn connected(source: &Value) -> bool {
 }
 
 /// The server, a site that reads its queue, and the secret.
-fn start(more: &str) -> Option<(Moto, Site, String)> {
-    let (moto, first) = Moto::start("sqs_server.py")?;
+fn start(more: &str) -> Option<(Driven, Site, String)> {
+    let (moto, first) = Driven::start("sqs_server.py", "moto.server, boto3")?;
     let [url, id, key] = first.split(' ').collect::<Vec<_>>()[..].try_into().unwrap();
     let sources = format!(
         "[[sources]]\nkind = \"sqs\"\nname = \"q\"\nqueue_url = \"{url}\"\n\
@@ -36,7 +36,7 @@ fn start(more: &str) -> Option<(Moto, Site, String)> {
 }
 
 /// Waits until the queue has so many messages.
-fn left(moto: &mut Moto, count: usize) {
+fn left(moto: &mut Driven, count: usize) {
     let since = Instant::now();
     while moto.ask("count") != count.to_string() {
         assert!(since.elapsed() < LIMIT, "{} are left", moto.ask("count"));

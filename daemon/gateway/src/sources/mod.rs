@@ -15,6 +15,9 @@
 mod amqp;
 mod cron;
 mod cron_time;
+mod dcache;
+mod dcache_event;
+mod dcache_wire;
 mod directory;
 mod known;
 mod message;
@@ -25,6 +28,7 @@ mod s3_poll;
 mod settings;
 mod sqs;
 mod sqs_wire;
+mod sse;
 mod stomp;
 mod stomp_frame;
 mod stomp_wire;
@@ -350,6 +354,7 @@ async fn run(source: &Source, hub: &Hub) -> Result<Infallible, SourceError> {
         Source::Amqp(settings) => amqp::run(settings, hub).await,
         Source::Stomp(settings) => stomp::run(settings, hub).await,
         Source::Sqs(settings) => sqs::run(settings, hub).await,
+        Source::Dcache(settings) => dcache::run(settings, hub).await,
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use mizar_http::s3::Keys;
 use mizar_slurm::marker::is_label;
 
-use super::{amqp, cron, directory, mqtt, nats, s3_poll, sqs, stomp};
+use super::{amqp, cron, dcache, directory, mqtt, nats, s3_poll, sqs, stomp};
 use crate::config::read_secret;
 
 /// Most sources of one gateway.
@@ -33,6 +33,8 @@ pub enum Source {
     Stomp(stomp::Settings),
     /// A queue of SQS.
     Sqs(sqs::Settings),
+    /// A folder of dCache.
+    Dcache(dcache::Settings),
 }
 
 impl Source {
@@ -48,6 +50,7 @@ impl Source {
             Self::Amqp(one) => &one.name,
             Self::Stomp(one) => &one.name,
             Self::Sqs(one) => &one.name,
+            Self::Dcache(one) => &one.name,
         }
     }
 
@@ -63,6 +66,7 @@ impl Source {
             Self::Amqp(_) => "amqp",
             Self::Stomp(_) => "stomp",
             Self::Sqs(_) => "sqs",
+            Self::Dcache(_) => "dcache",
         }
     }
 
@@ -73,6 +77,7 @@ impl Source {
             Self::Cron(_) => (None, None),
             Self::S3Poll(one) => (Some(&mut one.key_file), None),
             Self::Sqs(one) => (Some(&mut one.key_file), None),
+            Self::Dcache(one) => (Some(&mut one.credentials_file), one.ca_file.as_mut()),
             Self::Mqtt(one) => (one.credentials_file.as_mut(), None),
             Self::Nats(one) => (one.credentials_file.as_mut(), one.ca_file.as_mut()),
             Self::Amqp(one) => (one.credentials_file.as_mut(), None),
@@ -92,6 +97,7 @@ impl Source {
             Self::Directory(_) | Self::Cron(_) => Ok(()),
             Self::S3Poll(one) => one.keys().map(drop),
             Self::Sqs(one) => one.keys().map(drop),
+            Self::Dcache(one) => one.secret().map(drop),
             Self::Nats(one) => one
                 .credentials_file
                 .as_deref()
@@ -131,6 +137,7 @@ impl Source {
             Self::Amqp(one) => one.check(),
             Self::Stomp(one) => one.check(),
             Self::Sqs(one) => one.check(),
+            Self::Dcache(one) => one.check(),
         };
         checked.map_err(|problem| format!("`{name}`: {problem}"))
     }

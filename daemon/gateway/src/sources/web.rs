@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::{Request, Response};
+use hyper::{HeaderMap, Request, Response};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -48,6 +48,8 @@ pub(super) struct Ask {
 pub(super) struct Answer {
     /// 200, 404.
     pub(super) status: u16,
+    /// Its headers.
+    pub(super) headers: HeaderMap,
     /// Its body.
     pub(super) body: Bytes,
 }
@@ -95,10 +97,16 @@ impl Web {
             let body = body.map_err(|error| error.to_string())?.to_bytes();
             Ok(Answer {
                 status: parts.status.as_u16(),
+                headers: parts.headers,
                 body,
             })
         };
         within(limit, asked).await
+    }
+
+    /// Asks, and returns the answer once its head is there, however long that takes.
+    pub(super) async fn open(&self, ask: Ask) -> Result<Response<Incoming>, String> {
+        self.send(ask).await
     }
 
     async fn send(&self, ask: Ask) -> Result<Response<Incoming>, String> {

@@ -1,4 +1,4 @@
-//! A server of moto that a test drives line by line.
+//! A server in Python that a test drives line by line.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -7,12 +7,13 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// The server; ended on drop.
-pub(crate) struct Moto(Child, ChildStdin, BufReader<ChildStdout>);
+pub(crate) struct Driven(Child, ChildStdin, BufReader<ChildStdout>);
 
-impl Moto {
-    /// Starts a script beside the tests and returns the first line that it writes.
-    pub(crate) fn start(script: &str) -> Option<(Self, String)> {
-        let python = mizar_lab::venv::python_with("moto.server, boto3")?;
+impl Driven {
+    /// Starts a script beside the tests, which imports `modules`, and returns the first line
+    /// that it writes.
+    pub(crate) fn start(script: &str, modules: &str) -> Option<(Self, String)> {
+        let python = mizar_lab::venv::python_with(modules)?;
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let mut child = Command::new(python)
             .arg(folder.join(script))
@@ -22,9 +23,9 @@ impl Moto {
             .unwrap();
         let input = child.stdin.take().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
-        let mut moto = Self(child, input, output);
-        let first = moto.line();
-        Some((moto, first))
+        let mut driven = Self(child, input, output);
+        let first = driven.line();
+        Some((driven, first))
     }
 
     fn line(&mut self) -> String {
@@ -45,7 +46,7 @@ impl Moto {
     }
 }
 
-impl Drop for Moto {
+impl Drop for Driven {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
