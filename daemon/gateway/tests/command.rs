@@ -34,6 +34,7 @@ fn shipped_examples_are_accepted() {
         ("amqp-login", "ann:correct horse\n"),
         ("stomp-login", "ann:correct horse\n"),
         ("dcache-token", "a-token\n"),
+        ("kafka-login", "ann:correct horse\n"),
         ("nats.creds", "a-token\n"),
     ] {
         let path = folder.path().join(name);

@@ -230,7 +230,7 @@ fn bad_tables_are_refused_by_name() {
     let config = folder.path().join("g.toml");
     let head = "state_dir='s'\nwork_dir='w'\nservices=[]\n";
     for (table, expected) in [
-        ("kind='kafka'\nname='a'", "kafka"),
+        ("kind='pigeon'\nname='a'", "pigeon"),
         ("kind='directory'\nname='A'\npath='x'", "DNS label"),
         ("kind='directory'\nname='a'\npath='x'\ncolour=1", "colour"),
         ("kind='cron'\nname='a'\nschedule='* * *'", "3 fields"),
@@ -275,6 +275,7 @@ fn bad_tables_are_refused_by_name() {
             "kind='dcache'\nname='a'\nendpoint='https://far.site'\npath='d/'\ncredentials_file='x'",
             "path",
         ),
+        ("kind='kafka'\nname='a'\nbrokers=[]\ntopic='t'", "brokers"),
         (
             "kind='stomp'\nname='a'\nbroker='h'\ndestination=''",
             "destination",

@@ -172,9 +172,9 @@ impl Message {
 }
 
 /// The attribute of CloudEvents that a header of a broker means: `cloudEvents:id`,
-/// `cloudEvents_id` or `ce-id`.
+/// `cloudEvents_id`, `ce_id` or `ce-id`.
 pub(super) fn attribute(header: &str) -> Option<String> {
-    ["cloudEvents:", "cloudEvents_", "ce-"]
+    ["cloudEvents:", "cloudEvents_", "ce_", "ce-"]
         .iter()
         .find_map(|start| header.strip_prefix(start))
         .map(|name| format!("ce-{name}"))

@@ -19,6 +19,7 @@ mod dcache;
 mod dcache_event;
 mod dcache_wire;
 mod directory;
+mod kafka;
 mod known;
 mod message;
 mod mqtt;
@@ -355,6 +356,7 @@ async fn run(source: &Source, hub: &Hub) -> Result<Infallible, SourceError> {
         Source::Stomp(settings) => stomp::run(settings, hub).await,
         Source::Sqs(settings) => sqs::run(settings, hub).await,
         Source::Dcache(settings) => dcache::run(settings, hub).await,
+        Source::Kafka(settings) => kafka::run(settings, hub).await,
     }
 }
 

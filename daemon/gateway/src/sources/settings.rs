@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use mizar_http::s3::Keys;
 use mizar_slurm::marker::is_label;
 
-use super::{amqp, cron, dcache, directory, mqtt, nats, s3_poll, sqs, stomp};
+use super::{amqp, cron, dcache, directory, kafka, mqtt, nats, s3_poll, sqs, stomp};
 use crate::config::read_secret;
 
 /// Most sources of one gateway.
@@ -35,6 +35,8 @@ pub enum Source {
     Sqs(sqs::Settings),
     /// A folder of dCache.
     Dcache(dcache::Settings),
+    /// A topic of Kafka.
+    Kafka(kafka::Settings),
 }
 
 impl Source {
@@ -51,6 +53,7 @@ impl Source {
             Self::Stomp(one) => &one.name,
             Self::Sqs(one) => &one.name,
             Self::Dcache(one) => &one.name,
+            Self::Kafka(one) => &one.name,
         }
     }
 
@@ -67,6 +70,7 @@ impl Source {
             Self::Stomp(_) => "stomp",
             Self::Sqs(_) => "sqs",
             Self::Dcache(_) => "dcache",
+            Self::Kafka(_) => "kafka",
         }
     }
 
@@ -82,6 +86,7 @@ impl Source {
             Self::Nats(one) => (one.credentials_file.as_mut(), one.ca_file.as_mut()),
             Self::Amqp(one) => (one.credentials_file.as_mut(), None),
             Self::Stomp(one) => (one.credentials_file.as_mut(), one.ca_file.as_mut()),
+            Self::Kafka(one) => (one.credentials_file.as_mut(), one.ca_file.as_mut()),
         };
         for path in first.into_iter().chain(second) {
             *path = folder.join(&path);
@@ -109,6 +114,9 @@ impl Source {
                 credentials_file, ..
             })
             | Self::Stomp(stomp::Settings {
+                credentials_file, ..
+            })
+            | Self::Kafka(kafka::Settings {
                 credentials_file, ..
             }) => credentials_file
                 .as_deref()
@@ -138,6 +146,7 @@ impl Source {
             Self::Stomp(one) => one.check(),
             Self::Sqs(one) => one.check(),
             Self::Dcache(one) => one.check(),
+            Self::Kafka(one) => one.check(),
         };
         checked.map_err(|problem| format!("`{name}`: {problem}"))
     }
