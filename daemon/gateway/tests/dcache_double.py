@@ -17,6 +17,7 @@ test drives it line by line:
     forget              all channels end, as after a restart
     shrink              all past events are forgotten but the last
     ignored             the folder's watch ends
+    stranger            all channels belong to another user from now on
     fail COUNT          so many next requests to the namespace are answered with 503
     channels            tells how many channels were made, and how many are there
     asked               tells the Last-Event-IDs of all streams, "-" for none
@@ -40,6 +41,7 @@ files, channels, state = {}, {}, {"made": 0, "fail": 0, "asked": []}
 class Channel:
     def __init__(self):
         self.ring, self.next, self.sink, self.subscription = [], 0, None, None
+        self.foreign = False
 
     def send(self, kind, data, numbered=True):
         event = f"event: {kind}\n"
@@ -170,6 +172,8 @@ class Handler(BaseHTTPRequestHandler):
             channel = channels.get(name)
             if not channel:
                 return self.refuse(404, "No such channel")
+            if channel.foreign:
+                return self.refuse(403, "Access denied")
             if channel.sink:
                 channel.send("SYSTEM", '{"type":"COMPETING_CLIENT"}', numbered=False)
                 channel.close()
@@ -247,6 +251,10 @@ for line in sys.stdin:
             for channel in channels.values():
                 channel.close()
             channels.clear()
+        elif command == "stranger":
+            for channel in channels.values():
+                channel.foreign = True
+                channel.close()
         elif command == "shrink":
             for channel in channels.values():
                 channel.ring = channel.ring[-1:]

@@ -154,8 +154,12 @@ fn a_killed_gateway_and_a_cut_stream_go_on_where_they_stopped() {
     site.exactly(9);
     assert_eq!(dcache.ask("channels"), "3 1");
     dcache.tell("put 10.nc");
-    let jobs = site.exactly(10);
-    assert_eq!(subjects(&jobs).len(), 10);
+    site.exactly(10);
+    // And a channel that is another user's, as after a change of credentials.
+    dcache.tell("quiet 11.nc");
+    dcache.tell("stranger");
+    let jobs = site.exactly(11);
+    assert_eq!(subjects(&jobs).len(), 11);
     assert_eq!(site.dead().len(), 0);
     // Another reader of the channel, as a gateway that was cloned, is told and not fought over.
     dcache.tell(r#"send SYSTEM {"type":"COMPETING_CLIENT"}"#);

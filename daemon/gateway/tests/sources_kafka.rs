@@ -69,14 +69,14 @@ fn each_record_is_one_job_over_kills() {
     std::thread::sleep(Duration::from_millis(700));
     site.gateway.kill();
     lock.execute_batch("ROLLBACK").unwrap();
-    kafka.tell("many 250");
+    kafka.tell("many 60");
     site.gateway.start();
-    site.exactly(260);
+    site.exactly(70);
     let duplicates = site.source("k")["duplicates"].clone();
     site.gateway.kill();
     site.gateway.start();
     site.wait_source("k", connected);
-    site.exactly(260);
+    site.exactly(70);
     assert_eq!(
         site.source("k")["duplicates"],
         duplicates,
@@ -88,7 +88,7 @@ fn each_record_is_one_job_over_kills() {
     assert_eq!(site.ledger().execute(moved, []).unwrap(), 1);
     site.gateway.start();
     kafka.tell("put 0 none new");
-    site.exactly(261);
+    site.exactly(71);
     assert!(site.gateway.log().contains("goes on with the oldest"));
     let told = site.wait_source("missing", |source| source["state"] == "failed");
     assert!(

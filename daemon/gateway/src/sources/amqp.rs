@@ -1,8 +1,8 @@
 //! A queue of an AMQP 0.9.1 broker, as RabbitMQ: each message is acknowledged once the ledger has
 //! it, and so many are on their way at most as `prefetch` says.
 //!
-//! The queue is the site's: what is bound to it is set up there. A CloudEvent or a notification
-//! has its own identity; else the `message-id` that the sender set. A plain message with neither
+//! The queue is the site's: what is bound to it is set up there. A CloudEvent, a notification or a
+//! message of Rucio has its own identity; else the `message-id` that the sender set. A plain message with neither
 //! cannot be known again: it is taken at least once, or, with `identity = "payload"`, once for
 //! each payload. Left out: TLS, which a proxy beside the gateway has; and headers that are no
 //! UTF-8, at which the client library gives the connection up: the source says so in its state,

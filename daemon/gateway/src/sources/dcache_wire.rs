@@ -200,6 +200,8 @@ impl<'a> Server<'a> {
         match response.status().as_u16() {
             200 => {}
             404 => return Err(Ended::Gone("the channel has ended".to_owned())),
+            // As after a change of the user who asks.
+            403 => return Err(Ended::Gone("the channel is another user's".to_owned())),
             status => return Err(Ended::Problem(format!("answered {status} for the stream"))),
         }
         let closed = || Ended::Problem("the stream ended".to_owned());
