@@ -39,11 +39,12 @@ const FETCH_BYTES: i32 = 4 << 20;
 /// How long the broker waits for records.
 const FETCH_WAIT_MS: i32 = 2_000;
 
-/// Longest wait for an answer, besides that for records.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// Longest wait for an answer, that for records included.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
-/// After so long the client library gives a request up, and the source is started again.
-const RETRY_LIMIT: Duration = Duration::from_secs(10);
+/// After so long the client library gives a step of a request up, and the source is started again:
+/// its own pauses are told to people, those of the library are not.
+const RETRY_LIMIT: Duration = Duration::from_secs(2);
 
 /// How often new partitions are looked for.
 const LOOK: Duration = Duration::from_secs(60);
@@ -151,7 +152,7 @@ impl Settings {
         let mut builder = ClientBuilder::new(brokers)
             .client_id(format!("mizar-gateway {}", self.name))
             .backoff_config(BackoffConfig {
-                max_backoff: Duration::from_secs(2),
+                max_backoff: Duration::from_secs(1),
                 deadline: Some(RETRY_LIMIT),
                 ..BackoffConfig::default()
             });
