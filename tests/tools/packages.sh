@@ -42,7 +42,8 @@ mariadb-server          the private cluster: accounting database
 lmod|environment-modules loads the modulefiles
 mosquitto               MQTT broker of the gateway's tests, a child process
 nats-server?            NATS server of the gateway's tests, a child process
-rabbitmq-server         AMQP broker of the gateway's tests, a child process
+openssl                 a certificate for the broker of the gateway's tests
+rabbitmq-server         AMQP and STOMP broker of the gateway's tests, a child process
 chromium?               opens the HTML report, as a test
 LIST
 }

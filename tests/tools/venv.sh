@@ -42,6 +42,6 @@ fi
 say "installing the pinned Python modules"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
     --requirement "$here/requirements.txt" >&2
-"$venv/bin/python" -c 'import cftime, dask.array, flox, h5py, moto.server, netCDF4, onnx, onnxruntime, oscar_python.client, prov.model, xarray, zarr'
+"$venv/bin/python" -c 'import cftime, confluent_kafka, dask.array, flox, h5py, moto.server, netCDF4, onnx, onnxruntime, oscar_python.client, prov.model, xarray, zarr'
 printf '%s\n' "$digest" >"$stamp"
 echo "$venv"

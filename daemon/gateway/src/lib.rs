@@ -31,6 +31,7 @@ pub mod oscar;
 pub mod parameter;
 pub mod poller;
 pub mod reconcile;
+mod rucio;
 pub mod s3;
 pub mod serve;
 pub mod service;

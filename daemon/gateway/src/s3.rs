@@ -130,13 +130,17 @@ pub(crate) fn stored_object(data: &Value, kind: &str) -> Option<StoredObject> {
 
 /// The key of redelivery: bucket, key, version, sequencer, name of the event.
 pub(crate) fn key(object: &StoredObject, data: &Value) -> Vec<String> {
-    let sequencer = data.pointer("/s3/object/sequencer").and_then(Value::as_str);
-    // Without a sequencer only the request tells two writes of one key apart.
-    let moment = sequencer
-        .or_else(|| {
-            data.pointer("/responseElements/x-amz-request-id")
-                .and_then(Value::as_str)
-        })
+    // Without a sequencer the request tells two writes of one key apart, or when it was: a
+    // notification that comes again is the same in all of them.
+    let told = [
+        "/s3/object/sequencer",
+        "/responseElements/x-amz-request-id",
+        "/eventTime",
+    ];
+    let moment = told
+        .into_iter()
+        .filter_map(|pointer| data.pointer(pointer)?.as_str())
+        .find(|text| !text.is_empty())
         .unwrap_or_default();
     vec![
         "s3".to_owned(),
@@ -210,6 +214,25 @@ mod tests {
         let folder = json!({"Records":[record("minio:s3", "s3:ObjectCreated:Put", "in%2F")]});
         let found = read(&folder, 10).unwrap();
         assert_eq!((found.events.len(), found.skipped), (0, 1));
+    }
+
+    #[test]
+    fn two_writes_are_two_events_whatever_a_store_leaves_out() {
+        let written = |second: u32, left_out: &[&str]| {
+            let mut one = record("aws:s3", "ObjectCreated:Put", "a");
+            one["eventTime"] = json!(format!("2026-01-02T10:00:0{second}.000Z"));
+            one["responseElements"]["x-amz-request-id"] = json!(format!("R{second}"));
+            one["s3"]["object"]["sequencer"] = json!(format!("5{second}"));
+            for pointer in left_out {
+                *one.pointer_mut(pointer).unwrap() = json!("");
+            }
+            super::tests::one(one).unwrap().key
+        };
+        let (sequencer, request) = ("/s3/object/sequencer", "/responseElements/x-amz-request-id");
+        for left_out in [&[][..], &[sequencer], &[sequencer, request]] {
+            assert_eq!(written(1, left_out), written(1, left_out));
+            assert_ne!(written(1, left_out), written(2, left_out), "{left_out:?}");
+        }
     }
 
     #[test]

@@ -32,6 +32,9 @@ fn shipped_examples_are_accepted() {
         ("archive-keys", "id\nsecret\n"),
         ("mqtt-login", "ann:correct horse\n"),
         ("amqp-login", "ann:correct horse\n"),
+        ("stomp-login", "ann:correct horse\n"),
+        ("dcache-token", "a-token\n"),
+        ("kafka-login", "ann:correct horse\n"),
         ("nats.creds", "a-token\n"),
     ] {
         let path = folder.path().join(name);

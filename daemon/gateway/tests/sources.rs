@@ -4,6 +4,8 @@
 
 #[path = "harness/double.rs"]
 mod double;
+#[path = "harness/driven.rs"]
+mod driven;
 mod harness;
 #[path = "harness/site.rs"]
 mod site;
@@ -11,12 +13,13 @@ mod site;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use driven::Driven;
 use serde_json::Value;
 use site::{Site, secret};
 
@@ -178,46 +181,9 @@ fn due_times_are_made_up_for_and_never_come_twice() {
     );
 }
 
-struct Moto(Child, ChildStdin, BufReader<std::process::ChildStdout>);
-
-impl Moto {
-    fn start() -> Option<(Self, String)> {
-        let python = mizar_lab::venv::python_with("moto.server, boto3")?;
-        let mut child = Command::new(python)
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/s3_server.py"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let input = child.stdin.take().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let mut moto = Self(child, input, output);
-        let url = moto.line();
-        Some((moto, url))
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.2.read_line(&mut line).unwrap();
-        line.trim().to_owned()
-    }
-
-    fn tell(&mut self, command: &str) {
-        writeln!(self.1, "{command}").unwrap();
-        assert_eq!(self.line(), "done");
-    }
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn a_bucket_gives_each_version_of_each_key_once() {
-    let Some((mut moto, url)) = Moto::start() else {
+    let Some((mut moto, url)) = Driven::start("s3_server.py", "moto.server, boto3") else {
         return;
     };
     moto.tell("many 2100");
@@ -264,7 +230,7 @@ fn bad_tables_are_refused_by_name() {
     let config = folder.path().join("g.toml");
     let head = "state_dir='s'\nwork_dir='w'\nservices=[]\n";
     for (table, expected) in [
-        ("kind='kafka'\nname='a'", "kafka"),
+        ("kind='pigeon'\nname='a'", "pigeon"),
         ("kind='directory'\nname='A'\npath='x'", "DNS label"),
         ("kind='directory'\nname='a'\npath='x'\ncolour=1", "colour"),
         ("kind='cron'\nname='a'\nschedule='* * *'", "3 fields"),
@@ -288,6 +254,35 @@ fn bad_tables_are_refused_by_name() {
         (
             "kind='amqp'\nname='a'\nbroker='h'\nqueue='q'\nprefetch=0",
             "prefetch",
+        ),
+        (
+            "kind='stomp'\nname='a'\nbroker='far.site'\ndestination='/queue/q'\ncredentials_file='x'",
+            "tls = true",
+        ),
+        (
+            "kind='sqs'\nname='a'\nqueue_url='https://ann:x@h/1/q'\nkey_file='k'",
+            "queue_url",
+        ),
+        (
+            "kind='sqs'\nname='a'\nqueue_url='https://h/1/q'\nkey_file='k'\nwait_s=30",
+            "wait_s",
+        ),
+        (
+            "kind='dcache'\nname='a'\nendpoint='http://far.site'\npath='/d'\ncredentials_file='x'",
+            "in the clear",
+        ),
+        (
+            "kind='dcache'\nname='a'\nendpoint='https://far.site'\npath='d/'\ncredentials_file='x'",
+            "path",
+        ),
+        ("kind='kafka'\nname='a'\nbrokers=[]\ntopic='t'", "brokers"),
+        (
+            "kind='stomp'\nname='a'\nbroker='h'\ndestination=''",
+            "destination",
+        ),
+        (
+            "kind='stomp'\nname='a'\nbroker='h'\ndestination='/queue/q'\nca_file='x'",
+            "ca_file",
         ),
         (
             "kind='cron'\nname='a'\nschedule='* * * * *'\n[[sources]]\nkind='cron'\nname='a'\nschedule='* * * * *'",

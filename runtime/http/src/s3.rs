@@ -1,4 +1,4 @@
-//! The signature of a request to S3, version 4. Pure.
+//! The signature of a request to S3 and to its like, version 4. Pure.
 //!
 //! Source: AWS Signature Version 4 for API requests.
 
@@ -73,6 +73,18 @@ pub fn headers(
     extra: &[(&'static str, String)],
     keys: &Keys,
 ) -> Vec<(&'static str, String)> {
+    headers_for("s3", request, extra, keys)
+}
+
+/// [`headers`] of a request to another service, as `sqs`, whose path is `/`: others escape paths
+/// in another way.
+#[must_use]
+pub fn headers_for(
+    service: &str,
+    request: Unsigned<'_>,
+    extra: &[(&'static str, String)],
+    keys: &Keys,
+) -> Vec<(&'static str, String)> {
     let body = request
         .body
         .map_or_else(|| hex(digest(&SHA256, b"")), str::to_owned);
@@ -101,14 +113,14 @@ pub fn headers(
         query(request.query)
     );
     let day = request.time.get(..8).unwrap_or_default();
-    let scope = format!("{day}/{}/s3/aws4_request", request.region);
+    let scope = format!("{day}/{}/{service}/aws4_request", request.region);
     let to_sign = format!(
         "AWS4-HMAC-SHA256\n{}\n{scope}\n{}",
         request.time,
         hex(digest(&SHA256, canonical.as_bytes()))
     );
     let mut key = format!("AWS4{}", keys.secret).into_bytes();
-    for part in [day, request.region, "s3", "aws4_request"] {
+    for part in [day, request.region, service, "aws4_request"] {
         key = mac(&key, part);
     }
     let signature = hex(mac(&key, &to_sign));
@@ -199,6 +211,39 @@ mod tests {
         assert_eq!(
             signature(("PUT", "/test$file.text", Some(body)), &[], &extra),
             "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd"
+        );
+    }
+
+    /// The same request signed by botocore 1.44's `SigV4Auth`.
+    #[test]
+    fn another_service_signs_with_its_own_name() {
+        let keys = Keys {
+            id: "ann".to_owned(),
+            secret: "hush-hush".to_owned(),
+            token: None,
+        };
+        let body = hex(digest(&SHA256, b"{}"));
+        let request = Unsigned {
+            method: "POST",
+            host: "sqs.eu-west-1.amazonaws.com",
+            path: "/",
+            query: &[],
+            region: "eu-west-1",
+            time: "20130524T000000Z",
+            body: Some(&body),
+        };
+        let extra = [
+            ("content-type", "application/x-amz-json-1.0".to_owned()),
+            ("x-amz-target", "AmazonSQS.ReceiveMessage".to_owned()),
+        ];
+        let headers = headers_for("sqs", request, &extra, &keys);
+        let (_, value) = headers
+            .iter()
+            .find(|(name, _)| *name == "authorization")
+            .unwrap();
+        assert_eq!(
+            value.rsplit("Signature=").next().unwrap(),
+            "58ffe09679ecf5b9b660f8baa174e8f7c06f39627fcb09ad89cd23a05224d90b"
         );
     }
 

@@ -1,8 +1,8 @@
 //! A queue of an AMQP 0.9.1 broker, as RabbitMQ: each message is acknowledged once the ledger has
 //! it, and so many are on their way at most as `prefetch` says.
 //!
-//! The queue is the site's: what is bound to it is set up there. A CloudEvent or a notification
-//! has its own identity; else the `message-id` that the sender set. A plain message with neither
+//! The queue is the site's: what is bound to it is set up there. A CloudEvent, a notification or a
+//! message of Rucio has its own identity; else the `message-id` that the sender set. A plain message with neither
 //! cannot be known again: it is taken at least once, or, with `identity = "payload"`, once for
 //! each payload. Left out: TLS, which a proxy beside the gateway has; and headers that are no
 //! UTF-8, at which the client library gives the connection up: the source says so in its state,
@@ -21,7 +21,7 @@ use amqprs::{Ack, BasicProperties, Cancel, CloseChannel, Nack, Return};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
-use super::message::{Message, digest};
+use super::message::{Message, attribute, digest};
 use super::mqtt::Identity;
 use super::settings::{address, check_clear, login};
 use super::{Hub, MAX_BATCH, Marks, SourceError};
@@ -240,21 +240,16 @@ fn event(settings: &Settings, message: &ConsumerMessage, routing_key: &str) -> (
     (message, Marks::new())
 }
 
-/// Attributes of CloudEvents among the headers: `cloudEvents:id`, `cloudEvents_id` or `ce-id`.
+/// Attributes of CloudEvents among the headers.
 fn attributes(properties: &BasicProperties) -> Vec<(String, String)> {
     let Some(table) = properties.headers() else {
         return Vec::new();
-    };
-    let known = |name: &str| {
-        ["cloudEvents:", "cloudEvents_", "ce-"]
-            .iter()
-            .find_map(|start| name.strip_prefix(start).map(|rest| format!("ce-{rest}")))
     };
     table
         .as_ref()
         .iter()
         .filter_map(|(name, value)| match value {
-            amqprs::FieldValue::S(text) => Some((known(name.as_ref())?, text.as_ref().clone())),
+            amqprs::FieldValue::S(text) => Some((attribute(name.as_ref())?, text.as_ref().clone())),
             _ => None,
         })
         .collect()

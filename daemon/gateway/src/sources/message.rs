@@ -1,7 +1,7 @@
 //! One message of a source, and how it becomes events. Pure.
 //!
-//! The formats are those of the HTTP doors: CloudEvents, notifications of object stores. Anything
-//! else is wrapped into an event that bears its source's name and its own identity. What claims to
+//! The formats are those of the HTTP doors: CloudEvents, notifications of object stores; and the
+//! messages of Rucio, whatever broker brings them. Anything else is wrapped into an event that bears its source's name and its own identity. What claims to
 //! be one of the formats and is not is refused, with the reason.
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::cloudevents::{self, Bounds, FormatError};
 use crate::config::Limits;
 use crate::event::{Event, JsonError, parse_json};
 use crate::ledger::DeadMessage;
-use crate::s3;
+use crate::{rucio, s3};
 use mizar_core::chain;
 
 /// Bytes of a dead letter that are shown.
@@ -36,6 +36,9 @@ pub struct Message {
     /// Why it can be no event, as its source knows.
     #[serde(default)]
     pub flaw: Option<String>,
+    /// How long it is, where only the start of what it holds was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole_bytes: Option<u64>,
     /// What it holds.
     #[serde(skip)]
     pub body: Vec<u8>,
@@ -56,13 +59,17 @@ impl Message {
         if let Some(flaw) = &self.flaw {
             return Err(flaw.clone());
         }
-        if self.body.len() > limits.body_bytes {
-            let (found, limit) = (self.body.len(), limits.body_bytes);
+        let (found, limit) = (self.size_bytes(), limits.body_bytes);
+        if found > limit as u64 {
             return Err(format!(
                 "it has {found} bytes, and limits.body_bytes is {limit}"
             ));
         }
         self.read(source, limits).map_err(|error| chain(&error))
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.whole_bytes.unwrap_or(self.body.len() as u64)
     }
 
     fn read(&self, source: &str, limits: &Limits) -> Result<Vec<Event>, FormatError> {
@@ -89,8 +96,24 @@ impl Message {
             Ok(value) if s3::is_notification(&value) => {
                 Ok(s3::read(&value, limits.batch_events)?.events)
             }
-            Ok(value) => Ok(vec![self.wrap(source, Some(value))?]),
+            Ok(value) => match rucio::read(&value) {
+                Some(told) => Ok(vec![self.known_as(told).wrap(source, Some(value))?]),
+                None => Ok(vec![self.wrap(source, Some(value))?]),
+            },
             Err(_) => Ok(vec![self.wrap(source, None)?]),
+        }
+    }
+
+    /// This message, named by what it says of itself and not by its delivery.
+    fn known_as(&self, told: rucio::Told) -> Self {
+        let own = std::iter::once("rucio".to_owned());
+        Self {
+            identity: own.chain(told.identity).collect(),
+            kind: told.kind,
+            subject: Some(told.subject),
+            time: told.time,
+            content_type: self.content_type.clone(),
+            ..Self::default()
         }
     }
 
@@ -141,11 +164,20 @@ impl Message {
             subject: self.subject.clone(),
             reason,
             head: self.body[..self.body.len().min(HEAD_BYTES)].to_vec(),
-            size_bytes: self.body.len() as u64,
+            size_bytes: self.size_bytes(),
             envelope: serde_json::to_string(self).unwrap_or_default(),
-            body: (self.body.len() <= limits.body_bytes).then(|| self.body.clone()),
+            body: (self.size_bytes() <= limits.body_bytes as u64).then(|| self.body.clone()),
         }
     }
+}
+
+/// The attribute of CloudEvents that a header of a broker means: `cloudEvents:id`,
+/// `cloudEvents_id`, `ce_id` or `ce-id`.
+pub(super) fn attribute(header: &str) -> Option<String> {
+    ["cloudEvents:", "cloudEvents_", "ce_", "ce-"]
+        .iter()
+        .find_map(|start| header.strip_prefix(start))
+        .map(|name| format!("ce-{name}"))
 }
 
 /// 128 bits of SHA-256 over parts, each preceded by its length, in hexadecimal digits.
@@ -198,6 +230,11 @@ mod tests {
         );
         assert_eq!(own(&message(b"plain")).document["data"], json!("plain"));
         assert_eq!(own(&message(b"\xff\x00")).document["data_base64"], "/wA=");
+        let rucio = own(&message(
+            br#"{"event_type":"close","payload":{"scope":"s","name":"d"},"created_at":"2026-01-02 10:00:00"}"#,
+        ));
+        assert_eq!(rucio.key[..4], ["source", "src", "rucio", "close"]);
+        assert_eq!(rucio.document["data"]["payload"]["name"], "d");
         let mut binary = message(b"{\"n\":1}");
         binary.headers = [
             ("ce-specversion", "1.0"),
@@ -243,5 +280,11 @@ mod tests {
             (large.body, large.head.len(), large.size_bytes),
             (None, 256, 401)
         );
+        let mut cut = message(b"start");
+        cut.whole_bytes = Some(500);
+        let reason = cut.events("src", &limits()).unwrap_err();
+        assert!(reason.contains("500 bytes"), "{reason}");
+        let dead = cut.bury(reason, &limits());
+        assert_eq!((dead.body, dead.size_bytes), (None, 500));
     }
 }

@@ -15,7 +15,11 @@
 mod amqp;
 mod cron;
 mod cron_time;
+mod dcache;
+mod dcache_event;
+mod dcache_wire;
 mod directory;
+mod kafka;
 mod known;
 mod message;
 mod mqtt;
@@ -23,7 +27,15 @@ mod mqtt_wire;
 mod nats;
 mod s3_poll;
 mod settings;
+mod sqs;
+mod sqs_wire;
+mod sse;
+mod stomp;
+mod stomp_frame;
+mod stomp_wire;
+mod transport;
 mod watch_folder;
+mod web;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -341,6 +353,10 @@ async fn run(source: &Source, hub: &Hub) -> Result<Infallible, SourceError> {
         Source::Mqtt(settings) => mqtt::run(settings, hub).await,
         Source::Nats(settings) => nats::run(settings, hub).await,
         Source::Amqp(settings) => amqp::run(settings, hub).await,
+        Source::Stomp(settings) => stomp::run(settings, hub).await,
+        Source::Sqs(settings) => sqs::run(settings, hub).await,
+        Source::Dcache(settings) => dcache::run(settings, hub).await,
+        Source::Kafka(settings) => kafka::run(settings, hub).await,
     }
 }
 

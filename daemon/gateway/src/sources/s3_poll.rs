@@ -80,19 +80,7 @@ impl Settings {
     }
 
     pub(super) fn keys(&self) -> Result<Keys, String> {
-        let text = super::settings::secret(&self.key_file)?;
-        let lines: Vec<&str> = text.lines().map(str::trim).collect();
-        match lines[..] {
-            [id, secret] if !id.is_empty() && !secret.is_empty() => Ok(Keys {
-                id: id.to_owned(),
-                secret: secret.to_owned(),
-                token: None,
-            }),
-            _ => Err(format!(
-                "{} does not hold two lines",
-                self.key_file.display()
-            )),
-        }
+        super::settings::keys(&self.key_file)
     }
 }
 

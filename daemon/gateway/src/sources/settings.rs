@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use mizar_http::s3::Keys;
 use mizar_slurm::marker::is_label;
 
-use super::{amqp, cron, directory, mqtt, nats, s3_poll};
+use super::{amqp, cron, dcache, directory, kafka, mqtt, nats, s3_poll, sqs, stomp};
 use crate::config::read_secret;
 
 /// Most sources of one gateway.
@@ -28,6 +29,14 @@ pub enum Source {
     Nats(nats::Settings),
     /// A queue of an AMQP 0.9.1 broker.
     Amqp(amqp::Settings),
+    /// A destination of a STOMP 1.2 broker.
+    Stomp(stomp::Settings),
+    /// A queue of SQS.
+    Sqs(sqs::Settings),
+    /// A folder of dCache.
+    Dcache(dcache::Settings),
+    /// A topic of Kafka.
+    Kafka(kafka::Settings),
 }
 
 impl Source {
@@ -41,6 +50,10 @@ impl Source {
             Self::Mqtt(one) => &one.name,
             Self::Nats(one) => &one.name,
             Self::Amqp(one) => &one.name,
+            Self::Stomp(one) => &one.name,
+            Self::Sqs(one) => &one.name,
+            Self::Dcache(one) => &one.name,
+            Self::Kafka(one) => &one.name,
         }
     }
 
@@ -54,6 +67,10 @@ impl Source {
             Self::Mqtt(_) => "mqtt",
             Self::Nats(_) => "nats",
             Self::Amqp(_) => "amqp",
+            Self::Stomp(_) => "stomp",
+            Self::Sqs(_) => "sqs",
+            Self::Dcache(_) => "dcache",
+            Self::Kafka(_) => "kafka",
         }
     }
 
@@ -63,9 +80,13 @@ impl Source {
             Self::Directory(one) => (Some(&mut one.path), None),
             Self::Cron(_) => (None, None),
             Self::S3Poll(one) => (Some(&mut one.key_file), None),
+            Self::Sqs(one) => (Some(&mut one.key_file), None),
+            Self::Dcache(one) => (Some(&mut one.credentials_file), one.ca_file.as_mut()),
             Self::Mqtt(one) => (one.credentials_file.as_mut(), None),
             Self::Nats(one) => (one.credentials_file.as_mut(), one.ca_file.as_mut()),
             Self::Amqp(one) => (one.credentials_file.as_mut(), None),
+            Self::Stomp(one) => (one.credentials_file.as_mut(), one.ca_file.as_mut()),
+            Self::Kafka(one) => (one.credentials_file.as_mut(), one.ca_file.as_mut()),
         };
         for path in first.into_iter().chain(second) {
             *path = folder.join(&path);
@@ -80,6 +101,8 @@ impl Source {
         match self {
             Self::Directory(_) | Self::Cron(_) => Ok(()),
             Self::S3Poll(one) => one.keys().map(drop),
+            Self::Sqs(one) => one.keys().map(drop),
+            Self::Dcache(one) => one.secret().map(drop),
             Self::Nats(one) => one
                 .credentials_file
                 .as_deref()
@@ -88,6 +111,12 @@ impl Source {
                 credentials_file, ..
             })
             | Self::Amqp(amqp::Settings {
+                credentials_file, ..
+            })
+            | Self::Stomp(stomp::Settings {
+                credentials_file, ..
+            })
+            | Self::Kafka(kafka::Settings {
                 credentials_file, ..
             }) => credentials_file
                 .as_deref()
@@ -114,6 +143,10 @@ impl Source {
             Self::Mqtt(one) => one.check(),
             Self::Nats(one) => one.check(),
             Self::Amqp(one) => one.check(),
+            Self::Stomp(one) => one.check(),
+            Self::Sqs(one) => one.check(),
+            Self::Dcache(one) => one.check(),
+            Self::Kafka(one) => one.check(),
         };
         checked.map_err(|problem| format!("`{name}`: {problem}"))
     }
@@ -156,6 +189,20 @@ pub(super) fn login(path: &Path) -> Result<Login, String> {
             "{} is not one line `user:password`",
             path.display()
         )),
+    }
+}
+
+/// Reads an access key and its secret, one a line, from a file that its owner alone may read.
+pub(super) fn keys(path: &Path) -> Result<Keys, String> {
+    let text = secret(path)?;
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    match lines[..] {
+        [id, secret] if !id.is_empty() && !secret.is_empty() => Ok(Keys {
+            id: id.to_owned(),
+            secret: secret.to_owned(),
+            token: None,
+        }),
+        _ => Err(format!("{} does not hold two lines", path.display())),
     }
 }
 

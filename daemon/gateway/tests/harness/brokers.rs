@@ -19,6 +19,8 @@ use crate::harness::free_address;
 /// A broker; ended on drop.
 pub(crate) struct Broker {
     pub(crate) port: u16,
+    /// What it listens at besides, by the protocol.
+    pub(crate) more: Vec<u16>,
     program: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
@@ -54,6 +56,7 @@ impl Broker {
         let (address, claim) = free_address();
         Self {
             port: address.port(),
+            more: Vec::new(),
             claims: vec![claim],
             program,
             arguments: Vec::new(),
@@ -104,15 +107,66 @@ impl Broker {
 
     /// RabbitMQ with its own folders, cookie and port mapper.
     pub(crate) fn rabbit(folder: &Path) -> Option<Self> {
+        let mut broker = Self::rabbit_with(folder, "")?;
+        broker.start();
+        Some(broker)
+    }
+
+    /// RabbitMQ with its own plugin for STOMP; `more` are the ports of it and of it over TLS,
+    /// whose certificate is `server.pem`.
+    pub(crate) fn rabbit_stomp(folder: &Path) -> Option<Self> {
+        let mut broker = Self::rabbit_with(folder, "rabbitmq_stomp")?;
+        let [plain, tls] = broker.free_ports();
+        broker.more = vec![plain, tls];
+        let made = Command::new("openssl")
+            .args([
+                "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+            ])
+            .args([
+                "-subj",
+                "/CN=broker",
+                "-addext",
+                "subjectAltName=IP:127.0.0.1",
+            ])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+            .args(["-keyout", "server.key", "-out", "server.pem"])
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let file = |name: &str| folder.join(name).display().to_string();
+        let config = fs::read_to_string(folder.join("rabbit.conf")).unwrap();
+        let config = format!(
+            "{config}stomp.listeners.tcp.1 = 127.0.0.1:{plain}\n\
+             stomp.listeners.ssl.1 = 127.0.0.1:{tls}\nssl_options.verify = verify_none\n\
+             ssl_options.cacertfile = {0}\nssl_options.certfile = {0}\nssl_options.keyfile = {1}\n",
+            file("server.pem"),
+            file("server.key")
+        );
+        fs::write(folder.join("rabbit.conf"), config).unwrap();
+        // The plugins start after the port of AMQP is open.
+        broker.ready = |broker| {
+            let is_open = |port: &u16| TcpStream::connect(("127.0.0.1", *port)).is_ok();
+            broker.more.iter().all(is_open)
+        };
+        broker.start();
+        Some(broker)
+    }
+
+    fn free_ports<const N: usize>(&mut self) -> [u16; N] {
+        [(); N].map(|()| {
+            let (address, claim) = free_address();
+            self.claims.push(claim);
+            address.port()
+        })
+    }
+
+    fn rabbit_with(folder: &Path, plugins: &str) -> Option<Self> {
         let program = find("rabbitmq-server", "rabbitmq-server")?;
         let mapper = find("epmd", "rabbitmq-server")?;
         let mut broker = Self::new(program, folder);
         let port = broker.port;
-        let [mapper_port, distribution] = [(); 2].map(|()| {
-            let (address, claim) = free_address();
-            broker.claims.push(claim);
-            address.port()
-        });
+        let [mapper_port, distribution] = broker.free_ports();
         // Else Erlang leaves one running.
         let beside = Command::new(mapper)
             .args(["-port", &mapper_port.to_string(), "-address", "127.0.0.1"])
@@ -125,7 +179,7 @@ impl Broker {
             fs::create_dir_all(&path).unwrap();
             path.to_str().unwrap().to_owned()
         };
-        fs::write(folder.join("plugins"), "[].").unwrap();
+        fs::write(folder.join("plugins"), format!("[{plugins}].")).unwrap();
         fs::write(
             folder.join("rabbit.conf"),
             format!("listeners.tcp.1 = 127.0.0.1:{port}\n"),
@@ -151,7 +205,6 @@ impl Broker {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
-        broker.start();
         Some(broker)
     }
 
@@ -190,6 +243,11 @@ impl Broker {
     /// Ends it in order.
     pub(crate) fn stop(&mut self) {
         self.end(Signal::SIGTERM);
+    }
+
+    /// Ends it as a power cut does.
+    pub(crate) fn kill(&mut self) {
+        self.end(Signal::SIGKILL);
     }
 
     fn end(&mut self, signal: Signal) {
