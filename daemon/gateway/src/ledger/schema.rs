@@ -8,7 +8,7 @@ use super::LedgerError;
 pub const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 
 /// Each step takes a file from the version of its index to the next; steps are never edited.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     "
 CREATE TABLE events (
   id          INTEGER PRIMARY KEY,
@@ -121,6 +121,26 @@ CREATE TABLE dead_messages (
   received_ms INTEGER NOT NULL,
   UNIQUE (source, identity)
 ) STRICT;
+",
+    "
+CREATE TABLE conditions (
+  service TEXT PRIMARY KEY,
+  rule    TEXT NOT NULL
+) STRICT;
+CREATE TABLE members (
+  job         INTEGER PRIMARY KEY REFERENCES jobs(id) ON DELETE CASCADE,
+  service     TEXT NOT NULL,
+  part        TEXT NOT NULL,
+  correlation TEXT NOT NULL,
+  since_ms    INTEGER NOT NULL,
+  until_ms    INTEGER NOT NULL,
+  size_bytes  INTEGER NOT NULL,
+  waiting     INTEGER NOT NULL,
+  joined      INTEGER
+) STRICT;
+CREATE INDEX members_waiting ON members (service, correlation, part, since_ms, job)
+  WHERE waiting = 1;
+CREATE INDEX members_due ON members (until_ms) WHERE waiting = 1;
 ",
 ];
 
