@@ -203,4 +203,33 @@ mod tests {
         migrate(&mut again).unwrap();
         assert_eq!(check(&again).unwrap(), SCHEMA_VERSION);
     }
+
+    #[test]
+    fn a_ledger_before_conditions_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("l");
+        let old = Connection::open(&path).unwrap();
+        for step in &STEPS[..4] {
+            old.execute_batch(step).unwrap();
+        }
+        old.execute_batch(
+            "INSERT INTO events VALUES (1, 'e', '/s', 't', NULL, '{}', 5);
+             INSERT INTO jobs (event, service, key_hash, state, changed_ms)
+             VALUES (1, 'svc', '0123456789abcdef0123456789abcdef', 'dead', 5);
+             PRAGMA user_version = 4;",
+        )
+        .unwrap();
+        drop(old);
+        let (writer, thread) = crate::ledger::Writer::open(&path).unwrap();
+        let tried = writer.write(|ledger| {
+            crate::ledger::retry(ledger, 9, 1)?;
+            crate::ledger::settle(ledger, 9)?;
+            crate::ledger::claim(ledger, 9, 5)
+        });
+        assert_eq!(tried.unwrap().len(), 1, "an event that was alone stays so");
+        drop(writer);
+        thread.join().unwrap();
+        let again = Connection::open(&path).unwrap();
+        assert_eq!(check(&again).unwrap(), SCHEMA_VERSION);
+    }
 }
