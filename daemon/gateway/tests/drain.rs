@@ -99,7 +99,10 @@ fn a_drain_ends_when_all_is_submitted() {
     }
     // What came to the source meanwhile is not lost.
     let jobs = site.exactly(8);
-    assert!(jobs.iter().any(|job| job["subject"] == "file"), "{jobs:?}");
+    assert!(
+        jobs.iter().any(|job| job["source"] == "/sources/in"),
+        "{jobs:?}"
+    );
 }
 
 #[test]
