@@ -1,12 +1,14 @@
 //! The command line of `mizar-gateway`.
 //!
 //! Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the configuration is refused; 4 no such job,
-//! or its state does not allow what was asked.
+//! or its state does not allow what was asked; 5 not drained in time.
 
+mod drain;
 mod show;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -30,10 +32,13 @@ Examples:
   mizar-gateway dead-letters --replay 3                take message 3 again; --discard 3 forgets it
   mizar-gateway set mean rate=5/s concurrency=20       from the next second on, also while serving
   mizar-gateway pause mean; mizar-gateway resume mean  keep events, submit nothing; go on
+  mizar-gateway drain --limit-s 600                    take no events, submit what is here, wait for it
+  mizar-gateway resume                                 take events again
   mizar-gateway replay mean --from 2026-01-02T00:00:00Z --to 2026-01-03T00:00:00Z
   mizar-gateway retry 42                               another job for the same event
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration refused, 4 no such job or not now.";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration refused, 4 no such job or not now,
+5 not drained in time.";
 
 /// Turns cloud events into Slurm jobs, exactly once.
 #[derive(Debug, Parser)]
@@ -116,10 +121,25 @@ enum Command {
         /// The service.
         service: String,
     },
-    /// Submit a paused service's events again.
+    /// Submit a paused service's events again; without a service, take events again after a drain.
     Resume {
         /// The service.
-        service: String,
+        service: Option<String>,
+    },
+    /// Take no new events (senders are told to come again), submit what is here, and wait for that.
+    ///
+    /// Batches become jobs at once; events that wait for others of another kind stay. `resume`
+    /// undoes it, a restart of the gateway does not.
+    Drain {
+        /// Wait until the jobs have ended in Slurm too.
+        #[arg(long)]
+        ended: bool,
+        /// Do not wait.
+        #[arg(long, conflicts_with_all = ["ended", "limit_s"])]
+        no_wait: bool,
+        /// Wait at most so many seconds, then end with code 5.
+        #[arg(long, value_name = "SECONDS")]
+        limit_s: Option<u64>,
     },
     /// Have another job made for each event of a time whose job has ended.
     Replay {
@@ -184,7 +204,22 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         }
         Some(Command::Set { service, settings }) => set(&cli.config, service, settings),
         Some(Command::Pause { service }) => set(&cli.config, service, &[Setting::Paused(true)]),
-        Some(Command::Resume { service }) => set(&cli.config, service, &[Setting::Paused(false)]),
+        Some(Command::Resume {
+            service: Some(service),
+        }) => set(&cli.config, service, &[Setting::Paused(false)]),
+        Some(Command::Resume { service: None }) => drain::resume(&cli.config),
+        Some(Command::Drain {
+            ended,
+            no_wait,
+            limit_s,
+        }) => {
+            let until = match (no_wait, ended) {
+                (true, _) => drain::Until::Told,
+                (false, true) => drain::Until::Ended,
+                (false, false) => drain::Until::Submitted,
+            };
+            drain::run(&cli.config, until, limit_s.map(Duration::from_secs))
+        }
         Some(Command::Replay { service, from, to }) => replay(&cli.config, service, *from, *to),
         Some(Command::Retry { id }) => retry(&cli.config, *id),
         Some(Command::DeadLetters {

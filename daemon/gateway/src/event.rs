@@ -64,12 +64,7 @@ impl Event {
     /// Each part is preceded by its length, so that no two keys run together.
     #[must_use]
     pub fn key_hash(&self, service: &str) -> String {
-        let mut hasher = Sha256::new();
-        for part in std::iter::once(service).chain(self.key.iter().map(String::as_str)) {
-            hasher.update((part.len() as u64).to_le_bytes());
-            hasher.update(part.as_bytes());
-        }
-        mizar_core::hex(&hasher.finalize()[..HASH_DIGITS / 2])
+        hash_key(service, self.key.iter().map(String::as_str))
     }
 
     /// Rebuilds the event from its document, for the jobs that wait in the ledger.
@@ -79,6 +74,16 @@ impl Event {
     pub fn from_document(document: Value) -> Result<Self, crate::cloudevents::FormatError> {
         crate::cloudevents::structured(document)
     }
+}
+
+/// The name of a key's event for `service`.
+pub(crate) fn hash_key<'a>(service: &'a str, key: impl Iterator<Item = &'a str>) -> String {
+    let mut hasher = Sha256::new();
+    for part in std::iter::once(service).chain(key) {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    mizar_core::hex(&hasher.finalize()[..HASH_DIGITS / 2])
 }
 
 /// Why a body is no acceptable JSON.

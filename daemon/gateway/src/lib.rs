@@ -19,6 +19,7 @@
 pub mod auth;
 pub mod cli;
 pub mod cloudevents;
+pub mod condition;
 pub mod config;
 pub mod container_runtime;
 pub mod event;
@@ -37,5 +38,7 @@ pub mod serve;
 pub mod service;
 pub mod shared;
 pub mod sources;
+pub mod sql;
 pub mod submit;
 pub mod supervise;
+mod wildcard;

@@ -29,6 +29,8 @@ pub struct Metrics {
     source_up: Family<Label, Gauge>,
     /// Whether Slurm answered the last question.
     pub scheduler_up: Gauge,
+    /// Whether no events are taken.
+    pub draining: Gauge,
     /// Jobs cancelled because their event had another.
     pub duplicates_cancelled: Counter,
     /// Looks at Slurm's queue.
@@ -53,6 +55,7 @@ impl Default for Metrics {
             source_messages: Family::default(),
             source_up: Family::default(),
             scheduler_up: Gauge::default(),
+            draining: Gauge::default(),
             duplicates_cancelled: Counter::default(),
             looks: Counter::default(),
             commit: histogram(),
@@ -93,6 +96,11 @@ impl Metrics {
             "scheduler_up",
             "Whether Slurm answered the last look",
             self.scheduler_up.clone(),
+        );
+        r.register(
+            "draining",
+            "Whether an operator has no events taken",
+            self.draining.clone(),
         );
         r.register(
             "duplicates_cancelled",

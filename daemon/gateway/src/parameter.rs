@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::event::Event;
+use crate::wildcard::{self, Piece};
 
 /// Longest value unless the parameter says otherwise.
 pub const DEFAULT_MAX_LEN: usize = 1024;
@@ -172,7 +173,8 @@ impl Parameter {
 
 const OBJECT_FIELDS: [&str; 6] = ["bucket", "key", "size", "etag", "version", "event"];
 
-fn is_known(from: &str) -> bool {
+/// Whether `from` names a part of an event.
+pub(crate) fn is_known(from: &str) -> bool {
     match from.split_once('.') {
         Some(("data", path)) => path.split('.').all(|part| !part.is_empty()),
         Some(("s3", field)) => OBJECT_FIELDS.contains(&field),
@@ -187,7 +189,7 @@ fn is_known(from: &str) -> bool {
 }
 
 /// Finds a value; structures and null count as absent.
-fn look_up(event: &Event, from: &str) -> Option<String> {
+pub(crate) fn look_up(event: &Event, from: &str) -> Option<String> {
     if let Some(field) = from.strip_prefix("s3.") {
         let object = event.object.as_ref()?;
         return match field {
@@ -214,30 +216,15 @@ fn look_up(event: &Event, from: &str) -> Option<String> {
     }
 }
 
-/// Matches `*` and `?` in time proportional to the product of the lengths, at worst.
+/// Whether a text looks like a pattern with `*` and `?`.
 fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<_>, Vec<_>) = (pattern.chars().collect(), text.chars().collect());
-    let (mut p, mut t, mut star) = (0, 0, None);
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(&c) if c == '?' || c == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
-                Some((at, from)) => {
-                    star = Some((at, from + 1));
-                    (p, t) = (at + 1, from + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|&c| c == '*')
+    let piece = |character| match character {
+        '*' => Piece::Any,
+        '?' => Piece::One,
+        other => Piece::Exactly(other),
+    };
+    let pieces: Vec<Piece> = pattern.chars().map(piece).collect();
+    wildcard::matches(&pieces, text)
 }
 
 #[cfg(test)]

@@ -95,10 +95,11 @@ fn run(shared: &Shared) {
 fn refresh_counts(shared: &Shared) {
     match shared.reader.read(counts) {
         Ok(counts) => {
-            let waiting = counts.iter().find(|(state, _)| *state == State::Received);
-            shared
-                .backlog
-                .store(waiting.map_or(0, |(_, count)| *count), Ordering::SeqCst);
+            // What waits for other events takes as much room as what waits for Slurm.
+            let waits = |state| matches!(state, State::Received | State::Gathering);
+            let waiting = counts.iter().filter(|(state, _)| waits(*state));
+            let waiting = waiting.map(|(_, count)| count).sum();
+            shared.backlog.store(waiting, Ordering::SeqCst);
             shared.metrics.set_jobs(&counts);
         }
         Err(error) => warn!(%error, "cannot count jobs"),

@@ -8,8 +8,11 @@ use std::path::{Path, PathBuf};
 use mizar_slurm::marker::is_label;
 use serde::{Deserialize, Serialize};
 
+use crate::condition::{AllOf, Batch};
 use crate::event::Event;
+use crate::ledger::{Member, Rule};
 use crate::parameter::Parameter;
+use crate::sql::{Expression, Type};
 
 /// Most services of one gateway.
 pub const MAX_SERVICES: usize = 1000;
@@ -64,6 +67,12 @@ pub struct Service {
     /// The script's arguments, in order.
     #[serde(default)]
     pub args: Vec<Parameter>,
+    /// One job for one event of each kind; the filters are in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all_of: Option<AllOf>,
+    /// One job for many events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<Batch>,
     /// Options of sbatch by their long names; `true` is a bare flag.
     #[serde(default)]
     pub sbatch: std::collections::BTreeMap<String, OptionValue>,
@@ -82,14 +91,15 @@ pub enum OptionValue {
 }
 
 /// Which events a service wants; every key that is set must hold. `source`, `type` and
-/// `bucket` may end in `*`.
+/// `bucket` may end in `*`. Without a type, and without `type` in the SQL, removals of objects do
+/// not match.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Filter {
     /// CloudEvents source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// CloudEvents type. Without it, removals of objects do not match.
+    /// CloudEvents type.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Bucket of the object.
@@ -101,6 +111,9 @@ pub struct Filter {
     /// End of the object's key, or of the subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suffix: Option<String>,
+    /// CloudEvents SQL that must be true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<Expression>,
 }
 
 /// A file of services.
@@ -206,6 +219,10 @@ impl Service {
         if !self.script.is_file() {
             return Err(self.invalid(format!("there is no script {script}")));
         }
+        self.filter
+            .check()
+            .map_err(|problem| self.invalid(format!("filter: {problem}")))?;
+        self.check_condition()?;
         for parameter in &self.args {
             parameter.check().map_err(|problem| {
                 self.invalid(format!("argument `{}`: {problem}", parameter.name))
@@ -227,6 +244,44 @@ impl Service {
             }
         }
         Ok(())
+    }
+
+    fn check_condition(&self) -> Result<(), ServiceError> {
+        if self.all_of.is_some() && self.batch.is_some() {
+            return Err(self.invalid("give `all_of` or `batch`, not both"));
+        }
+        if self.all_of.is_some() && self.filter != Filter::default() {
+            return Err(self.invalid("with `all_of` the filters are in it: leave out `filter`"));
+        }
+        if let Some(all_of) = &self.all_of {
+            all_of
+                .check()
+                .map_err(|problem| self.invalid(format!("all_of: {problem}")))?;
+        }
+        if let Some(batch) = &self.batch {
+            batch
+                .check()
+                .map_err(|problem| self.invalid(format!("batch: {problem}")))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the service wants an event; if its job needs others too, what it is among them.
+    #[must_use]
+    pub fn wants(&self, event: &Event) -> Option<Option<Member>> {
+        match (&self.all_of, &self.batch) {
+            (Some(all_of), _) => all_of.member(event).map(Some),
+            (None, _) if !self.filter.matches(event) => None,
+            (None, Some(batch)) => batch.member(event).map(Some),
+            (None, None) => Some(None),
+        }
+    }
+
+    /// The rule by which its events make jobs together.
+    #[must_use]
+    pub fn rule(&self) -> Option<Rule> {
+        let all_of = self.all_of.as_ref().map(AllOf::rule);
+        all_of.or_else(|| self.batch.as_ref().map(Batch::rule))
     }
 
     /// The options as (name, value) for the scheduler.
@@ -267,12 +322,31 @@ impl Filter {
         };
         // A service that did not ask for removals has no use for an object that is gone.
         let removal = object.is_some_and(crate::event::StoredObject::is_removal);
-        (self.kind.is_some() || !removal)
+        let asked = |sql: &Expression| sql.mentions("type");
+        (self.kind.is_some() || !removal || self.sql.as_ref().is_some_and(asked))
             && holds(&self.source, Some(&event.source))
             && holds(&self.kind, Some(&event.kind))
             && holds(&self.bucket, object.map(|object| object.bucket.as_str()))
             && part(&self.prefix, |path, wanted| path.starts_with(wanted))
             && part(&self.suffix, |path, wanted| path.ends_with(wanted))
+            && self
+                .sql
+                .as_ref()
+                .is_none_or(|sql| sql.passes(&event.document))
+    }
+
+    /// Checks what reading it does not.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self) -> Result<(), String> {
+        match self.sql.as_ref().and_then(Expression::gives) {
+            Some(kind) if kind != Type::Boolean => Err(format!(
+                "the SQL gives {kind}, and a filter needs {}",
+                Type::Boolean
+            )),
+            _ => Ok(()),
+        }
     }
 }
 

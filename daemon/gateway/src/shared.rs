@@ -6,6 +6,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use mizar_slurm::{Capacity, Marker, Scheduler};
+use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::ledger::{Reader, Writer};
@@ -37,6 +38,7 @@ pub struct Shared {
     pub look: Bell,
     capacity: Mutex<Option<Capacity>>,
     stopping: AtomicBool,
+    draining: watch::Sender<bool>,
 }
 
 impl Shared {
@@ -62,6 +64,7 @@ impl Shared {
             look: Bell::default(),
             capacity: Mutex::new(None),
             stopping: AtomicBool::new(false),
+            draining: watch::Sender::new(false),
         }
     }
 
@@ -76,6 +79,27 @@ impl Shared {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Whether no events are to be taken; the ledger knows it first.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    /// Tells all parts whether events are to be taken.
+    pub fn set_draining(&self, draining: bool) {
+        let changed = |before: &mut bool| std::mem::replace(before, draining) != draining;
+        if self.draining.send_if_modified(changed) {
+            self.metrics.draining.set(i64::from(draining));
+            tracing::info!(draining, "drain");
+        }
+    }
+
+    /// Hears of changes of [`Shared::is_draining`].
+    #[must_use]
+    pub fn draining(&self) -> watch::Receiver<bool> {
+        self.draining.subscribe()
     }
 
     /// What the machine has, as the poller saw it last.

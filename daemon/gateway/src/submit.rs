@@ -18,7 +18,10 @@ use tracing::{error, info, warn};
 
 use crate::event::Event;
 use crate::jobfiles::{BATCH_FILE, Planned, write_planned};
-use crate::ledger::{Change, Claim, Door, LedgerError, State, Verdict, apply, claim, now_ms};
+use crate::ledger::{
+    Change, Claim, Door, LedgerError, State, Verdict, apply, claim, is_draining, is_due, now_ms,
+    settle,
+};
 use crate::shared::Shared;
 
 /// Claims per worker: one at work and one ready, so that no worker waits for a commit.
@@ -26,6 +29,9 @@ const CLAIMS_PER_WORKER: usize = 2;
 
 /// Longest sleep of the dispatcher: due retries are found after at most this time.
 const IDLE: Duration = Duration::from_millis(500);
+
+/// How often the dispatcher looks for batches and windows whose time is over.
+const TICK: Duration = Duration::from_millis(250);
 
 /// Wait before a failed ledger write is tried again.
 const LEDGER_PAUSE: Duration = Duration::from_millis(500);
@@ -60,7 +66,14 @@ pub fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
 
 fn dispatch(shared: &Shared, queue: &SyncSender<Claim>, in_flight: &AtomicUsize) {
     let most = shared.config.slurm.submit_parallel * CLAIMS_PER_WORKER;
+    let mut ticked: Option<Instant> = None;
     while !shared.is_stopping() {
+        if ticked.is_none_or(|at| at.elapsed() >= TICK) {
+            ticked = Some(Instant::now());
+            if let Err(error) = tick(shared) {
+                warn!(%error, "cannot look for what is due");
+            }
+        }
         let free = most.saturating_sub(in_flight.load(Ordering::SeqCst));
         if free == 0 || shared.away.load(Ordering::SeqCst) {
             shared.work.wait(IDLE);
@@ -91,6 +104,21 @@ fn dispatch(shared: &Shared, queue: &SyncSender<Claim>, in_flight: &AtomicUsize)
             }
         }
     }
+}
+
+/// Hears of a drain by another process, and settles batches and windows whose time is over.
+fn tick(shared: &Shared) -> Result<(), LedgerError> {
+    let (draining, due) = shared
+        .reader
+        .read(|ledger| Ok((is_draining(ledger)?, is_due(ledger, now_ms())?)))?;
+    shared.set_draining(draining);
+    if due {
+        shared
+            .writer
+            .write(|ledger| settle(ledger, now_ms()))
+            .map(drop)?;
+    }
+    Ok(())
 }
 
 fn work(shared: &Shared, claims: &Mutex<Receiver<Claim>>, in_flight: &AtomicUsize) {

@@ -39,6 +39,7 @@ pub(super) fn run(reader: &Reader, command: &Command) -> Result<ExitCode> {
         | Command::Set { .. }
         | Command::Pause { .. }
         | Command::Resume { .. }
+        | Command::Drain { .. }
         | Command::Replay { .. }
         | Command::Generate { .. } => {
             unreachable!("these do not read")
@@ -50,6 +51,7 @@ fn status(reader: &Reader, as_json: bool) -> Result<ExitCode> {
     let counts = reader.read(ledger::counts)?;
     let unmatched = reader.read(ledger::unmatched)?;
     let sources = reader.read(ledger::sources)?;
+    let draining = reader.read(ledger::is_draining)?;
     let of = |state| {
         counts
             .iter()
@@ -61,7 +63,8 @@ fn status(reader: &Reader, as_json: bool) -> Result<ExitCode> {
             .iter()
             .map(|&state| (state.word().to_owned(), json!(of(state))))
             .collect();
-        let all = json!({"jobs": states, "unmatched": unmatched, "sources": sources});
+        let all = json!({"jobs": states, "unmatched": unmatched, "sources": sources,
+            "draining": draining});
         println!("{all}");
     } else {
         let mut table = table(&["STATE", "JOBS"]);
@@ -72,6 +75,9 @@ fn status(reader: &Reader, as_json: bool) -> Result<ExitCode> {
         println!("{table}");
         if !sources.is_empty() {
             println!("\n{}", source_table(&sources));
+        }
+        if draining {
+            println!("\nno events are taken: drained, until `mizar-gateway resume`");
         }
     }
     Ok(ExitCode::SUCCESS)

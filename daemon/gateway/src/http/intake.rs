@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{Front, plain_headers, refuse, refuse_for};
 use crate::cloudevents::{self, Bounds, FormatError};
 use crate::event::{Event, parse_json};
-use crate::ledger::{Door, LedgerError, NewEvent, Receipt, accept, now_ms};
+use crate::ledger::{Door, LedgerError, Match, NewEvent, Receipt, accept, is_draining, now_ms};
 use crate::s3;
 use crate::service::Service;
 use crate::shared::Shared;
@@ -22,6 +22,9 @@ use mizar_core::chain;
 
 /// When a sender may come again after the queue or the disk was full.
 const RETRY_SECONDS: u64 = 5;
+
+/// When a sender may come again while the gateway is drained.
+pub(crate) const DRAIN_RETRY_SECONDS: u64 = 30;
 
 /// Answers the webhook handshake: anybody with a token may send, at any rate.
 pub(super) async fn handshake(headers: HeaderMap) -> Response {
@@ -147,11 +150,14 @@ fn status_of(error: &FormatError) -> StatusCode {
 
 /// An event with the services that want it.
 pub(crate) fn matched(services: &[Service], event: Event) -> NewEvent {
-    let matched = services
-        .iter()
-        .filter(|service| service.filter.matches(&event))
-        .map(|service| (service.name.clone(), event.key_hash(&service.name)))
-        .collect();
+    let wanted = services.iter().filter_map(|service| {
+        Some(Match {
+            member: service.wants(&event)?,
+            service: service.name.clone(),
+            key_hash: event.key_hash(&service.name),
+        })
+    });
+    let matched = wanted.collect();
     NewEvent {
         document: event.document.to_string(),
         id: event.id,
@@ -175,8 +181,11 @@ pub(crate) async fn store(
     let unmatched_limit = shared.config.limits.unmatched_events;
     let pending = shared
         .writer
-        .submit(move |ledger| accept(ledger, now_ms(), &events, unmatched_limit))?;
-    let receipts = pending.done().await?;
+        .submit(move |ledger| match is_draining(ledger)? {
+            true => Ok(None),
+            false => accept(ledger, now_ms(), &events, unmatched_limit).map(Some),
+        })?;
+    let receipts = pending.done().await?.ok_or(LedgerError::Draining)?;
     shared
         .metrics
         .commit
@@ -227,6 +236,11 @@ pub(crate) fn unstored(shared: &Shared, error: &LedgerError) -> Response {
             let message = "the disk of the ledger is full; nothing of this request was taken";
             refuse_for(StatusCode::INSUFFICIENT_STORAGE, message, RETRY_SECONDS)
         }
+        LedgerError::Draining => refuse_for(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &error.to_string(),
+            DRAIN_RETRY_SECONDS,
+        ),
         error => {
             tracing::error!(%error, "cannot store events");
             let message = "the ledger cannot take events now; nothing of this request was taken";

@@ -1,6 +1,7 @@
 //! The HTTP front: connections, time-outs, tokens, routes. Events are read in [`intake`],
 //! questions about jobs in [`jobs`].
 
+mod drain;
 mod flow;
 pub(crate) mod intake;
 mod jobs;
@@ -24,6 +25,7 @@ use tokio::sync::{Semaphore, watch};
 use tracing::{debug, warn};
 
 use crate::auth::Tokens;
+use crate::ledger::LedgerError;
 use crate::shared::Shared;
 
 /// How long open requests may take to end once the gateway was told to stop.
@@ -65,6 +67,10 @@ pub fn router(front: Arc<Front>) -> Router {
         .route("/v1/services", get(jobs::services))
         .route("/v1/services/{name}/flow", get(flow::show).put(flow::set))
         .route("/v1/services/{name}/replay", post(flow::replay))
+        .route(
+            "/v1/drain",
+            get(drain::show).post(drain::start).delete(drain::resume),
+        )
         .route("/v1/sources", get(sources::list))
         .route("/v1/dead-letters", get(sources::dead_letters))
         .route("/v1/dead-letters/{id}", delete(sources::discard))
@@ -93,7 +99,13 @@ async fn admit(State(front): State<Arc<Front>>, request: Request, next: Next) ->
     // OSCAR's routes have their own ways of proving who asks.
     let elsewhere = front.shared.config.oscar.is_some() && crate::oscar::is_route(path);
     let open = elsewhere || path == "/health" || request.method() == axum::http::Method::OPTIONS;
-    let response = if open || is_known(&front, &request) {
+    let response = if front.shared.is_draining() && drain::brings_work(&request) {
+        refuse_for(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &LedgerError::Draining.to_string(),
+            intake::DRAIN_RETRY_SECONDS,
+        )
+    } else if open || is_known(&front, &request) {
         let limit = front.shared.config.request_limit(path);
         match tokio::time::timeout(limit, next.run(request)).await {
             Ok(response) => response,
@@ -132,8 +144,11 @@ async fn health(State(front): State<Arc<Front>>, headers: HeaderMap) -> Response
         return "Ok".into_response();
     }
     let away = front.shared.away.load(std::sync::atomic::Ordering::SeqCst);
-    Json(json!({"status": "ok", "version": mizar_core::VERSION, "slurm_answers": !away}))
-        .into_response()
+    Json(
+        json!({"status": "ok", "version": mizar_core::VERSION, "slurm_answers": !away,
+        "draining": front.shared.is_draining()}),
+    )
+    .into_response()
 }
 
 /// The description of every route, of which a test makes sure.

@@ -85,7 +85,7 @@ fn event_of(uid: &str, namespace: &str, name: &str) -> Event {
 pub fn new_event(uid: &str, namespace: &str, name: &str, payload: Option<Vec<u8>>) -> NewEvent {
     let event = event_of(uid, namespace, name);
     NewEvent {
-        matched: vec![(SERVICE.to_owned(), event.key_hash(SERVICE))],
+        matched: vec![(SERVICE.to_owned(), event.key_hash(SERVICE)).into()],
         document: event.document.to_string(),
         id: event.id,
         source: event.source,

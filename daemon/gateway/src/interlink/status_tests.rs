@@ -28,6 +28,7 @@ fn row(state: State, slurm: Option<JobState>) -> JobRow {
         started_ms: Some(2_000),
         ended_ms: Some(8_000),
         deleted_ms: None,
+        joined: None,
     }
 }
 

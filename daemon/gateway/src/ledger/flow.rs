@@ -9,7 +9,8 @@ use std::str::FromStr;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-use super::rows::{Claim, claim_where};
+use super::gather;
+use super::rows::{AGAIN, Claim, claim_where};
 
 /// Fastest rate that can be asked for, per second.
 const MAX_RATE: f64 = 10_000.0;
@@ -293,16 +294,22 @@ pub fn replay(
     from_ms: i64,
     to_ms: i64,
 ) -> rusqlite::Result<usize> {
-    connection.execute(
-        "UPDATE jobs SET state = 'received', generation = generation + 1, verdict = NULL,
+    let count = connection.execute(
+        &format!(
+            "UPDATE jobs SET state = {AGAIN}, generation = generation + 1, verdict = NULL,
                 slurm_job = NULL, slurm_state = NULL, exit_code = NULL, reason = NULL,
                 started_ms = NULL, ended_ms = NULL,
                 failures = 0, looks = 0, next_ms = 0, changed_ms = ?4
          WHERE service = ?1 AND door = 'event' AND deleted_ms IS NULL
            AND state IN ('completed', 'failed', 'cancelled', 'vanished', 'dead')
-           AND event IN (SELECT id FROM events WHERE received_ms >= ?2 AND received_ms < ?3)",
+           AND event IN (SELECT id FROM events WHERE received_ms >= ?2 AND received_ms < ?3)"
+        ),
         params![service, from_ms, to_ms, now_ms],
-    )
+    )?;
+    if count > 0 {
+        gather::again(connection, now_ms)?;
+    }
+    Ok(count)
 }
 
 /// Whether the ledger knows a service: by its flow, by a job, or from OSCAR.

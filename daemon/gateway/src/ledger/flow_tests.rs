@@ -42,7 +42,7 @@ impl Ledger {
                 kind: "t".to_owned(),
                 subject: None,
                 document: "{}".to_owned(),
-                matched: vec![(service.to_owned(), format!("{n:032x}"))],
+                matched: vec![(service.to_owned(), format!("{n:032x}")).into()],
                 door: Door::Event,
                 payload: None,
             })

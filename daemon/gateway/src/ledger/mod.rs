@@ -13,7 +13,9 @@
 //!   gateway's threads cannot overwrite each other's decisions.
 
 mod deletion;
+mod drain;
 mod flow;
+mod gather;
 mod query;
 mod rows;
 mod schema;
@@ -27,7 +29,9 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 pub use deletion::*;
+pub use drain::*;
 pub use flow::*;
+pub use gather::{Member, Rule, configure_conditions, is_due, settle};
 pub use query::*;
 pub use rows::*;
 pub use schema::SCHEMA_VERSION;
@@ -46,6 +50,9 @@ pub enum LedgerError {
     /// More operations wait than the writer takes.
     #[error("the ledger has more to write than it can take")]
     Overloaded,
+    /// An operator has it take no events.
+    #[error("the gateway takes no new events: it is being drained")]
+    Draining,
     /// The writer has stopped.
     #[error("the ledger is closed")]
     Closed,

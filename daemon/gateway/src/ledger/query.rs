@@ -48,6 +48,8 @@ pub struct JobRow {
     pub ended_ms: Option<i64>,
     /// When its owner deleted it, in milliseconds since 1970.
     pub deleted_ms: Option<i64>,
+    /// The job that it was joined in with other events.
+    pub joined: Option<i64>,
 }
 
 /// Which jobs to list.
@@ -76,7 +78,8 @@ pub fn jobs(connection: &Connection, selection: &Selection) -> rusqlite::Result<
     let mut list = connection.prepare_cached(
         "SELECT jobs.id, service, key_hash, generation, state, slurm_job, slurm_state, exit_code,
                 reason, attempts, event_id, source, type, subject, received_ms, changed_ms,
-                door, started_ms, ended_ms, deleted_ms
+                door, started_ms, ended_ms, deleted_ms,
+                (SELECT joined FROM members WHERE members.job = jobs.id)
          FROM jobs JOIN events ON events.id = jobs.event
          WHERE (?1 IS NULL OR service = ?1) AND (?2 IS NULL OR state = ?2)
            AND (?3 IS NULL OR jobs.id = ?3) AND (?4 IS NULL OR jobs.id < ?4)
@@ -115,6 +118,7 @@ pub fn jobs(connection: &Connection, selection: &Selection) -> rusqlite::Result<
             started_ms: row.get(17)?,
             ended_ms: row.get(18)?,
             deleted_ms: row.get(19)?,
+            joined: row.get(20)?,
         })
     })?;
     rows.collect()

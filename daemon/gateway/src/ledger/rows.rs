@@ -6,6 +6,8 @@ use serde::Serialize;
 
 use mizar_slurm::{JobId, Marker};
 
+use super::gather::{self, Member};
+
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$item:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
@@ -53,6 +55,8 @@ words! {
         Submitting = "submitting",
         /// sbatch gave no certain answer: a look by marker decides.
         Unsure = "unsure",
+        /// Waits for the other events that its service's job needs.
+        Gathering = "gathering",
         /// In Slurm, not started.
         Submitted = "submitted",
         /// Started.
@@ -65,6 +69,8 @@ words! {
         Cancelled = "cancelled",
         /// Started, and Slurm no longer knows how it ended.
         Vanished = "vanished",
+        /// One of several events that another job was made for.
+        Joined = "joined",
         /// A dead letter: it never became a job.
         Dead = "dead",
     }
@@ -102,7 +108,12 @@ impl State {
     pub fn is_final(self) -> bool {
         matches!(
             self,
-            Self::Completed | Self::Failed | Self::Cancelled | Self::Vanished | Self::Dead
+            Self::Completed
+                | Self::Failed
+                | Self::Cancelled
+                | Self::Vanished
+                | Self::Joined
+                | Self::Dead
         )
     }
 
@@ -129,12 +140,33 @@ pub struct NewEvent {
     pub subject: Option<String>,
     /// The event in structured JSON.
     pub document: String,
-    /// Service and key hash of each match.
-    pub matched: Vec<(String, String)>,
+    /// The services that want it.
+    pub matched: Vec<Match>,
     /// The front door.
     pub door: Door,
     /// Bytes for the job that nobody is shown: a pod with its secrets, a body as it came.
     pub payload: Option<Vec<u8>>,
+}
+
+/// A service that wants an event.
+#[derive(Clone, Debug)]
+pub struct Match {
+    /// The service.
+    pub service: String,
+    /// The hash of the event's key for it.
+    pub key_hash: String,
+    /// What the event is among those that the service's job needs, if it needs several.
+    pub member: Option<Member>,
+}
+
+impl From<(String, String)> for Match {
+    fn from((service, key_hash): (String, String)) -> Self {
+        Self {
+            service,
+            key_hash,
+            member: None,
+        }
+    }
 }
 
 /// What became of one (event, service) at intake.
@@ -190,7 +222,8 @@ fn accept_one(
         connection.prepare_cached("SELECT id FROM jobs WHERE service = ?1 AND key_hash = ?2")?;
     let mut stored: Option<i64> = None;
     let mut receipts = Vec::with_capacity(event.matched.len());
-    for (service, hash) in &event.matched {
+    for wanted in &event.matched {
+        let (service, hash) = (&wanted.service, &wanted.key_hash);
         let known: Option<i64> = find
             .query_row([service, hash], |row| row.get(0))
             .optional()?;
@@ -206,13 +239,27 @@ fn accept_one(
             Some(id) => id,
             None => *stored.insert(store_event(connection, now_ms, event)?),
         };
+        let state = match wanted.member {
+            Some(_) => State::Gathering,
+            None => State::Received,
+        };
         connection
             .prepare_cached(
                 "INSERT INTO jobs (event, service, key_hash, state, changed_ms, door)
-                 VALUES (?1, ?2, ?3, 'received', ?4, ?5)",
+                 VALUES (?1, ?2, ?3, ?6, ?4, ?5)",
             )?
-            .execute(params![event_row, service, hash, now_ms, event.door])?;
+            .execute(params![event_row, service, hash, now_ms, event.door, state])?;
         let job = connection.last_insert_rowid();
+        if let Some(member) = &wanted.member {
+            gather::add(
+                connection,
+                now_ms,
+                job,
+                wanted,
+                member,
+                event.document.len(),
+            )?;
+        }
         receipts.push(Receipt {
             service: service.clone(),
             job,
@@ -414,12 +461,18 @@ pub fn doubt_claims(connection: &Connection, now_ms: i64) -> rusqlite::Result<us
 /// Lets jobs go on that wait for a time which the clock, set back since, may not reach for
 /// years.
 pub fn mend_waits(connection: &Connection, now_ms: i64) -> rusqlite::Result<usize> {
+    gather::mend(connection, now_ms)?;
     connection.execute(
         "UPDATE jobs SET next_ms = ?1, changed_ms = ?1
          WHERE state = 'received' AND next_ms > ?1 AND changed_ms > ?1",
         [now_ms],
     )
 }
+
+/// The state in which a job is made again: what was one of several events is so again.
+pub(super) const AGAIN: &str =
+    "CASE WHEN EXISTS (SELECT 1 FROM members WHERE members.job = jobs.id)
+          THEN 'gathering' ELSE 'received' END";
 
 /// Has another job made for an event. Returns the state it was in, and whether that allows it.
 pub fn retry(
@@ -441,13 +494,16 @@ pub fn retry(
     let can_retry = state.can_retry() && is_ours;
     if can_retry {
         connection.execute(
-            "UPDATE jobs SET state = 'received', generation = generation + 1, verdict = NULL,
+            &format!(
+                "UPDATE jobs SET state = {AGAIN}, generation = generation + 1, verdict = NULL,
                     slurm_job = NULL, slurm_state = NULL, exit_code = NULL, reason = NULL,
                     started_ms = NULL, ended_ms = NULL,
                     failures = 0, looks = 0, next_ms = 0, changed_ms = ?2
-             WHERE id = ?1",
+             WHERE id = ?1"
+            ),
             [job, now_ms],
         )?;
+        gather::again(connection, now_ms)?;
     }
     Ok(Some((state, can_retry)))
 }
@@ -457,7 +513,7 @@ pub fn retry(
 pub fn forget(connection: &Connection, before_ms: i64, limit: u32) -> rusqlite::Result<usize> {
     let gone = connection.execute(
         "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE changed_ms < ?1
-             AND state IN ('completed', 'failed', 'cancelled', 'vanished', 'dead')
+             AND state IN ('completed', 'failed', 'cancelled', 'vanished', 'joined', 'dead')
              AND door <> 'pod' LIMIT ?2)",
         params![before_ms, limit],
     )?;
@@ -549,7 +605,7 @@ mod tests {
             kind: "t".to_owned(),
             subject: None,
             document: "{}".to_owned(),
-            matched: vec![("svc".to_owned(), "0".repeat(32))],
+            matched: vec![("svc".to_owned(), "0".repeat(32)).into()],
             door: Door::Event,
             payload: None,
         };

@@ -8,7 +8,7 @@ use super::LedgerError;
 pub const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 
 /// Each step takes a file from the version of its index to the next; steps are never edited.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     "
 CREATE TABLE events (
   id          INTEGER PRIMARY KEY,
@@ -122,6 +122,26 @@ CREATE TABLE dead_messages (
   UNIQUE (source, identity)
 ) STRICT;
 ",
+    "
+CREATE TABLE conditions (
+  service TEXT PRIMARY KEY,
+  rule    TEXT NOT NULL
+) STRICT;
+CREATE TABLE members (
+  job         INTEGER PRIMARY KEY REFERENCES jobs(id) ON DELETE CASCADE,
+  service     TEXT NOT NULL,
+  part        TEXT NOT NULL,
+  correlation TEXT NOT NULL,
+  since_ms    INTEGER NOT NULL,
+  until_ms    INTEGER NOT NULL,
+  size_bytes  INTEGER NOT NULL,
+  waiting     INTEGER NOT NULL,
+  joined      INTEGER
+) STRICT;
+CREATE INDEX members_waiting ON members (service, correlation, part, since_ms, job)
+  WHERE waiting = 1;
+CREATE INDEX members_due ON members (until_ms) WHERE waiting = 1;
+",
 ];
 
 /// Refuses files of a newer release.
@@ -181,6 +201,35 @@ mod tests {
         thread.join().unwrap();
         let mut again = Connection::open(&path).unwrap();
         migrate(&mut again).unwrap();
+        assert_eq!(check(&again).unwrap(), SCHEMA_VERSION);
+    }
+
+    #[test]
+    fn a_ledger_before_conditions_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("l");
+        let old = Connection::open(&path).unwrap();
+        for step in &STEPS[..4] {
+            old.execute_batch(step).unwrap();
+        }
+        old.execute_batch(
+            "INSERT INTO events VALUES (1, 'e', '/s', 't', NULL, '{}', 5);
+             INSERT INTO jobs (event, service, key_hash, state, changed_ms)
+             VALUES (1, 'svc', '0123456789abcdef0123456789abcdef', 'dead', 5);
+             PRAGMA user_version = 4;",
+        )
+        .unwrap();
+        drop(old);
+        let (writer, thread) = crate::ledger::Writer::open(&path).unwrap();
+        let tried = writer.write(|ledger| {
+            crate::ledger::retry(ledger, 9, 1)?;
+            crate::ledger::settle(ledger, 9)?;
+            crate::ledger::claim(ledger, 9, 5)
+        });
+        assert_eq!(tried.unwrap().len(), 1, "an event that was alone stays so");
+        drop(writer);
+        thread.join().unwrap();
+        let again = Connection::open(&path).unwrap();
         assert_eq!(check(&again).unwrap(), SCHEMA_VERSION);
     }
 }

@@ -230,7 +230,7 @@ fn call(kept: &Kept, key: Vec<String>, id: Option<String>, payload: Vec<u8>) -> 
         kind: event.kind,
         subject: None,
         document: document.to_string(),
-        matched: vec![(service.to_owned(), hash)],
+        matched: vec![(service.to_owned(), hash).into()],
         door: Door::Oscar,
         payload: Some(payload),
     }

@@ -95,14 +95,16 @@ pub(super) async fn list(
 /// A job as OSCAR shows it.
 fn shown(shared: &Shared, row: &JobRow) -> Value {
     let status = match row.state {
-        JobState::Received | JobState::Submitting | JobState::Unsure | JobState::Submitted => {
-            "Pending"
-        }
+        JobState::Received
+        | JobState::Gathering
+        | JobState::Submitting
+        | JobState::Unsure
+        | JobState::Submitted => "Pending",
         JobState::Running => match row.slurm_state.as_deref() {
             Some("SUSPENDED" | "STOPPED") => "Suspended",
             _ => "Running",
         },
-        JobState::Completed => "Succeeded",
+        JobState::Completed | JobState::Joined => "Succeeded",
         JobState::Failed | JobState::Cancelled | JobState::Dead => "Failed",
         JobState::Vanished => "Unknown",
     };

@@ -67,6 +67,9 @@ const LAST_PAUSE: Duration = Duration::from_secs(30);
 /// A run that lasted so long ends the doubling.
 const GOOD_RUN: Duration = Duration::from_secs(60);
 
+/// Why a source fetches nothing.
+const DRAINED: &str = "the gateway is being drained";
+
 /// Wait before a full queue or disk is tried again.
 const FULL_PAUSE: Duration = Duration::from_millis(250);
 
@@ -192,14 +195,18 @@ impl Hub {
         let limit = self.shared.config.limits.unmatched_events;
         loop {
             let (batch, name) = (Arc::clone(&deliveries), self.name.clone());
-            let asked = self
-                .shared
-                .writer
-                .submit(move |ledger| ledger::take(ledger, now_ms(), &name, &batch, limit));
+            let asked =
+                self.shared
+                    .writer
+                    .submit(move |ledger| match ledger::is_draining(ledger)? {
+                        true => Ok(None),
+                        false => ledger::take(ledger, now_ms(), &name, &batch, limit).map(Some),
+                    });
             let done = match asked {
                 Ok(pending) => pending.done().await,
                 Err(error) => Err(error),
             };
+            let done = done.and_then(|tally| tally.ok_or(LedgerError::Draining));
             match done {
                 Ok(tally) => return Ok(tally),
                 Err(LedgerError::Closed) => return Err(LedgerError::Closed.into()),
@@ -309,7 +316,16 @@ pub async fn start(
 /// Runs a source again and again.
 async fn keep(hub: Arc<Hub>, source: Arc<Source>, mut stop: watch::Receiver<bool>) {
     let mut pause = FIRST_PAUSE;
+    let mut drain = hub.shared.draining();
     loop {
+        if *drain.borrow_and_update() {
+            hub.note("paused", Some(DRAINED));
+            tokio::select! {
+                _ = drain.changed() => {}
+                () = told(&mut stop) => break,
+            }
+            continue;
+        }
         let started = Instant::now();
         let mut running = {
             let (hub, source) = (Arc::clone(&hub), Arc::clone(&source));
@@ -317,6 +333,12 @@ async fn keep(hub: Arc<Hub>, source: Arc<Source>, mut stop: watch::Receiver<bool
         };
         let ended = tokio::select! {
             ended = &mut running => ended,
+            // What it had not acknowledged comes again after the drain.
+            () = told(&mut drain) => {
+                running.abort();
+                let _ = running.await;
+                continue;
+            }
             () = told(&mut stop) => {
                 running.abort();
                 let _ = running.await;
@@ -340,9 +362,9 @@ async fn keep(hub: Arc<Hub>, source: Arc<Source>, mut stop: watch::Receiver<bool
     hub.note("stopped", None);
 }
 
-/// Returns when the gateway is told to stop.
-async fn told(stop: &mut watch::Receiver<bool>) {
-    drop(stop.wait_for(|stop| *stop).await);
+/// Returns when the gateway is told to stop, or to drain.
+async fn told(wish: &mut watch::Receiver<bool>) {
+    drop(wish.wait_for(|wish| *wish).await);
 }
 
 async fn run(source: &Source, hub: &Hub) -> Result<Infallible, SourceError> {

@@ -1,0 +1,70 @@
+//! Draining over HTTP: started, watched, undone; and which requests it turns away.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::Front;
+use super::jobs::{answer, ask};
+use crate::ledger::{self, LedgerError, now_ms};
+
+/// Whether a request would make new work: what only asks, changes or ends something is let in.
+pub(super) fn brings_work(request: &Request) -> bool {
+    let path = request.uri().path().trim_end_matches('/');
+    let takes = |door: &str| {
+        path.strip_prefix(door)
+            .is_some_and(|name| name.starts_with('/'))
+    };
+    *request.method() != Method::OPTIONS
+        && (matches!(path, "/events" | "/events/s3" | "/create") || takes("/job") || takes("/run"))
+}
+
+/// Whether the gateway is drained, since when, and what is left.
+async fn told(front: &Arc<Front>) -> Result<Value, LedgerError> {
+    let found = ask(front, |ledger| {
+        Ok((ledger::drain_since(ledger)?, ledger::left(ledger)?))
+    });
+    let (since_ms, left) = found.await?;
+    Ok(
+        json!({"draining": since_ms.is_some(), "since_ms": since_ms, "empty": left.is_empty(),
+        "left": left}),
+    )
+}
+
+/// GET /v1/drain.
+pub(super) async fn show(State(front): State<Arc<Front>>) -> Response {
+    answer(told(&front).await)
+}
+
+/// POST /v1/drain: from the answer on no event is taken.
+pub(super) async fn start(State(front): State<Arc<Front>>) -> Response {
+    if let Err(error) = write(&front, |ledger| ledger::drain(ledger, now_ms())).await {
+        return answer(Err(error));
+    }
+    front.shared.set_draining(true);
+    front.shared.work.ring();
+    match told(&front).await {
+        Ok(value) => (StatusCode::ACCEPTED, Json(value)).into_response(),
+        Err(error) => answer(Err(error)),
+    }
+}
+
+/// DELETE /v1/drain: events are taken again.
+pub(super) async fn resume(State(front): State<Arc<Front>>) -> Response {
+    if let Err(error) = write(&front, ledger::resume).await {
+        return answer(Err(error));
+    }
+    front.shared.set_draining(false);
+    answer(told(&front).await)
+}
+
+async fn write<T: Send + 'static>(
+    front: &Front,
+    operation: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+) -> Result<T, LedgerError> {
+    front.shared.writer.submit(operation)?.done().await
+}
