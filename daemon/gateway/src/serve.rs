@@ -14,9 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
 use crate::http::{self, Front};
-use crate::ledger::{
-    Reader, Writer, configure_conditions, doubt_claims, is_draining, mend_waits, now_ms,
-};
+use crate::ledger::{Reader, Writer, configure_conditions, doubt_claims, mend_waits, now_ms};
 use crate::shared::Shared;
 use crate::{poller, submit};
 
@@ -48,10 +46,6 @@ pub fn run(path: &Path) -> Result<()> {
         .filter_map(|service| Some((service.name.clone(), service.rule()?)))
         .collect();
     writer.write(move |connection| configure_conditions(connection, now_ms(), &rules))?;
-    let draining = reader.read(is_draining)?;
-    if draining {
-        warn!("no events are taken until `mizar-gateway resume`");
-    }
     if doubtful > 0 {
         info!(
             jobs = doubtful,
@@ -61,7 +55,10 @@ pub fn run(path: &Path) -> Result<()> {
     let scheduler = Box::new(SlurmCli::new(config.slurm.cli()));
     let listen = config.listen;
     let shared = Arc::new(Shared::new(config, services, writer, reader, scheduler));
-    shared.set_draining(draining);
+    shared.look_at_drain()?;
+    if shared.is_draining() {
+        warn!("no events are taken until `mizar-gateway resume`");
+    }
     let mut threads = submit::start(&shared).context("cannot start the submitters")?;
     threads.push(poller::start(&shared).context("cannot start the poller")?);
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -9,7 +9,7 @@ use mizar_slurm::{Capacity, Marker, Scheduler};
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::ledger::{Reader, Writer};
+use crate::ledger::{LedgerError, Reader, Writer, is_draining};
 use crate::metrics::Metrics;
 use crate::reconcile::Policy;
 use crate::service::Service;
@@ -39,6 +39,7 @@ pub struct Shared {
     capacity: Mutex<Option<Capacity>>,
     stopping: AtomicBool,
     draining: watch::Sender<bool>,
+    drain_look: Mutex<()>,
 }
 
 impl Shared {
@@ -65,6 +66,7 @@ impl Shared {
             capacity: Mutex::new(None),
             stopping: AtomicBool::new(false),
             draining: watch::Sender::new(false),
+            drain_look: Mutex::new(()),
         }
     }
 
@@ -87,13 +89,23 @@ impl Shared {
         *self.draining.borrow()
     }
 
-    /// Tells all parts whether events are to be taken.
-    pub fn set_draining(&self, draining: bool) {
+    /// Asks the ledger whether events are to be taken, and tells all parts.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if it cannot be asked; nothing changes then.
+    pub fn look_at_drain(&self) -> Result<(), LedgerError> {
+        // One after the other, so that an older answer does not undo a newer one.
+        let _one = self
+            .drain_look
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let draining = self.reader.read(is_draining)?;
         let changed = |before: &mut bool| std::mem::replace(before, draining) != draining;
         if self.draining.send_if_modified(changed) {
             self.metrics.draining.set(i64::from(draining));
             tracing::info!(draining, "drain");
         }
+        Ok(())
     }
 
     /// Hears of changes of [`Shared::is_draining`].

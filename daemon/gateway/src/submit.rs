@@ -19,8 +19,7 @@ use tracing::{error, info, warn};
 use crate::event::Event;
 use crate::jobfiles::{BATCH_FILE, Planned, write_planned};
 use crate::ledger::{
-    Change, Claim, Door, LedgerError, State, Verdict, apply, claim, is_draining, is_due, now_ms,
-    settle,
+    Change, Claim, Door, LedgerError, State, Verdict, apply, claim, is_due, now_ms, settle,
 };
 use crate::shared::Shared;
 
@@ -108,11 +107,8 @@ fn dispatch(shared: &Shared, queue: &SyncSender<Claim>, in_flight: &AtomicUsize)
 
 /// Hears of a drain by another process, and settles batches and windows whose time is over.
 fn tick(shared: &Shared) -> Result<(), LedgerError> {
-    let (draining, due) = shared
-        .reader
-        .read(|ledger| Ok((is_draining(ledger)?, is_due(ledger, now_ms())?)))?;
-    shared.set_draining(draining);
-    if due {
+    shared.look_at_drain()?;
+    if shared.reader.read(|ledger| is_due(ledger, now_ms()))? {
         shared
             .writer
             .write(|ledger| settle(ledger, now_ms()))

@@ -145,3 +145,39 @@ fn a_drain_over_http_and_one_that_is_late() {
     assert_eq!(send(&site.gateway, "3").0, 202);
     site.exactly(2);
 }
+
+#[test]
+fn not_one_event_is_taken_after_a_drain_began() {
+    let mut site = Site::new("", "");
+    site.gateway.start();
+    let gateway = &site.gateway;
+    let acknowledged: usize = std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..4)
+            .map(|sender| {
+                scope.spawn(move || {
+                    let mut taken = 0;
+                    loop {
+                        match send(gateway, &format!("{sender}-{taken}")).0 {
+                            202 => taken += 1,
+                            503 => return taken,
+                            other => panic!("{other}"),
+                        }
+                    }
+                })
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(300));
+        let drained = gateway.command(&["drain"]);
+        assert!(drained.status.success());
+        let counted = gateway.jobs().len();
+        let taken = senders.into_iter().map(|one| one.join().unwrap()).sum();
+        assert_eq!(
+            counted, taken,
+            "what was there when it ended is all there is"
+        );
+        taken
+    });
+    assert!(acknowledged > 0);
+    site.exactly(acknowledged);
+    assert_eq!(site.double.markers().len(), acknowledged);
+}

@@ -42,11 +42,9 @@ pub(super) async fn show(State(front): State<Arc<Front>>) -> Response {
 
 /// POST /v1/drain: from the answer on no event is taken.
 pub(super) async fn start(State(front): State<Arc<Front>>) -> Response {
-    if let Err(error) = write(&front, |ledger| ledger::drain(ledger, now_ms())).await {
+    if let Err(error) = change(&front, |ledger| ledger::drain(ledger, now_ms())).await {
         return answer(Err(error));
     }
-    front.shared.set_draining(true);
-    front.shared.work.ring();
     match told(&front).await {
         Ok(value) => (StatusCode::ACCEPTED, Json(value)).into_response(),
         Err(error) => answer(Err(error)),
@@ -55,16 +53,20 @@ pub(super) async fn start(State(front): State<Arc<Front>>) -> Response {
 
 /// DELETE /v1/drain: events are taken again.
 pub(super) async fn resume(State(front): State<Arc<Front>>) -> Response {
-    if let Err(error) = write(&front, ledger::resume).await {
+    if let Err(error) = change(&front, |ledger| ledger::resume(ledger).map(drop)).await {
         return answer(Err(error));
     }
-    front.shared.set_draining(false);
     answer(told(&front).await)
 }
 
-async fn write<T: Send + 'static>(
+/// Changes the wish, and has all parts hear of it.
+async fn change(
     front: &Front,
-    operation: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
-) -> Result<T, LedgerError> {
-    front.shared.writer.submit(operation)?.done().await
+    operation: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<()> + Send + 'static,
+) -> Result<(), LedgerError> {
+    front.shared.writer.submit(operation)?.done().await?;
+    front.shared.look_at_drain()?;
+    // What batches waited for has become jobs.
+    front.shared.work.ring();
+    Ok(())
 }

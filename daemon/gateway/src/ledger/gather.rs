@@ -11,13 +11,9 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
+use super::join::{Group, Waiting, join};
 use super::rows::Match;
-use crate::event::hash_key;
-
-/// Type of the event of a job that several events made.
-const JOINED_TYPE: &str = "mizar.events.joined";
 
 /// A batch is a job as soon as its events have this size together.
 const MAX_JOB_BYTES: i64 = 16 << 20;
@@ -54,20 +50,6 @@ pub struct Member {
     pub correlation: String,
     /// The rule.
     pub rule: Rule,
-}
-
-/// Events of one service with one correlation.
-struct Group<'a> {
-    service: &'a str,
-    correlation: &'a str,
-}
-
-/// An event that waits.
-struct Waiting {
-    job: i64,
-    part: String,
-    size_bytes: i64,
-    until_ms: i64,
 }
 
 /// Lets the event of a new job wait, and makes the job if it was the last that was missing.
@@ -127,12 +109,11 @@ fn complete(
             made += 1;
         },
         Rule::Batch { events, .. } => loop {
-            let members = batch(connection, group, *events)?;
-            let bytes: i64 = members.iter().map(|one| one.size_bytes).sum();
-            let is_full = members.len() >= *events as usize || bytes >= MAX_JOB_BYTES;
-            if members.is_empty() || !is_full {
+            let (count, bytes) = size(connection, group)?;
+            if count == 0 || (count < *events && bytes < MAX_JOB_BYTES) {
                 return Ok(made);
             }
+            let members = batch(connection, group, *events)?;
             join(connection, now_ms, group, &members)?;
             made += 1;
         },
@@ -157,6 +138,18 @@ fn first(
             waiting,
         )
         .optional()
+}
+
+/// How many events of a group wait, and their bytes; read from the index alone.
+fn size(connection: &Connection, group: &Group<'_>) -> rusqlite::Result<(u32, i64)> {
+    connection
+        .prepare_cached(
+            "SELECT count(*), coalesce(sum(size_bytes), 0) FROM members
+             WHERE service = ?1 AND correlation = ?2 AND waiting = 1",
+        )?
+        .query_row([group.service, group.correlation], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
 }
 
 /// The events of a group that have waited longest: at most `events`, and not many more bytes than
@@ -190,118 +183,6 @@ fn waiting(row: &rusqlite::Row<'_>) -> rusqlite::Result<Waiting> {
         size_bytes: row.get(2)?,
         until_ms: row.get(3)?,
     })
-}
-
-/// Makes one job for events that wait.
-fn join(
-    connection: &Connection,
-    now_ms: i64,
-    group: &Group<'_>,
-    members: &[Waiting],
-) -> rusqlite::Result<()> {
-    let mut key = vec!["joined".to_owned()];
-    let mut documents = Vec::with_capacity(members.len());
-    {
-        let mut find = connection.prepare_cached(
-            "SELECT key_hash, generation, document FROM jobs JOIN events ON events.id = jobs.event
-             WHERE jobs.id = ?1",
-        )?;
-        for member in members {
-            let (hash, generation, document): (String, u32, String) = find
-                .query_row([member.job], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-                })?;
-            key.push(format!("{hash}.{generation}"));
-            documents.push(document);
-        }
-    }
-    let hash = hash_key(group.service, key.iter().map(String::as_str));
-    let source = format!("/services/{}", group.service);
-    let subject = (!group.correlation.is_empty()).then_some(group.correlation);
-    let document = document(&hash, &source, subject, now_ms, members, &documents);
-    connection
-        .prepare_cached(
-            "INSERT INTO events (event_id, source, type, subject, document, received_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .execute(params![
-            hash,
-            source,
-            JOINED_TYPE,
-            subject,
-            document,
-            now_ms
-        ])?;
-    let event = connection.last_insert_rowid();
-    connection
-        .prepare_cached(
-            "INSERT INTO jobs (event, service, key_hash, state, changed_ms)
-             VALUES (?1, ?2, ?3, 'received', ?4)",
-        )?
-        .execute(params![event, group.service, hash, now_ms])?;
-    let made = connection.last_insert_rowid();
-    let mut use_up = connection.prepare_cached(
-        "UPDATE jobs SET state = 'joined', reason = ?2, changed_ms = ?3, ended_ms = ?3
-         WHERE id = ?1 AND state = 'gathering'",
-    )?;
-    let mut release = connection.prepare_cached(
-        "UPDATE members SET waiting = 0, joined = ?2 WHERE job = ?1 AND waiting = 1",
-    )?;
-    let reason = format!("job {made} was made for it and others");
-    for member in members {
-        let used = use_up.execute(params![member.job, reason, now_ms])?;
-        let released = release.execute([member.job, made])?;
-        if (used, released) != (1, 1) {
-            // Rather nothing than an event in two jobs: the operation is undone.
-            return Err(rusqlite::Error::StatementChangedRows(used));
-        }
-    }
-    Ok(())
-}
-
-/// The event of the job: documents are JSON already, and are put in as they are.
-fn document(
-    hash: &str,
-    source: &str,
-    subject: Option<&str>,
-    now_ms: i64,
-    members: &[Waiting],
-    documents: &[String],
-) -> String {
-    let mut head = json!({"specversion": "1.0", "id": hash, "source": source, "type": JOINED_TYPE,
-        "datacontenttype": "application/json"});
-    if let Some(subject) = subject {
-        head["subject"] = json!(subject);
-    }
-    if let Some(time) = moment(now_ms) {
-        head["time"] = Value::String(time);
-    }
-    let head = head.to_string();
-    let in_batch = members.first().is_some_and(|one| one.part.is_empty());
-    let (open, close) = if in_batch { ('[', ']') } else { ('{', '}') };
-    let events: Vec<String> = members
-        .iter()
-        .zip(documents)
-        .map(|(member, document)| match in_batch {
-            true => document.clone(),
-            false => format!("{}:{document}", json!(member.part)),
-        })
-        .collect();
-    format!(
-        "{},\"data\":{{\"correlation\":{},\"events\":{open}{}{close}}}}}",
-        head.trim_end_matches('}'),
-        json!(subject),
-        events.join(","),
-    )
-}
-
-/// A time in RFC 3339.
-fn moment(ms: i64) -> Option<String> {
-    let nanoseconds = i128::from(ms) * 1_000_000;
-    let moment = time::OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok()?;
-    moment
-        .format(&time::format_description::well_known::Rfc3339)
-        .ok()
 }
 
 /// Whether a batch or a window's time is over.

@@ -16,6 +16,7 @@ mod deletion;
 mod drain;
 mod flow;
 mod gather;
+mod join;
 mod query;
 mod rows;
 mod schema;

@@ -138,7 +138,7 @@ CREATE TABLE members (
   waiting     INTEGER NOT NULL,
   joined      INTEGER
 ) STRICT;
-CREATE INDEX members_waiting ON members (service, correlation, part, since_ms, job)
+CREATE INDEX members_waiting ON members (service, correlation, part, since_ms, job, size_bytes)
   WHERE waiting = 1;
 CREATE INDEX members_due ON members (until_ms) WHERE waiting = 1;
 ",

@@ -1,0 +1,138 @@
+//! Makes one job of several events: a new event whose data hold theirs, a new row in `jobs`, and
+//! each of theirs used up, all in the transaction of the caller.
+//!
+//! Called by [`super::gather`], which says when and of which.
+
+use rusqlite::{Connection, params};
+use serde_json::{Value, json};
+
+use crate::event::hash_key;
+
+/// Type of the event of a job that several events made.
+pub(super) const JOINED_TYPE: &str = "mizar.events.joined";
+
+/// Events of one service with one correlation.
+pub(super) struct Group<'a> {
+    pub(super) service: &'a str,
+    pub(super) correlation: &'a str,
+}
+
+/// An event that waits.
+pub(super) struct Waiting {
+    pub(super) job: i64,
+    pub(super) part: String,
+    pub(super) size_bytes: i64,
+    pub(super) until_ms: i64,
+}
+
+/// Makes one job for events that wait.
+pub(super) fn join(
+    connection: &Connection,
+    now_ms: i64,
+    group: &Group<'_>,
+    members: &[Waiting],
+) -> rusqlite::Result<()> {
+    let mut key = vec!["joined".to_owned()];
+    let mut documents = Vec::with_capacity(members.len());
+    {
+        let mut find = connection.prepare_cached(
+            "SELECT key_hash, generation, document FROM jobs JOIN events ON events.id = jobs.event
+             WHERE jobs.id = ?1",
+        )?;
+        for member in members {
+            let (hash, generation, document): (String, u32, String) = find
+                .query_row([member.job], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })?;
+            key.push(format!("{hash}.{generation}"));
+            documents.push(document);
+        }
+    }
+    let hash = hash_key(group.service, key.iter().map(String::as_str));
+    let source = format!("/services/{}", group.service);
+    let subject = (!group.correlation.is_empty()).then_some(group.correlation);
+    let document = document(&hash, &source, subject, now_ms, members, &documents);
+    connection
+        .prepare_cached(
+            "INSERT INTO events (event_id, source, type, subject, document, received_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            hash,
+            source,
+            JOINED_TYPE,
+            subject,
+            document,
+            now_ms
+        ])?;
+    let event = connection.last_insert_rowid();
+    connection
+        .prepare_cached(
+            "INSERT INTO jobs (event, service, key_hash, state, changed_ms)
+             VALUES (?1, ?2, ?3, 'received', ?4)",
+        )?
+        .execute(params![event, group.service, hash, now_ms])?;
+    let made = connection.last_insert_rowid();
+    let mut use_up = connection.prepare_cached(
+        "UPDATE jobs SET state = 'joined', reason = ?2, changed_ms = ?3, ended_ms = ?3
+         WHERE id = ?1 AND state = 'gathering'",
+    )?;
+    let mut release = connection.prepare_cached(
+        "UPDATE members SET waiting = 0, joined = ?2 WHERE job = ?1 AND waiting = 1",
+    )?;
+    let reason = format!("job {made} was made for it and others");
+    for member in members {
+        let used = use_up.execute(params![member.job, reason, now_ms])?;
+        let released = release.execute([member.job, made])?;
+        if (used, released) != (1, 1) {
+            // Rather nothing than an event in two jobs: the operation is undone.
+            return Err(rusqlite::Error::StatementChangedRows(used));
+        }
+    }
+    Ok(())
+}
+
+/// The event of the job: documents are JSON already, and are put in as they are.
+fn document(
+    hash: &str,
+    source: &str,
+    subject: Option<&str>,
+    now_ms: i64,
+    members: &[Waiting],
+    documents: &[String],
+) -> String {
+    let mut head = json!({"specversion": "1.0", "id": hash, "source": source, "type": JOINED_TYPE,
+        "datacontenttype": "application/json"});
+    if let Some(subject) = subject {
+        head["subject"] = json!(subject);
+    }
+    if let Some(time) = moment(now_ms) {
+        head["time"] = Value::String(time);
+    }
+    let head = head.to_string();
+    let in_batch = members.first().is_some_and(|one| one.part.is_empty());
+    let (open, close) = if in_batch { ('[', ']') } else { ('{', '}') };
+    let events: Vec<String> = members
+        .iter()
+        .zip(documents)
+        .map(|(member, document)| match in_batch {
+            true => document.clone(),
+            false => format!("{}:{document}", json!(member.part)),
+        })
+        .collect();
+    format!(
+        "{},\"data\":{{\"correlation\":{},\"events\":{open}{}{close}}}}}",
+        head.trim_end_matches('}'),
+        json!(subject),
+        events.join(","),
+    )
+}
+
+/// A time in RFC 3339.
+fn moment(ms: i64) -> Option<String> {
+    let nanoseconds = i128::from(ms) * 1_000_000;
+    let moment = time::OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok()?;
+    moment
+        .format(&time::format_description::well_known::Rfc3339)
+        .ok()
+}
