@@ -207,6 +207,7 @@ fn check_config(path: &Path) -> Result<ExitCode> {
     let tokens = config.load_tokens()?;
     config.load_oscar_users()?;
     config.check_source_secrets()?;
+    config.check_webhook_secrets()?;
     println!("{}", toml::to_string(&config)?);
     for service in &services {
         println!("# service {}: {}", service.name, service.script.display());
@@ -351,6 +352,7 @@ fn generate(what: &str) -> Result<ExitCode> {
 fn dead_letters(limit: u32) -> Selection {
     Selection {
         state: Some(State::Dead),
+        only_present: true,
         limit,
         ..Selection::default()
     }

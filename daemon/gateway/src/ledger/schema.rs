@@ -8,7 +8,7 @@ use super::LedgerError;
 pub const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 
 /// Each step takes a file from the version of its index to the next; steps are never edited.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     "
 CREATE TABLE events (
   id          INTEGER PRIMARY KEY,
@@ -122,6 +122,7 @@ CREATE TABLE dead_messages (
   UNIQUE (source, identity)
 ) STRICT;
 ",
+    super::changes::TABLE,
 ];
 
 /// Refuses files of a newer release.
