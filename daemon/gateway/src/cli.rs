@@ -33,6 +33,11 @@ Examples:
   mizar-gateway replay mean --from 2026-01-02T00:00:00Z --to 2026-01-03T00:00:00Z
   mizar-gateway retry 42                               another job for the same event
 
+While it serves, http://ADDRESS/ is a page that shows and does the same, and
+  curl -N -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:8742/v1/events/stream?service=mean
+follows what happens to jobs; Last-Event-ID goes on after a number. [[webhooks]] of the
+configuration post it.
+
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration refused, 4 no such job or not now.";
 
 /// Turns cloud events into Slurm jobs, exactly once.
@@ -51,9 +56,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Take events until SIGTERM.
+    /// Take events, show the page and tell what happens to jobs, until SIGTERM.
     Serve,
-    /// Show how many jobs are in each state, and how each source of events does.
+    /// Show how many jobs are in each state, and how each source of events and each webhook does.
     Status {
         /// Print JSON.
         #[arg(long)]

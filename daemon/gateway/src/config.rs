@@ -317,7 +317,10 @@ impl Config {
             .map_err(|problem| invalid("webhooks", problem))?;
         // Every listener has a connection; some must be left for events.
         if self.limits.listeners >= self.limits.connections {
-            return Err(invalid("limits.listeners", "must be less than limits.connections"));
+            return Err(invalid(
+                "limits.listeners",
+                "must be less than limits.connections",
+            ));
         }
         if self.slurm.submit_parallel > 64 {
             return Err(invalid("slurm.submit_parallel", "must be at most 64"));

@@ -14,8 +14,8 @@ use mizar_slurm::{JobId, JobReport, Marker, Phase};
 use tracing::{info, warn};
 
 use crate::ledger::{
-    Change, Followed, State, apply, counts, drop_payload, followed, forget, forget_changes, generation_of,
-    mend_waits, now_ms, untidied,
+    Change, Followed, State, apply, counts, drop_payload, followed, forget, forget_changes,
+    generation_of, mend_waits, now_ms, untidied,
 };
 use crate::reconcile::{Sight, by_marker, decide, keep};
 use crate::shared::Shared;

@@ -97,7 +97,9 @@ fn end_with_vital_threads() {
 }
 
 fn is_vital(thread: &str) -> bool {
-    matches!(thread, "ledger" | "poll" | "dispatch") || thread.starts_with("submit-") || thread.starts_with("hook-")
+    matches!(thread, "ledger" | "poll" | "dispatch")
+        || thread.starts_with("submit-")
+        || thread.starts_with("hook-")
 }
 
 async fn serve_until_signal(
@@ -152,7 +154,14 @@ mod tests {
 
     #[test]
     fn threads_that_nothing_replaces_are_vital() {
-        for name in ["ledger", "poll", "dispatch", "submit-0", "submit-63", "hook-a"] {
+        for name in [
+            "ledger",
+            "poll",
+            "dispatch",
+            "submit-0",
+            "submit-63",
+            "hook-a",
+        ] {
             assert!(is_vital(name), "{name}");
         }
         for name in ["main", "tokio-rt-worker", "signal"] {

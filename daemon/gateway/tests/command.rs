@@ -33,6 +33,7 @@ fn shipped_examples_are_accepted() {
         ("mqtt-login", "ann:correct horse\n"),
         ("amqp-login", "ann:correct horse\n"),
         ("nats.creds", "a-token\n"),
+        ("results-key", "a-key-of-the-test\n"),
     ] {
         let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();

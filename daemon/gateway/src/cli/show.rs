@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::{Command, dead_letters};
-use crate::ledger::{self, JobRow, Reader, Selection, SourceRow, State};
+use crate::ledger::{self, JobRow, Reader, Selection, SourceRow, State, WebhookRow};
 
 /// Longest event name in a table.
 const SUBJECT_CHARS: usize = 48;
@@ -50,6 +50,7 @@ fn status(reader: &Reader, as_json: bool) -> Result<ExitCode> {
     let counts = reader.read(ledger::counts)?;
     let unmatched = reader.read(ledger::unmatched)?;
     let sources = reader.read(ledger::sources)?;
+    let webhooks = reader.read(ledger::webhooks)?;
     let of = |state| {
         counts
             .iter()
@@ -61,7 +62,8 @@ fn status(reader: &Reader, as_json: bool) -> Result<ExitCode> {
             .iter()
             .map(|&state| (state.word().to_owned(), json!(of(state))))
             .collect();
-        let all = json!({"jobs": states, "unmatched": unmatched, "sources": sources});
+        let all = json!({"jobs": states, "unmatched": unmatched, "sources": sources,
+            "webhooks": webhooks});
         println!("{all}");
     } else {
         let mut table = table(&["STATE", "JOBS"]);
@@ -72,6 +74,9 @@ fn status(reader: &Reader, as_json: bool) -> Result<ExitCode> {
         println!("{table}");
         if !sources.is_empty() {
             println!("\n{}", source_table(&sources));
+        }
+        if !webhooks.is_empty() {
+            println!("\n{}", webhook_table(&webhooks));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -104,6 +109,33 @@ fn source_table(sources: &[SourceRow]) -> Table {
             source.dead.to_string(),
             moment_or_dash(source.last_message_ms),
             printable(source.last_error.as_deref().unwrap_or("-")),
+        ]);
+    }
+    table
+}
+
+/// How each webhook did when a gateway last wrote of it.
+fn webhook_table(webhooks: &[WebhookRow]) -> Table {
+    let mut table = table(&[
+        "WEBHOOK",
+        "STATE",
+        "SINCE",
+        "TOLD",
+        "WAITING",
+        "REFUSED",
+        "DROPPED",
+        "LAST ERROR",
+    ]);
+    for webhook in webhooks {
+        table.add_row([
+            webhook.name.clone(),
+            webhook.state.clone(),
+            moment(webhook.changed_ms),
+            webhook.delivered.to_string(),
+            webhook.waiting.to_string(),
+            webhook.refused.to_string(),
+            webhook.dropped.to_string(),
+            printable(webhook.last_error.as_deref().unwrap_or("-")),
         ]);
     }
     table

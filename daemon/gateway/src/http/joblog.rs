@@ -54,7 +54,11 @@ pub(super) async fn show(
         let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '-';
         !name.is_empty() && name.chars().all(is_letter)
     };
-    if query.container.as_deref().is_some_and(|name| !is_plain(name)) {
+    if query
+        .container
+        .as_deref()
+        .is_some_and(|name| !is_plain(name))
+    {
         return refuse(StatusCode::BAD_REQUEST, "that is no name of a container");
     }
     let found = ask(&front, move |connection| {

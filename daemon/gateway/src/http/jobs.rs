@@ -147,7 +147,9 @@ pub(super) async fn discard(State(front): State<Arc<Front>>, Path(job): Path<i64
             limit: 1,
             ..Selection::default()
         };
-        let state = ledger::jobs(connection, &selection)?.pop().map(|row| row.state);
+        let state = ledger::jobs(connection, &selection)?
+            .pop()
+            .map(|row| row.state);
         if state == Some(ledger::State::Dead) {
             ledger::delete(connection, ledger::now_ms(), job)?;
         }
@@ -161,7 +163,10 @@ pub(super) async fn discard(State(front): State<Arc<Front>>, Path(job): Path<i64
         Ok(Some(ledger::State::Dead)) => StatusCode::NO_CONTENT.into_response(),
         Ok(Some(state)) => refuse(
             StatusCode::CONFLICT,
-            format!("job {job} is {}: only dead letters are discarded", state.word()),
+            format!(
+                "job {job} is {}: only dead letters are discarded",
+                state.word()
+            ),
         ),
         Ok(None) => refuse(StatusCode::NOT_FOUND, format!("there is no job {job}")),
         Err(error) => answer(Err(error)),

@@ -148,7 +148,10 @@ fn is_known(front: &Front, request: &Request) -> bool {
 /// is all the proof that is asked, and a browser of this machine opens any page.
 fn is_of_another_site(request: &Request) -> bool {
     let site = request.headers().get("sec-fetch-site");
-    let is_reading = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let is_reading = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    );
     !is_reading && site.is_some_and(|site| site != "same-origin" && site != "none")
 }
 

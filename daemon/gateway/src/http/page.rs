@@ -65,11 +65,24 @@ mod tests {
     #[test]
     fn the_page_is_whole_and_refers_to_nothing_outside() {
         let (head, tail) = PAGE.text.split_once("<script>").unwrap();
-        assert!(tail.trim_end().ends_with("</script>\n</body>\n</html>"), "one script, at the end");
+        assert!(
+            tail.trim_end().ends_with("</script>\n</body>\n</html>"),
+            "one script, at the end"
+        );
         assert!(head.contains("<style>") && !PAGE.text.contains("/*s"));
         for reference in [
-            "http://", "https://", " src=", "@import", "url(", "innerHTML", "outerHTML",
-            "insertAdjacent", "document.write", "eval(", " style=", " onclick=",
+            "http://",
+            "https://",
+            " src=",
+            "@import",
+            "url(",
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacent",
+            "document.write",
+            "eval(",
+            " style=",
+            " onclick=",
         ] {
             assert!(!PAGE.text.contains(reference), "{reference} is in the page");
         }

@@ -110,7 +110,12 @@ pub(super) async fn stream(
             "known are service, with commas between several, and after, the number of a change",
         );
     };
-    let services: Vec<String> = query.service.iter().flat_map(|all| all.split(',')).map(str::to_owned).collect();
+    let services: Vec<String> = query
+        .service
+        .iter()
+        .flat_map(|all| all.split(','))
+        .map(str::to_owned)
+        .collect();
     if services.len() > MAX_SERVICES {
         let message = format!("a listener may name {MAX_SERVICES} services");
         return refuse(StatusCode::BAD_REQUEST, message);
@@ -120,7 +125,12 @@ pub(super) async fn stream(
         Some(Ok(id)) if id.trim().is_empty() => query.after,
         Some(id) => match id.ok().and_then(|id| id.trim().parse().ok()) {
             Some(id) => Some(id),
-            None => return refuse(StatusCode::BAD_REQUEST, "Last-Event-ID is no number of ours"),
+            None => {
+                return refuse(
+                    StatusCode::BAD_REQUEST,
+                    "Last-Event-ID is no number of ours",
+                );
+            }
         },
     };
     let Ok(place) = Arc::clone(&front.feed.places).try_acquire_owned() else {
@@ -151,14 +161,16 @@ pub(super) async fn stream(
         (header::CACHE_CONTROL, "no-store"),
     ];
     // Some proxies keep small pieces back until told otherwise.
-    (head, [("x-accel-buffering", "no")], Body::from_stream(pieces)).into_response()
+    (
+        head,
+        [("x-accel-buffering", "no")],
+        Body::from_stream(pieces),
+    )
+        .into_response()
 }
 
 /// Where a listener begins, and what it is told first.
-fn begin(
-    connection: &rusqlite::Connection,
-    after: Option<i64>,
-) -> rusqlite::Result<(i64, String)> {
+fn begin(connection: &rusqlite::Connection, after: Option<i64>) -> rusqlite::Result<(i64, String)> {
     let newest = ledger::newest_change(connection)?;
     let Some(after) = after else {
         return Ok((newest, format!("retry: {RETRY_MS}\nid: {newest}\n\n")));
@@ -205,7 +217,10 @@ impl Listener {
             End::Gone => {}
             End::Slow => {
                 metrics.listeners_dropped.inc();
-                tracing::info!(change = self.position, "hung up on a listener that takes nothing");
+                tracing::info!(
+                    change = self.position,
+                    "hung up on a listener that takes nothing"
+                );
                 self.hang_up.0.notify_one();
             }
             End::Ledger(error) => tracing::warn!(%error, "a stream of changes ended"),

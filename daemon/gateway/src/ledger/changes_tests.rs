@@ -49,12 +49,24 @@ fn every_way_of_changing_a_job_is_told_once() {
         apply(c, 7, &[end])?;
         retry(c, 8, 2)?;
         delete(c, 9, 2)?;
-        apply(c, 10, &[Change::new(1, 1, State::Received, State::Completed)])?;
+        apply(
+            c,
+            10,
+            &[Change::new(1, 1, State::Received, State::Completed)],
+        )?;
         replay(c, 11, "a", 0, 100)?;
         let all = changes_after(c, 0, &[], 100)?;
-        let told: Vec<_> = all.changes.iter();
+        let told = all.changes.iter();
         let told: Vec<_> = told
-            .map(|one| (one.job, one.generation, one.was.map(State::word), one.state.word(), one.at_ms))
+            .map(|one| {
+                (
+                    one.job,
+                    one.generation,
+                    one.was.map(State::word),
+                    one.state.word(),
+                    one.at_ms,
+                )
+            })
             .collect();
         assert_eq!(
             told,
@@ -74,7 +86,10 @@ fn every_way_of_changing_a_job_is_told_once() {
             ]
         );
         let failed = &all.changes[7];
-        assert_eq!((failed.exit_code, failed.reason.as_deref()), (Some(3), Some("why")));
+        assert_eq!(
+            (failed.exit_code, failed.reason.as_deref()),
+            (Some(3), Some("why"))
+        );
         assert_eq!(failed.event_id.as_deref(), Some("2"));
         let ids: Vec<i64> = all.changes.iter().map(|one| one.id).collect();
         assert_eq!(ids, (1..=12).collect::<Vec<_>>());
@@ -98,7 +113,13 @@ fn what_is_not_wanted_is_passed_over_and_pages_join() {
             at = some.until;
         }
         assert_eq!(seen, (0..10).map(|n| 4 * n + 1).collect::<Vec<_>>());
-        assert_eq!(changes_after(c, 40, &[], 3)?, Stretch { changes: vec![], until: 40 });
+        assert_eq!(
+            changes_after(c, 40, &[], 3)?,
+            Stretch {
+                changes: vec![],
+                until: 40
+            }
+        );
         // A number that this ledger never gave is not taken for news.
         assert_eq!(changes_after(c, 90, &[], 3)?.until, 90);
         Ok(())
@@ -127,12 +148,21 @@ fn a_webhook_goes_on_at_its_mark() {
         accept(c, 1, &[event("1", "a")], 0)?;
         configure_webhooks(c, 1, &["one".to_owned()])?;
         accept(c, 2, &[event("2", "a"), event("3", "a")], 0)?;
-        let progress = Progress { mark: 2, delivered: 1, ..Progress::default() };
+        let progress = Progress {
+            mark: 2,
+            delivered: 1,
+            ..Progress::default()
+        };
         advance_webhook(c, "one", progress)?;
         configure_webhooks(c, 3, &["one".to_owned(), "two".to_owned()])?;
-        let told: Vec<_> = webhooks(c)?.into_iter();
-        let told: Vec<_> = told.map(|row| (row.name, row.mark, row.waiting, row.delivered)).collect();
-        assert_eq!(told, [("one".to_owned(), 2, 1, 1), ("two".to_owned(), 3, 0, 0)]);
+        let told = webhooks(c)?.into_iter();
+        let told: Vec<_> = told
+            .map(|row| (row.name, row.mark, row.waiting, row.delivered))
+            .collect();
+        assert_eq!(
+            told,
+            [("one".to_owned(), 2, 1, 1), ("two".to_owned(), 3, 0, 0)]
+        );
         configure_webhooks(c, 3, &["two".to_owned()])?;
         assert_eq!(webhooks(c)?.len(), 1);
         Ok(())
@@ -153,7 +183,10 @@ fn services_are_shown_with_what_waits_and_what_moved() {
         assert_eq!((a.waiting, a.submitting, a.submitted, a.dead), (3, 0, 1, 1));
         // The events came more than a minute ago.
         let minute = a.last_minute;
-        assert_eq!((minute.accepted, minute.submitted, minute.failed), (0, 1, 1));
+        assert_eq!(
+            (minute.accepted, minute.submitted, minute.failed),
+            (0, 1, 1)
+        );
         assert_eq!((rows[1].name.as_str(), rows[1].waiting), ("b", 0));
         Ok(())
     });

@@ -60,12 +60,17 @@ pub(super) fn handshake(
     webhook: &Webhook,
     secrets: &Secrets,
 ) -> Result<Duration, CallError> {
-    let mut request = Request::options(&webhook.url).header("webhook-request-origin", &webhook.origin);
+    let mut request =
+        Request::options(&webhook.url).header("webhook-request-origin", &webhook.origin);
     if let Some((name, value)) = authorization(secrets) {
         request = request.header(name, value);
     }
-    let request = request.body(()).map_err(|error| CallError::later(error.to_string()))?;
-    let answer = agent.run(request).map_err(|error| CallError::later(error.to_string()))?;
+    let request = request
+        .body(())
+        .map_err(|error| CallError::later(error.to_string()))?;
+    let answer = agent
+        .run(request)
+        .map_err(|error| CallError::later(error.to_string()))?;
     weigh(&answer)?;
     let headers = answer.headers();
     let allowed = word(headers, "webhook-allowed-origin").unwrap_or_default();
@@ -91,7 +96,11 @@ pub(super) fn deliver(agent: &Agent, webhook: &Webhook, message: Message) -> Res
         .send(message.body)
         .map_err(|error| CallError::later(error.to_string()))?;
     // Read to its end, so that the connection can be used again.
-    let _ = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
+    let _ = answer
+        .body_mut()
+        .with_config()
+        .limit(MAX_ANSWER_BYTES)
+        .read_to_vec();
     weigh(&answer)
 }
 

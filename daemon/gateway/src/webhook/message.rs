@@ -21,12 +21,7 @@ pub(super) struct Message {
 }
 
 /// The message of a change, as sent at `now_s`, seconds since 1970.
-pub(super) fn message(
-    change: &Moved,
-    webhook: &Webhook,
-    secrets: &Secrets,
-    now_s: i64,
-) -> Message {
+pub(super) fn message(change: &Moved, webhook: &Webhook, secrets: &Secrets, now_s: i64) -> Message {
     // The number alone would come again if somebody removed the ledger.
     let id = format!("{}-{}", change.id, change.at_ms);
     let subject = format!("{}/{}", change.service, change.job);

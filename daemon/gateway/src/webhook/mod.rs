@@ -111,7 +111,11 @@ impl Teller<'_> {
     fn run(&mut self) {
         let name = self.webhook.name.clone();
         while !self.shared.is_stopping() {
-            match self.shared.reader.read(|ledger| ledger::webhook_mark(ledger, &name)) {
+            match self
+                .shared
+                .reader
+                .read(|ledger| ledger::webhook_mark(ledger, &name))
+            {
                 Ok(mark) => {
                     (self.at.mark, self.written) = (mark, mark);
                     break;
@@ -125,7 +129,10 @@ impl Teller<'_> {
                 Ok(()) => {}
                 Err(HookError::Call(CallError::Gone)) => {
                     self.tell_state("gone", Some(&CallError::Gone.to_string()));
-                    warn!(webhook = name, "the receiver of a webhook wants nothing any more");
+                    warn!(
+                        webhook = name,
+                        "the receiver of a webhook wants nothing any more"
+                    );
                     break;
                 }
                 Err(error) => self.fail(&error),
@@ -181,7 +188,12 @@ impl Teller<'_> {
                 self.count("delivered", 1);
             }
             Err(CallError::Refused(reason)) if self.refusals + 1 >= MAX_REFUSALS => {
-                warn!(webhook = self.webhook.name, change = change.id, reason, "a change is passed over");
+                warn!(
+                    webhook = self.webhook.name,
+                    change = change.id,
+                    reason,
+                    "a change is passed over"
+                );
                 self.at.refused += 1;
                 self.count("refused", 1);
             }
@@ -215,7 +227,11 @@ impl Teller<'_> {
             self.at.dropped = self.at.dropped.saturating_add(count);
             self.refusals = 0;
             self.count("dropped", u64::from(count));
-            warn!(webhook = webhook.name, changes = count, "changes are passed over: too many waited");
+            warn!(
+                webhook = webhook.name,
+                changes = count,
+                "changes are passed over: too many waited"
+            );
             self.write_mark();
         }
         Ok(())
@@ -226,7 +242,12 @@ impl Teller<'_> {
         self.failures = self.failures.saturating_add(1);
         self.count("failed", 1);
         if self.state != "failed" || self.failures.is_power_of_two() {
-            warn!(webhook = self.webhook.name, failures = self.failures, reason, "a webhook failed");
+            warn!(
+                webhook = self.webhook.name,
+                failures = self.failures,
+                reason,
+                "a webhook failed"
+            );
         }
         self.tell_state("failed", Some(&reason));
         let whole = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use ureq::http::Uri;
 
 use crate::config::{Limits, read_secret};
-use crate::service::is_label;
+use mizar_slurm::marker::is_label;
 
 /// Most webhooks of one gateway: each has a thread.
 const MAX_WEBHOOKS: usize = 16;
@@ -113,7 +113,9 @@ impl Webhook {
         let read = |key, path: &Path| {
             let text = read_secret(key, path).map_err(|error| mizar_core::chain(&error))?;
             let line = text.trim();
-            if line.len() < MIN_SECRET_BYTES || line.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            if line.len() < MIN_SECRET_BYTES
+                || line.chars().any(|c| c.is_whitespace() || c.is_control())
+            {
                 return Err(format!(
                     "{} must hold one word of at least {MIN_SECRET_BYTES} characters; make one \
                      with: openssl rand -hex 32",
@@ -125,7 +127,10 @@ impl Webhook {
         let secret = read("secret_file", &self.secret_file)?;
         let key = match secret.strip_prefix(KEY_PREFIX) {
             Some(rest) => STANDARD.decode(rest).map_err(|_| {
-                format!("{}: what follows {KEY_PREFIX} is no base64", self.secret_file.display())
+                format!(
+                    "{}: what follows {KEY_PREFIX} is no base64",
+                    self.secret_file.display()
+                )
             })?,
             None => secret.into_bytes(),
         };
@@ -184,7 +189,8 @@ pub(crate) fn check(webhooks: &[Webhook], limits: &Limits) -> Result<(), String>
     }
     for (index, one) in webhooks.iter().enumerate() {
         let name = one.name.escape_debug();
-        one.check(limits).map_err(|problem| format!("`{name}`: {problem}"))?;
+        one.check(limits)
+            .map_err(|problem| format!("`{name}`: {problem}"))?;
         if webhooks[..index].iter().any(|other| other.name == one.name) {
             return Err(format!("`{name}` is defined twice"));
         }
@@ -203,7 +209,12 @@ mod tests {
             let webhook: Webhook = toml::from_str(&text).map_err(|error| error.to_string())?;
             check(&[webhook], &Limits::default())
         };
-        for url in ["https://site.org/x?y=1", "http://127.0.0.1:80/", "http://[::1]/", "http://localhost"] {
+        for url in [
+            "https://site.org/x?y=1",
+            "http://127.0.0.1:80/",
+            "http://[::1]/",
+            "http://localhost",
+        ] {
             assert_eq!(with(&format!("url = \"{url}\"")), Ok(()), "{url}");
         }
         for (lines, problem) in [
@@ -214,7 +225,10 @@ mod tests {
             ("url = \"http://127.0.0.1.site.org\"", "in the clear"),
             ("url = \"https://s\"\norigin = \"a\\nb\"", "ASCII"),
             ("url = \"https://s\"\nbackoff_ms = 0", "`backoff_ms`"),
-            ("url = \"https://s\"\nqueue_changes = 9000000", "limits.changes"),
+            (
+                "url = \"https://s\"\nqueue_changes = 9000000",
+                "limits.changes",
+            ),
             ("url = \"https://s\"\ncolour = 1", "colour"),
         ] {
             let told = with(lines).unwrap_err();
@@ -234,14 +248,27 @@ mod tests {
         let read = |text: &str, mode: u32| {
             std::fs::write(&path, text).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            let text = format!("name = \"a\"\nurl = \"https://s\"\nsecret_file = \"{}\"", path.display());
+            let text = format!(
+                "name = \"a\"\nurl = \"https://s\"\nsecret_file = \"{}\"",
+                path.display()
+            );
             let webhook: Webhook = toml::from_str(&text).unwrap();
             webhook.secrets().map(|secrets| secrets.key)
         };
-        assert_eq!(read("0123456789abcdef\n", 0o600), Ok(b"0123456789abcdef".to_vec()));
-        assert_eq!(read("whsec_MDEyMzQ1Njc4OWFiY2RlZg==", 0o600), Ok(b"0123456789abcdef".to_vec()));
+        assert_eq!(
+            read("0123456789abcdef\n", 0o600),
+            Ok(b"0123456789abcdef".to_vec())
+        );
+        assert_eq!(
+            read("whsec_MDEyMzQ1Njc4OWFiY2RlZg==", 0o600),
+            Ok(b"0123456789abcdef".to_vec())
+        );
         assert!(read("whsec_?", 0o600).is_err());
         assert!(read("short", 0o600).unwrap_err().contains("openssl rand"));
-        assert!(read("0123456789abcdef\n", 0o644).unwrap_err().contains("600"));
+        assert!(
+            read("0123456789abcdef\n", 0o644)
+                .unwrap_err()
+                .contains("600")
+        );
     }
 }

@@ -18,15 +18,17 @@ function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-// Brings the rows of a table's body in line with items, each of which has a key.
+// Brings the rows of a table's body in line with items, each of which has a key. Rows are moved only
+// where the order has changed: a row that is moved loses the focus.
 function showRows(body, items, key, create, update) {
+  const names = new Set(items.map((item) => String(key(item))));
+  for (const row of [...body.children]) if (!names.has(row.dataset.key)) removeRow(body, row);
   const known = new Map([...body.children].map((row) => [row.dataset.key, row]));
   let place = body.firstElementChild;
   for (const item of items) {
     const name = String(key(item));
     let row = known.get(name);
-    if (row) known.delete(name);
-    else {
+    if (!row) {
       row = create(item);
       row.dataset.key = name;
     }
@@ -34,7 +36,6 @@ function showRows(body, items, key, create, update) {
     if (row === place) place = place.nextElementSibling;
     else body.insertBefore(row, place);
   }
-  for (const row of known.values()) removeRow(body, row);
 }
 
 // A row that goes while it has the focus hands it on, so that the keyboard is not lost.
