@@ -57,7 +57,7 @@ fn bury(gateway: &Gateway, identity: &str) {
         .execute(
             "INSERT INTO dead_messages (source, identity, subject, reason, head, size_bytes,
                                         envelope, body, received_ms)
-             VALUES ('in', ?1, ?1, ?2, ?2, 3, ?3, 'abc', 1700000000000)",
+             VALUES ('in', ?1, ?1, ?2, cast(?2 AS BLOB), 3, ?3, x'616263', 1700000000000)",
             (identity, EVIL, envelope.to_string()),
         )
         .unwrap();
@@ -245,6 +245,7 @@ fn the_page_is_used_by_keyboard_and_believes_nobody() {
     assert_eq!(page.evaluate("window.pwned === undefined"), json!(true));
     let alien = "document.querySelectorAll('main script, main img, main iframe').length";
     assert_eq!(page.evaluate(alien), json!(0));
+    assert!(page.complaints().is_empty(), "{:?}", page.complaints());
     // Even if something of it did: the policy lets nothing run that is not ours.
     let inject = "new Promise((done) => {
         document.addEventListener('securitypolicyviolation', (event) => done(event.violatedDirective));
@@ -255,12 +256,6 @@ fn the_page_is_used_by_keyboard_and_believes_nobody() {
     let violated = page.evaluate(inject);
     assert_eq!(violated, json!("require-trusted-types-for"));
     assert_eq!(page.evaluate("window.pwned === undefined"), json!(true));
-    let complaints: Vec<_> = page
-        .complaints()
-        .iter()
-        .filter(|text| !text.contains("Content Security Policy"))
-        .collect();
-    assert!(complaints.is_empty(), "{complaints:?}");
 }
 
 #[test]

@@ -172,17 +172,24 @@ impl Session {
         told["result"]["value"].clone()
     }
 
-    /// Waits until an expression is true.
+    /// Waits until an expression is true. One that throws is not: the page may not be there yet.
     ///
     /// # Panics
     /// With the text of the page, if it does not become so in time.
     pub fn wait(&mut self, expression: &str) {
+        let question = format!(
+            "(() => {{ try {{ return {expression}; }} catch (e) {{ return String(e); }} }})()"
+        );
         let started = Instant::now();
-        while self.evaluate(expression) != json!(true) {
+        loop {
+            let value = self.evaluate(&question);
+            if value == json!(true) {
+                return;
+            }
             if started.elapsed() > LIMIT {
-                let text = self.evaluate("document.body.innerText");
+                let text = self.evaluate("document.body?.innerText");
                 let complaints = &self.complaints;
-                panic!("{expression} is not true on the page\n{text}\n{complaints:?}");
+                panic!("{expression} is {value} on the page\n{text}\n{complaints:?}");
             }
             std::thread::sleep(STEP);
         }
