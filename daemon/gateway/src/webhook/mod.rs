@@ -141,27 +141,38 @@ impl Teller<'_> {
         self.write_mark();
     }
 
+    /// Asks the receiver whether it wants to be told.
+    fn open(&mut self) -> Result<(), HookError> {
+        let secrets = self.webhook.secrets().map_err(HookError::Secrets)?;
+        let spacing = match self.webhook.handshake {
+            true => call::handshake(&self.agent, self.webhook, &secrets)?,
+            false => Duration::ZERO,
+        };
+        self.spacing = Some(spacing);
+        self.failures = 0;
+        self.tell_state("open", None);
+        Ok(())
+    }
+
     /// Tells the next changes, or waits for some.
     fn round(&mut self) -> Result<(), HookError> {
-        let secrets = self.webhook.secrets().map_err(HookError::Secrets)?;
         if self.spacing.is_none() {
-            let spacing = match self.webhook.handshake {
-                true => call::handshake(&self.agent, self.webhook, &secrets)?,
-                false => Duration::ZERO,
-            };
-            self.spacing = Some(spacing);
-            self.failures = 0;
-            self.tell_state("open", None);
+            self.open()?;
         }
         self.drop_what_is_too_much()?;
         let Stretch { changes, until } = self.shared.reader.read(|ledger| {
             ledger::changes_after(ledger, self.at.mark, &self.webhook.services, PAGE)
         })?;
-        for change in &changes {
+        // Read again each time: a new key counts from the next change on.
+        let secrets = match changes.is_empty() {
+            true => None,
+            false => Some(self.webhook.secrets().map_err(HookError::Secrets)?),
+        };
+        for (change, secrets) in changes.iter().zip(secrets.iter().cycle()) {
             if self.shared.is_stopping() {
                 return Ok(());
             }
-            self.tell(change, &secrets)?;
+            self.tell(change, secrets)?;
         }
         let is_news = until > self.at.mark;
         self.at.mark = until.max(self.at.mark);

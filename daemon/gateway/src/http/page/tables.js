@@ -118,12 +118,13 @@ function actor(label, act, isCareful = false) {
     button.dataset.busy = "yes";
     try {
       say(await act());
-      await refresh();
     } catch (error) {
       complain(error);
     } finally {
+      // Before the refresh: what the button says next can be pressed as soon as it says it.
       delete button.dataset.busy;
     }
+    refresh().catch(complain);
   });
   return button;
 }
