@@ -37,6 +37,11 @@ Examples:
   mizar-gateway replay mean --from 2026-01-02T00:00:00Z --to 2026-01-03T00:00:00Z
   mizar-gateway retry 42                               another job for the same event
 
+While it serves, http://ADDRESS/ is a page that shows and does the same, and
+  curl -N -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:8742/v1/events/stream?service=mean
+follows what happens to jobs; Last-Event-ID goes on after a number. [[webhooks]] of the
+configuration post it.
+
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration refused, 4 no such job or not now,
 5 not drained in time.";
 
@@ -56,9 +61,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Take events until SIGTERM.
+    /// Take events, show the page and tell what happens to jobs, until SIGTERM.
     Serve,
-    /// Show how many jobs are in each state, and how each source of events does.
+    /// Show how many jobs are in each state, and how each source of events and each webhook does.
     Status {
         /// Print JSON.
         #[arg(long)]
@@ -242,6 +247,7 @@ fn check_config(path: &Path) -> Result<ExitCode> {
     let tokens = config.load_tokens()?;
     config.load_oscar_users()?;
     config.check_source_secrets()?;
+    config.check_webhook_secrets()?;
     println!("{}", toml::to_string(&config)?);
     for service in &services {
         println!("# service {}: {}", service.name, service.script.display());
@@ -386,6 +392,7 @@ fn generate(what: &str) -> Result<ExitCode> {
 fn dead_letters(limit: u32) -> Selection {
     Selection {
         state: Some(State::Dead),
+        only_present: true,
         limit,
         ..Selection::default()
     }

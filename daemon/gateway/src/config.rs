@@ -14,6 +14,7 @@ use crate::interlink::Interlink;
 use crate::oscar::{Oscar, Users};
 use crate::service::{Service, ServiceError};
 use crate::sources::Source;
+use crate::webhook::Webhook;
 
 /// The file, as it is written. Paths may be relative to its folder.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,6 +51,9 @@ pub struct Config {
     /// Where events are fetched.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<Source>,
+    /// Who is told what happens to jobs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<Webhook>,
 }
 
 fn default_listen() -> SocketAddr {
@@ -78,6 +82,14 @@ pub struct Limits {
     pub keep_days: u32,
     /// Most events without a service that are kept for a look.
     pub unmatched_events: u32,
+    /// Most changes of jobs that are kept for listeners, webhooks and the page.
+    pub changes: u32,
+    /// Most listeners of the stream of changes.
+    pub listeners: usize,
+    /// Longest silence towards a listener.
+    pub heartbeat_ms: u64,
+    /// How long a listener may take nothing until it is hung up on.
+    pub stall_ms: u64,
 }
 
 impl Default for Limits {
@@ -92,6 +104,10 @@ impl Default for Limits {
             request_ms: 30_000,
             keep_days: 90,
             unmatched_events: 10_000,
+            changes: 1_000_000,
+            listeners: 64,
+            heartbeat_ms: 15_000,
+            stall_ms: 30_000,
         }
     }
 }
@@ -233,6 +249,9 @@ impl Config {
         for source in &mut self.sources {
             source.resolve(folder);
         }
+        for webhook in &mut self.webhooks {
+            webhook.resolve(folder);
+        }
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -261,6 +280,9 @@ impl Config {
             ("limits.connections", self.limits.connections as u64),
             ("limits.header_ms", self.limits.header_ms),
             ("limits.request_ms", self.limits.request_ms),
+            ("limits.changes", u64::from(self.limits.changes)),
+            ("limits.heartbeat_ms", self.limits.heartbeat_ms),
+            ("limits.stall_ms", self.limits.stall_ms),
             ("slurm.submit_parallel", self.slurm.submit_parallel as u64),
             ("slurm.submit_ms", self.slurm.submit_ms),
             ("slurm.query_ms", self.slurm.query_ms),
@@ -291,6 +313,15 @@ impl Config {
             oscar.check().map_err(|problem| invalid("oscar", problem))?;
         }
         crate::sources::check(&self.sources).map_err(|problem| invalid("sources", problem))?;
+        crate::webhook::check(&self.webhooks, &self.limits)
+            .map_err(|problem| invalid("webhooks", problem))?;
+        // Every listener has a connection; some must be left for events.
+        if self.limits.listeners >= self.limits.connections {
+            return Err(invalid(
+                "limits.listeners",
+                "must be less than limits.connections",
+            ));
+        }
         if self.slurm.submit_parallel > 64 {
             return Err(invalid("slurm.submit_parallel", "must be at most 64"));
         }
@@ -343,6 +374,19 @@ impl Config {
             source
                 .check_secret()
                 .map_err(|problem| invalid("sources", format!("`{}`: {problem}", source.name())))
+        })
+    }
+
+    /// Reads the webhooks' files with their secrets; they are read again when used.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if others may read one, or it does not hold what it should.
+    pub fn check_webhook_secrets(&self) -> Result<(), ConfigError> {
+        self.webhooks.iter().try_for_each(|webhook| {
+            webhook
+                .secrets()
+                .map(drop)
+                .map_err(|problem| invalid("webhooks", format!("`{}`: {problem}", webhook.name)))
         })
     }
 

@@ -4,7 +4,8 @@
 //! fetches into [`event::Event`]s;
 //! [`service`] says who wants them; [`ledger`] stores them, and only then is the sender
 //! answered; [`submit`] claims them and runs sbatch; [`poller`] looks at all of them at once,
-//! and [`reconcile`] decides what the look means. The binary in `main.rs` only calls [`cli`].
+//! and [`reconcile`] decides what the look means. Every state that a job comes into is a change in
+//! the ledger, which [`http`] streams and [`webhook`] sends. The binary in `main.rs` only calls [`cli`].
 //!
 //! Invariants:
 //! - an event is acknowledged only after it is on disk;
@@ -41,4 +42,5 @@ pub mod sources;
 pub mod sql;
 pub mod submit;
 pub mod supervise;
+pub mod webhook;
 mod wildcard;

@@ -27,6 +27,7 @@ pub struct Metrics {
     jobs: Family<Label, Gauge>,
     source_messages: Family<SourceLabel, Counter>,
     source_up: Family<Label, Gauge>,
+    webhook_changes: Family<SourceLabel, Counter>,
     /// Whether Slurm answered the last question.
     pub scheduler_up: Gauge,
     /// Whether no events are taken.
@@ -39,6 +40,10 @@ pub struct Metrics {
     pub commit: Histogram,
     /// How long sbatch took.
     pub sbatch: Histogram,
+    /// Listeners of the stream of changes.
+    pub listeners: Gauge,
+    /// Listeners that were hung up on because they took nothing.
+    pub listeners_dropped: Counter,
     /// Commits that failed because the disk was full.
     pub disk_full: Counter<u64, AtomicU64>,
 }
@@ -54,6 +59,9 @@ impl Default for Metrics {
             jobs: Family::default(),
             source_messages: Family::default(),
             source_up: Family::default(),
+            webhook_changes: Family::default(),
+            listeners: Gauge::default(),
+            listeners_dropped: Counter::default(),
             scheduler_up: Gauge::default(),
             draining: Gauge::default(),
             duplicates_cancelled: Counter::default(),
@@ -91,6 +99,21 @@ impl Metrics {
             "source_up",
             "Whether a pulled source has what it reads from",
             self.source_up.clone(),
+        );
+        r.register(
+            "webhook_changes",
+            "Changes of jobs for webhooks by what became of them",
+            self.webhook_changes.clone(),
+        );
+        r.register(
+            "stream_listeners",
+            "Listeners of the stream of changes",
+            self.listeners.clone(),
+        );
+        r.register(
+            "stream_listeners_dropped",
+            "Listeners that were hung up on because they took nothing",
+            self.listeners_dropped.clone(),
         );
         r.register(
             "scheduler_up",
@@ -158,6 +181,16 @@ impl Metrics {
                 .get_or_create(&[("source", source.to_owned()), ("result", result.to_owned())])
                 .inc_by(count);
         }
+    }
+
+    /// Counts changes of a webhook: delivered, refused, dropped, or a call that failed.
+    pub fn count_webhook(&self, webhook: &str, result: &str, count: u64) {
+        self.webhook_changes
+            .get_or_create(&[
+                ("webhook", webhook.to_owned()),
+                ("result", result.to_owned()),
+            ])
+            .inc_by(count);
     }
 
     /// Sets whether a source has what it reads from.

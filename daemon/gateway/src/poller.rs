@@ -14,8 +14,8 @@ use mizar_slurm::{JobId, JobReport, Marker, Phase};
 use tracing::{info, warn};
 
 use crate::ledger::{
-    Change, Followed, State, apply, counts, drop_payload, followed, forget, generation_of,
-    mend_waits, now_ms, untidied,
+    Change, Followed, State, apply, counts, drop_payload, followed, forget, forget_changes,
+    generation_of, mend_waits, now_ms, untidied,
 };
 use crate::reconcile::{Sight, by_marker, decide, keep};
 use crate::shared::Shared;
@@ -32,6 +32,11 @@ const FORGET_EVERY: u64 = 500;
 
 /// Most jobs forgotten at once.
 const FORGET_AT_ONCE: u32 = 1000;
+
+/// Most changes of jobs forgotten in one operation, and how many of those follow each other: a
+/// round forgets what the busiest hour wrote.
+const FORGET_CHANGES_AT_ONCE: u32 = 5_000;
+const FORGET_CHANGES_TIMES: u32 = 200;
 
 /// How much of a failed script's output is kept as the reason of its job.
 const LAST_WORDS_BYTES: u64 = 400;
@@ -171,6 +176,17 @@ fn forget_old(shared: &Shared) {
         .write(move |ledger| forget(ledger, before, FORGET_AT_ONCE));
     if let Err(error) = forgotten {
         warn!(%error, "cannot forget old jobs");
+    }
+    let keep = shared.config.limits.changes;
+    for _ in 0..FORGET_CHANGES_TIMES {
+        let forgotten = shared
+            .writer
+            .write(move |ledger| forget_changes(ledger, before, keep, FORGET_CHANGES_AT_ONCE));
+        match forgotten {
+            Ok(count) if count < FORGET_CHANGES_AT_ONCE as usize => break,
+            Ok(_) => {}
+            Err(error) => return warn!(%error, "cannot forget old changes"),
+        }
     }
 }
 

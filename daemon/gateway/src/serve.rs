@@ -66,12 +66,15 @@ pub fn run(path: &Path) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
+    threads.extend(crate::webhook::start(&shared).context("cannot start the webhooks")?);
+    let stop = watch::Sender::new(false);
     let front = Arc::new(Front {
         shared: Arc::clone(&shared),
         tokens,
         oscar_users,
+        feed: http::Feed::new(shared.config.limits.listeners, stop.subscribe()),
     });
-    let served = runtime.block_on(serve_until_signal(listen, front));
+    let served = runtime.block_on(serve_until_signal(listen, front, stop));
     shared.stop();
     for thread in threads {
         if thread.join().is_err() {
@@ -103,17 +106,23 @@ fn end_with_vital_threads() {
 }
 
 fn is_vital(thread: &str) -> bool {
-    matches!(thread, "ledger" | "poll" | "dispatch") || thread.starts_with("submit-")
+    matches!(thread, "ledger" | "poll" | "dispatch")
+        || thread.starts_with("submit-")
+        || thread.starts_with("hook-")
 }
 
-async fn serve_until_signal(listen: std::net::SocketAddr, front: Arc<Front>) -> Result<()> {
+async fn serve_until_signal(
+    listen: std::net::SocketAddr,
+    front: Arc<Front>,
+    stop: watch::Sender<bool>,
+) -> Result<()> {
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("cannot listen at {listen}"))?;
     let address = listener.local_addr().context("no local address")?;
     let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
-    let (stop, stopped) = watch::channel(false);
+    let stopped = stop.subscribe();
     info!(%address, services = front.shared.services.len(), "ready");
     let sources = crate::sources::start(&front.shared, &stopped)
         .await
@@ -154,7 +163,14 @@ mod tests {
 
     #[test]
     fn threads_that_nothing_replaces_are_vital() {
-        for name in ["ledger", "poll", "dispatch", "submit-0", "submit-63"] {
+        for name in [
+            "ledger",
+            "poll",
+            "dispatch",
+            "submit-0",
+            "submit-63",
+            "hook-a",
+        ] {
             assert!(is_vital(name), "{name}");
         }
         for name in ["main", "tokio-rt-worker", "signal"] {

@@ -36,6 +36,7 @@ fn shipped_examples_are_accepted() {
         ("dcache-token", "a-token\n"),
         ("kafka-login", "ann:correct horse\n"),
         ("nats.creds", "a-token\n"),
+        ("results-key", "a-key-of-the-test\n"),
     ] {
         let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();

@@ -45,7 +45,7 @@ fn every_route_of_the_sources_is_described() {
                 .replace("{{", "{")
                 .replace("}}", "}")
                 .replace("{end}", "");
-            let is_path = path.starts_with('/') && path.len() > 1 && !path.ends_with('/');
+            let is_path = path.starts_with('/') && (path == "/" || !path.ends_with('/'));
             // Places in a request's body.
             let is_pointer = ["/metadata/", "/pod/", "/UID"]
                 .iter()

@@ -260,6 +260,12 @@ fn submit_arguments(request: &SubmitRequest) -> Vec<String> {
 const OUTPUT_PREFIX: &str = "slurm-";
 const OUTPUT_SUFFIX: &str = ".out";
 
+/// The name of a job's output file in its folder.
+#[must_use]
+pub fn output_name(job: JobId) -> String {
+    format!("{OUTPUT_PREFIX}{job}{OUTPUT_SUFFIX}")
+}
+
 /// Jobs whose output file lies in `directory`: they started, whatever Slurm remembers.
 ///
 /// # Errors

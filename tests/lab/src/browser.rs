@@ -1,4 +1,9 @@
-//! A real browser without a screen, for tests of pages.
+//! A real browser without a screen, for tests of pages: [`drawn`] gives the document once it has
+//! been read, [`Session`] one that is used by keyboard.
+
+mod session;
+
+pub use session::Session;
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +12,8 @@ use std::time::{Duration, Instant};
 /// What a browser may take to draw a page on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-const ARGUMENTS: [&str; 10] = [
+/// How it is always run.
+const COMMON: [&str; 9] = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -17,8 +23,18 @@ const ARGUMENTS: [&str; 10] = [
     "--disable-sync",
     "--disable-dev-shm-usage",
     "--enable-logging=stderr",
-    "--dump-dom",
 ];
+
+/// The browser of this machine; `None`, with a line that says so, where there is none.
+fn find() -> Option<&'static str> {
+    let found = ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .find(|name| Command::new(name).arg("--version").output().is_ok());
+    if found.is_none() {
+        println!("SKIP: no chromium");
+    }
+    found
+}
 
 /// The document after a browser has read the page, and what the browser said. `None`, with a line
 /// that says so, where there is no browser; `folder` is its home.
@@ -26,17 +42,12 @@ const ARGUMENTS: [&str; 10] = [
 /// # Panics
 /// If the browser fails, or does not end in time.
 pub fn drawn(url: &str, folder: &Path, more: &[&str]) -> Option<(String, String)> {
-    let Some(browser) = ["chromium", "chromium-browser", "google-chrome"]
-        .into_iter()
-        .find(|name| Command::new(name).arg("--version").output().is_ok())
-    else {
-        println!("SKIP: no chromium");
-        return None;
-    };
+    let browser = find()?;
     let file = |name: &str| std::fs::File::create(folder.join(name)).expect("a file of the test");
     let profile = folder.join("profile");
     let mut child = Command::new(browser)
-        .args(ARGUMENTS)
+        .args(COMMON)
+        .arg("--dump-dom")
         .args(more)
         .arg(format!("--user-data-dir={}", profile.display()))
         .arg(url)

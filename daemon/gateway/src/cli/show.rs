@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::{Command, dead_letters};
-use crate::ledger::{self, JobRow, Reader, Selection, SourceRow, State};
+use crate::ledger::{self, JobRow, Reader, Selection, SourceRow, State, WebhookRow};
 
 /// Longest event name in a table.
 const SUBJECT_CHARS: usize = 48;
@@ -52,6 +52,7 @@ fn status(reader: &Reader, as_json: bool) -> Result<ExitCode> {
     let unmatched = reader.read(ledger::unmatched)?;
     let sources = reader.read(ledger::sources)?;
     let draining = reader.read(ledger::is_draining)?;
+    let webhooks = reader.read(ledger::webhooks)?;
     let of = |state| {
         counts
             .iter()
@@ -64,7 +65,7 @@ fn status(reader: &Reader, as_json: bool) -> Result<ExitCode> {
             .map(|&state| (state.word().to_owned(), json!(of(state))))
             .collect();
         let all = json!({"jobs": states, "unmatched": unmatched, "sources": sources,
-            "draining": draining});
+            "draining": draining, "webhooks": webhooks});
         println!("{all}");
     } else {
         let mut table = table(&["STATE", "JOBS"]);
@@ -75,6 +76,9 @@ fn status(reader: &Reader, as_json: bool) -> Result<ExitCode> {
         println!("{table}");
         if !sources.is_empty() {
             println!("\n{}", source_table(&sources));
+        }
+        if !webhooks.is_empty() {
+            println!("\n{}", webhook_table(&webhooks));
         }
         if draining {
             println!("\nno events are taken: drained, until `mizar-gateway resume`");
@@ -110,6 +114,33 @@ fn source_table(sources: &[SourceRow]) -> Table {
             source.dead.to_string(),
             moment_or_dash(source.last_message_ms),
             printable(source.last_error.as_deref().unwrap_or("-")),
+        ]);
+    }
+    table
+}
+
+/// How each webhook did when a gateway last wrote of it.
+fn webhook_table(webhooks: &[WebhookRow]) -> Table {
+    let mut table = table(&[
+        "WEBHOOK",
+        "STATE",
+        "SINCE",
+        "TOLD",
+        "WAITING",
+        "REFUSED",
+        "DROPPED",
+        "LAST ERROR",
+    ]);
+    for webhook in webhooks {
+        table.add_row([
+            webhook.name.clone(),
+            webhook.state.clone(),
+            moment(webhook.changed_ms),
+            webhook.delivered.to_string(),
+            webhook.waiting.to_string(),
+            webhook.refused.to_string(),
+            webhook.dropped.to_string(),
+            printable(webhook.last_error.as_deref().unwrap_or("-")),
         ]);
     }
     table

@@ -15,6 +15,9 @@ use crate::ledger::{self, LedgerError, Selection};
 /// Jobs in one answer, unless fewer are asked for.
 const PAGE: u32 = 100;
 
+/// Most steps of one job's way, the newest.
+const WAY_STEPS: u32 = 200;
+
 /// Most jobs in one answer.
 const PAGE_MAX: u32 = 1000;
 
@@ -25,6 +28,9 @@ pub(super) struct ListQuery {
     state: Option<String>,
     before: Option<i64>,
     limit: Option<u32>,
+    /// Only what nobody deleted or discarded.
+    #[serde(default)]
+    present: bool,
     /// The token, where the webhook specification puts it; checked before, unused here.
     #[serde(rename = "access_token")]
     _access_token: Option<String>,
@@ -37,7 +43,7 @@ pub(super) async fn list(
     let Ok(Query(query)) = query else {
         return refuse(
             StatusCode::BAD_REQUEST,
-            "known are service, state, before and limit",
+            "known are service, state, before, limit and present",
         );
     };
     let state = match query
@@ -59,6 +65,7 @@ pub(super) async fn list(
         state,
         job: None,
         before: query.before,
+        only_present: query.present,
         limit: query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX),
         ..Selection::default()
     };
@@ -85,16 +92,17 @@ pub(super) async fn show(State(front): State<Arc<Front>>, Path(job): Path<i64>) 
             ..Selection::default()
         };
         let row = ledger::jobs(connection, &selection)?.pop();
-        Ok((row, ledger::document(connection, job)?))
+        let way = ledger::changes_of(connection, job, WAY_STEPS)?;
+        Ok((row, ledger::document(connection, job)?, way))
     })
     .await;
     match found {
-        Ok((Some(row), document)) => {
+        Ok((Some(row), document, way)) => {
             let event: Option<Value> =
                 document.and_then(|document| serde_json::from_str(&document).ok());
-            Json(json!({"job": row, "event": event})).into_response()
+            Json(json!({"job": row, "event": event, "way": way})).into_response()
         }
-        Ok((None, _)) => refuse(StatusCode::NOT_FOUND, format!("there is no job {job}")),
+        Ok((None, ..)) => refuse(StatusCode::NOT_FOUND, format!("there is no job {job}")),
         Err(error) => answer(Err(error)),
     }
 }
@@ -125,6 +133,42 @@ pub(super) async fn retry(State(front): State<Arc<Front>>, Path(job): Path<i64>)
             )
                 .into_response()
         }
+        Err(error) => answer(Err(error)),
+    }
+}
+
+/// POST /v1/jobs/ID/discard: a dead letter is not shown among them any more. The ledger goes on to
+/// know its event, which is no new one if it comes again.
+pub(super) async fn discard(State(front): State<Arc<Front>>, Path(job): Path<i64>) -> Response {
+    let asked = front.shared.writer.submit(move |connection| {
+        let selection = Selection {
+            job: Some(job),
+            only_present: true,
+            limit: 1,
+            ..Selection::default()
+        };
+        let state = ledger::jobs(connection, &selection)?
+            .pop()
+            .map(|row| row.state);
+        if state == Some(ledger::State::Dead) {
+            ledger::delete(connection, ledger::now_ms(), job)?;
+        }
+        Ok(state)
+    });
+    let done = match asked {
+        Ok(pending) => pending.done().await,
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(Some(ledger::State::Dead)) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Some(state)) => refuse(
+            StatusCode::CONFLICT,
+            format!(
+                "job {job} is {}: only dead letters are discarded",
+                state.word()
+            ),
+        ),
+        Ok(None) => refuse(StatusCode::NOT_FOUND, format!("there is no job {job}")),
         Err(error) => answer(Err(error)),
     }
 }

@@ -1,22 +1,29 @@
 //! The HTTP front: connections, time-outs, tokens, routes. Events are read in [`intake`],
-//! questions about jobs in [`jobs`].
+//! questions about jobs in [`jobs`]; [`stream`] tells what happens to them, and [`page`] is the
+//! page that people see.
 
 mod drain;
 mod flow;
 pub(crate) mod intake;
+mod joblog;
 mod jobs;
+mod overview;
+mod page;
 mod sources;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
@@ -24,6 +31,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tracing::{debug, warn};
 
+pub use self::stream::Feed;
+use self::stream::HangUp;
 use crate::auth::Tokens;
 use crate::ledger::LedgerError;
 use crate::shared::Shared;
@@ -42,6 +51,8 @@ pub struct Front {
     pub tokens: Option<Tokens>,
     /// Who may use the OSCAR API; None without it.
     pub oscar_users: Option<crate::oscar::Users>,
+    /// What listeners of the stream share.
+    pub feed: Feed,
 }
 
 /// The routes.
@@ -55,6 +66,7 @@ pub fn router(front: Arc<Front>) -> Router {
         router = router.merge(crate::oscar::routes(&front));
     }
     router
+        .route("/", get(page::page))
         .route("/events", post(intake::events).options(intake::handshake))
         .route(
             "/events/s3",
@@ -63,7 +75,12 @@ pub fn router(front: Arc<Front>) -> Router {
         .route("/metrics", get(metrics))
         .route("/v1/jobs", get(jobs::list))
         .route("/v1/jobs/{id}", get(jobs::show))
+        .route("/v1/jobs/{id}/log", get(joblog::show))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
+        .route("/v1/jobs/{id}/discard", post(jobs::discard))
+        .route("/v1/events/stream", get(stream::stream))
+        .route("/v1/overview", get(overview::show))
+        .route("/v1/webhooks", get(overview::webhooks))
         .route("/v1/services", get(jobs::services))
         .route("/v1/services/{name}/flow", get(flow::show).put(flow::set))
         .route("/v1/services/{name}/replay", post(flow::replay))
@@ -98,8 +115,13 @@ async fn admit(State(front): State<Arc<Front>>, request: Request, next: Next) ->
     let path = request.uri().path();
     // OSCAR's routes have their own ways of proving who asks.
     let elsewhere = front.shared.config.oscar.is_some() && crate::oscar::is_route(path);
-    let open = elsewhere || path == "/health" || request.method() == axum::http::Method::OPTIONS;
-    let response = if front.shared.is_draining() && drain::brings_work(&request) {
+    // The page itself knows nothing: what it shows it asks with the token that it is given.
+    let is_plain = matches!(path, "/" | "/health");
+    let open = elsewhere || is_plain || request.method() == Method::OPTIONS;
+    let response = if !elsewhere && front.tokens.is_none() && is_of_another_site(&request) {
+        let message = "a page of another site may not ask for this";
+        refuse(StatusCode::FORBIDDEN, message)
+    } else if front.shared.is_draining() && drain::brings_work(&request) {
         refuse_for(
             StatusCode::SERVICE_UNAVAILABLE,
             &LedgerError::Draining.to_string(),
@@ -132,6 +154,17 @@ fn is_known(front: &Front, request: &Request) -> bool {
     let authorization = request.headers().get(header::AUTHORIZATION);
     let authorization = authorization.and_then(|value| value.to_str().ok());
     tokens.accept_request(authorization, request.uri().query())
+}
+
+/// Whether a browser sends this for a page of another site: without tokens, being on this machine
+/// is all the proof that is asked, and a browser of this machine opens any page.
+fn is_of_another_site(request: &Request) -> bool {
+    let site = request.headers().get("sec-fetch-site");
+    let is_reading = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    );
+    !is_reading && site.is_some_and(|site| site != "same-origin" && site != "none")
 }
 
 async fn health(State(front): State<Arc<Front>>, headers: HeaderMap) -> Response {
@@ -196,6 +229,7 @@ pub(crate) fn plain_headers(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
 pub async fn serve(listener: TcpListener, front: Arc<Front>, mut stop: watch::Receiver<bool>) {
     let limits = front.shared.config.limits;
     let connections = Arc::new(Semaphore::new(limits.connections));
+    tokio::spawn(stream::watch_ledger(Arc::clone(&front)));
     let router = router(front);
     loop {
         let permit = tokio::select! {
@@ -215,7 +249,13 @@ pub async fn serve(listener: TcpListener, front: Arc<Front>, mut stop: watch::Re
             }
         };
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
+        let routes = TowerToHyperService::new(router.clone());
+        let hang_up = HangUp::default();
+        let given = hang_up.clone();
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(given.clone());
+            routes.call(request)
+        });
         let mut stop = stop.clone();
         let mut builder = http1::Builder::new();
         builder
@@ -228,6 +268,7 @@ pub async fn serve(listener: TcpListener, front: Arc<Front>, mut stop: watch::Re
             tokio::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
+                () = hang_up.0.notified() => return,
                 _ = stop.changed() => {
                     connection.as_mut().graceful_shutdown();
                     connection.await

@@ -12,15 +12,18 @@
 //! - **A change names the state it starts from**, so that an operator's command and the
 //!   gateway's threads cannot overwrite each other's decisions.
 
+mod changes;
 mod deletion;
 mod drain;
 mod flow;
 mod gather;
 mod join;
+mod overview;
 mod query;
 mod rows;
 mod schema;
 mod sources;
+mod webhooks;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -29,14 +32,17 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+pub use changes::*;
 pub use deletion::*;
 pub use drain::*;
 pub use flow::*;
 pub use gather::{Member, Rule, configure_conditions, is_due, settle};
+pub use overview::*;
 pub use query::*;
 pub use rows::*;
 pub use schema::SCHEMA_VERSION;
 pub use sources::*;
+pub use webhooks::*;
 pub use writer::{Pending, Writer};
 
 /// How long a connection waits for another's lock.

@@ -8,7 +8,7 @@ use super::LedgerError;
 pub const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 
 /// Each step takes a file from the version of its index to the next; steps are never edited.
-const STEPS: [&str; 5] = [
+const STEPS: [&str; 6] = [
     "
 CREATE TABLE events (
   id          INTEGER PRIMARY KEY,
@@ -142,6 +142,7 @@ CREATE INDEX members_waiting ON members (service, correlation, part, since_ms, j
   WHERE waiting = 1;
 CREATE INDEX members_due ON members (until_ms) WHERE waiting = 1;
 ",
+    super::changes::TABLE,
 ];
 
 /// Refuses files of a newer release.

@@ -5,6 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use rusqlite::Connection;
@@ -17,6 +18,10 @@ const MAX_BATCH: usize = 256;
 
 /// Most operations that wait for the writer; each holds at most one request's events.
 const MAX_WAITING: usize = 1024;
+
+/// How long another gateway's lock is waited for, and how often it is tried meanwhile.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_STEP: Duration = Duration::from_millis(20);
 
 type Reply = Box<dyn FnOnce(&Result<(), LedgerError>) + Send>;
 /// Runs an operation, unless its transaction has failed already; tells whether it succeeded,
@@ -128,9 +133,22 @@ fn lock(path: &Path) -> Result<Flock<File>, LedgerError> {
         .append(true)
         .mode(0o600)
         .open(&name)?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| LedgerError::InUse {
-        path: path.to_owned(),
-    })
+    let started = Instant::now();
+    let mut file = file;
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((file, _)) => file,
+        };
+        // A gateway that was killed while it started a command leaves its lock to that child for
+        // the moment until the command runs.
+        if started.elapsed() > LOCK_PATIENCE {
+            return Err(LedgerError::InUse {
+                path: path.to_owned(),
+            });
+        }
+        std::thread::sleep(LOCK_STEP);
+    }
 }
 
 fn prepare<T: Send + 'static>(
