@@ -82,10 +82,10 @@ impl Bench {
         piped(command)
     }
 
-    /// `mizar infer` with this library and one thread.
-    fn infer(&self, mut command: Command, model: &str) -> Command {
+    /// `mizar infer` with this library.
+    fn infer(&self, mut command: Command, model: &str, threads: usize) -> Command {
         command.args(["infer", &self.path(model), "--backend", "onnxruntime"]);
-        command.args(["--threads", "1", "--quiet"]);
+        command.args(["--threads", &threads.to_string(), "--quiet"]);
         command.env("ORT_DYLIB_PATH", &self.library);
         piped(command)
     }
@@ -94,7 +94,7 @@ impl Bench {
     fn cube_by_mizar(&self, cube: &str) -> anyhow::Result<Cost> {
         let mizar = mizar_lab::binary("mizar");
         let ranks = mizar_lab::mpirun_command(PROCESSES, &[], &mizar);
-        let mut command = self.infer(ranks, "conv.onnx");
+        let mut command = self.infer(ranks, "conv.onnx", 1);
         command.args(["-i", &self.path(cube), "-o", &self.path("out.nc")]);
         command.args(["--variables", "tas,pr", "--batch", "16"]);
         command.stderr(Stdio::inherit());
@@ -251,7 +251,8 @@ impl Server {
     fn start(bench: &Bench) -> anyhow::Result<Self> {
         let socket = bench.folder.path().join("models.sock");
         let mizar = Command::new(mizar_lab::binary("mizar"));
-        let mut command = bench.infer(mizar, "conv.onnx");
+        // As many threads as the loops in Python have together.
+        let mut command = bench.infer(mizar, "conv.onnx", PROCESSES);
         command
             .arg(bench.path("mlp.onnx"))
             .arg("--serve")
@@ -375,7 +376,8 @@ fn warm_and_batch(
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let method = format!(
-        "best of {} alternating rounds; one thread a process; the same models, data and library",
+        "best of {} alternating rounds; one thread a process, two of the server; the same models, \
+         data and library",
         arguments.rounds
     );
     let mut report = Report::new("infer", method);
