@@ -40,6 +40,10 @@ pub trait Backend: backend::Backend {
         bias: Primitive<Self>,
     ) -> Primitive<Self>;
 
+    /// The largest of each two by two cells of fields whose height and width are even.
+    #[doc(hidden)]
+    fn halve(field: Primitive<Self>) -> Primitive<Self>;
+
     /// Two fields of the same samples and extent, the channels of the second after the first's.
     #[doc(hidden)]
     fn join(fields: [Primitive<Self>; 2]) -> Primitive<Self>;
@@ -69,6 +73,10 @@ pub trait Differentiable: Backend {
         gradient: Primitive<Self>,
         wanted: [bool; 3],
     ) -> [Option<Primitive<Self>>; 3];
+
+    /// The gradient of [`Backend::halve`].
+    #[doc(hidden)]
+    fn halve_backward(field: Primitive<Self>, gradient: Primitive<Self>) -> Primitive<Self>;
 
     /// Undoes [`Backend::join`], where the first had so many channels.
     #[doc(hidden)]
@@ -117,6 +125,11 @@ pub(crate) fn spread<B: Backend, const D: usize>(
     Tensor::from_primitive(TensorPrimitive::Float(made))
 }
 
+/// [`Backend::halve`] of a tensor.
+pub(crate) fn halve<B: Backend>(field: Tensor<B, 4>) -> Tensor<B, 4> {
+    Tensor::from_primitive(TensorPrimitive::Float(B::halve(primitive(field))))
+}
+
 /// [`Backend::join`] of tensors.
 pub(crate) fn join<B: Backend, const D: usize>(fields: [Tensor<B, D>; 2]) -> Tensor<B, D> {
     let made = B::join(fields.map(primitive));
@@ -130,6 +143,20 @@ pub(crate) fn pointwise<B: Backend, const D: usize>(
 ) -> Tensor<B, D> {
     let made = B::pointwise(primitive(input), how);
     Tensor::from_primitive(TensorPrimitive::Float(made))
+}
+
+/// A halved field in the graph of the backward pass.
+#[derive(Debug)]
+struct Halve;
+
+impl<B: Differentiable> Backward<B, 1> for Halve {
+    type State = Primitive<B>;
+
+    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = gradients.consume::<B>(&ops.node);
+        let [Some(parent)] = ops.parents else { return };
+        gradients.register::<B>(parent.id, B::halve_backward(ops.state, gradient));
+    }
 }
 
 /// Joined fields in the graph of the backward pass.
@@ -236,6 +263,17 @@ impl<B: Differentiable> Backend for Autodiff<B> {
         bias: Primitive<Self>,
     ) -> Primitive<Self> {
         tracked([coarse, weight, bias], None)
+    }
+
+    fn halve(field: Primitive<Self>) -> Primitive<Self> {
+        let made = B::halve(field.primitive.clone());
+        let prepared = Backward::<B, 1>::prepare::<NoCheckpointing>(Halve, [field.node])
+            .compute_bound()
+            .stateful();
+        match prepared {
+            OpsKind::Tracked(prepared) => prepared.finish(field.primitive, made),
+            OpsKind::UnTracked(prepared) => prepared.finish(made),
+        }
     }
 
     fn join(fields: [Primitive<Self>; 2]) -> Primitive<Self> {

@@ -85,6 +85,7 @@ mod mlp;
 mod model;
 mod months;
 mod network;
+mod pooling;
 mod predictor;
 mod resnet;
 pub mod source;

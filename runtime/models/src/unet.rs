@@ -1,7 +1,7 @@
 //! Fields in, fields out, seen at several scales.
 
 use crate::backend::{self, Backend};
-use burn_tensor::{Tensor, module};
+use burn_tensor::Tensor;
 use mizar_train::LearnError;
 use serde::{Deserialize, Serialize};
 
@@ -117,7 +117,7 @@ impl Network<4, 4> for Unet {
         let mut seen = Vec::new();
         for level in 0..self.depth {
             let field = through(&self.down(level), parameters, flow);
-            flow = module::max_pool2d(field.clone(), [2, 2], [2, 2], [0, 0], [1, 1], false);
+            flow = backend::halve(field.clone());
             seen.push(field);
         }
         flow = through(&self.down(self.depth), parameters, flow);

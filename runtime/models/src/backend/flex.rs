@@ -8,6 +8,7 @@ use burn_tensor::{TensorData, TensorMetadata as _};
 use super::{Backend, Differentiable, Window};
 use crate::activation::Pointwise;
 use crate::convolution::{self, Shape};
+use crate::pooling;
 
 /// A tensor's numbers in their order. Networks are in single precision.
 fn values(tensor: &FlexTensor) -> Cow<'_, [f32]> {
@@ -47,6 +48,14 @@ impl Backend for Flex {
         let (numbers, weights) = (values(&coarse), values(&weight));
         let made = convolution::spread(&numbers, &weights, Some(&values(&bias)), &shape);
         tensor(made, shape.field_shape(extents(&coarse).len() - 2))
+    }
+
+    fn halve(field: FlexTensor) -> FlexTensor {
+        let mut extent = extents(&field);
+        let made = pooling::halve(&values(&field), extent[3]);
+        extent[2] /= 2;
+        extent[3] /= 2;
+        tensor(made, extent)
     }
 
     fn join(fields: [FlexTensor; 2]) -> FlexTensor {
@@ -119,6 +128,12 @@ impl Differentiable for Flex {
                 tensor(made, vec![shape.inputs])
             }),
         ]
+    }
+
+    fn halve_backward(field: FlexTensor, gradient: FlexTensor) -> FlexTensor {
+        let extent = extents(&field);
+        let made = pooling::double(&values(&field), &values(&gradient), extent[3]);
+        tensor(made, extent)
     }
 
     fn part(joined: FlexTensor, channels: usize) -> [FlexTensor; 2] {
