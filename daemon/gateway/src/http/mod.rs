@@ -25,7 +25,6 @@ use tokio::sync::{Semaphore, watch};
 use tracing::{debug, warn};
 
 use crate::auth::Tokens;
-use crate::ledger::LedgerError;
 use crate::shared::Shared;
 
 /// How long open requests may take to end once the gateway was told to stop.
@@ -100,11 +99,7 @@ async fn admit(State(front): State<Arc<Front>>, request: Request, next: Next) ->
     let elsewhere = front.shared.config.oscar.is_some() && crate::oscar::is_route(path);
     let open = elsewhere || path == "/health" || request.method() == axum::http::Method::OPTIONS;
     let response = if front.shared.is_draining() && drain::brings_work(&request) {
-        refuse_for(
-            StatusCode::SERVICE_UNAVAILABLE,
-            &LedgerError::Draining.to_string(),
-            intake::DRAIN_RETRY_SECONDS,
-        )
+        intake::draining()
     } else if open || is_known(&front, &request) {
         let limit = front.shared.config.request_limit(path);
         match tokio::time::timeout(limit, next.run(request)).await {
