@@ -399,6 +399,15 @@ mod tests {
             ..Filter::default()
         };
         assert!(asked.matches(&removed));
+        for (sql, expected) in [
+            ("type LIKE '%Removed:%'", true),
+            ("type LIKE '%Created:%'", false),
+            ("subject = 'a'", false),
+            ("subject = 'a' AND EXISTS type", true),
+        ] {
+            let filter: Filter = serde_json::from_value(json!({ "sql": sql })).unwrap();
+            assert_eq!(filter.matches(&removed), expected, "{sql}");
+        }
     }
 
     #[test]

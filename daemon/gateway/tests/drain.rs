@@ -73,7 +73,7 @@ fn a_drain_ends_when_all_is_submitted() {
     let output = drain.wait_with_output().unwrap();
     let output = String::from_utf8(output.stdout).unwrap();
     let last: Vec<&str> = output.lines().rev().take(2).collect();
-    let empty = "0 wait for submission, 0 are being submitted, 0 are in Slurm";
+    let empty = "0 are in Slurm, 0 are being submitted, 0 wait for submission";
     assert_eq!(last, ["drained", empty], "{output}");
     assert!(output.lines().count() >= 4, "progress is told: {output}");
     let jobs = site.gateway.jobs();
@@ -113,7 +113,7 @@ fn a_drain_over_http_and_one_that_is_late() {
     assert_eq!(send(&site.gateway, "1").0, 202);
     let (status, answer) = site.gateway.post("/v1/drain", &[], b"");
     assert_eq!(status, 202);
-    let left = json!({"waiting": 1, "submitting": 0, "in_slurm": 0, "gathering": 0});
+    let left = json!({"waiting": 1, "paused": 1, "submitting": 0, "in_slurm": 0, "gathering": 0});
     assert_eq!(answer["left"], left);
     assert_eq!(answer["empty"], false);
     assert_eq!(send(&site.gateway, "2").0, 503);
@@ -126,6 +126,8 @@ fn a_drain_over_http_and_one_that_is_late() {
     );
     let late = site.gateway.command(&["drain", "--limit-s", "1"]);
     assert_eq!(late.status.code(), Some(5));
+    let told = String::from_utf8_lossy(&late.stdout).into_owned();
+    assert!(told.contains("1 of them in paused services"), "{told}");
     assert!(
         site.gateway
             .command(&["drain", "--no-wait"])

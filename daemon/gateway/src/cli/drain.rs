@@ -72,9 +72,12 @@ pub(super) fn run(config: &Path, until: Until, limit: Option<Duration>) -> Resul
 
 fn told(left: Left) -> String {
     let mut text = format!(
-        "{} wait for submission, {} are being submitted, {} are in Slurm",
-        left.waiting, left.submitting, left.in_slurm
+        "{} are in Slurm, {} are being submitted, {} wait for submission",
+        left.in_slurm, left.submitting, left.waiting
     );
+    if left.paused > 0 {
+        text += &format!("; {} of them in paused services", left.paused);
+    }
     if left.gathering > 0 {
         text += &format!("; {} events wait for others and stay", left.gathering);
     }

@@ -70,3 +70,40 @@ async fn change(
     front.shared.work.ring();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_brings_work_is_turned_away() {
+        let asks = |method: &str, path: &str| {
+            let request = Request::builder().method(method).uri(path);
+            brings_work(&request.body(axum::body::Body::empty()).unwrap())
+        };
+        for path in [
+            "/events",
+            "/events/s3",
+            "/create",
+            "/job/a",
+            "/run/a/",
+            "/events?access_token=x",
+        ] {
+            assert!(asks("POST", path), "{path}");
+        }
+        for (method, path) in [
+            ("OPTIONS", "/events"),
+            ("GET", "/v1/jobs"),
+            ("POST", "/v1/jobs/1/retry"),
+            ("POST", "/delete"),
+            ("GET", "/status"),
+            ("GET", "/system/logs/a"),
+            ("POST", "/system/services"),
+            ("DELETE", "/v1/drain"),
+            ("GET", "/jobs"),
+            ("GET", "/health"),
+        ] {
+            assert!(!asks(method, path), "{method} {path}");
+        }
+    }
+}

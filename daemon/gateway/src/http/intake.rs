@@ -24,7 +24,7 @@ use mizar_core::chain;
 const RETRY_SECONDS: u64 = 5;
 
 /// When a sender may come again while the gateway is drained.
-pub(crate) const DRAIN_RETRY_SECONDS: u64 = 30;
+const DRAIN_RETRY_SECONDS: u64 = 30;
 
 /// Answers the webhook handshake: anybody with a token may send, at any rate.
 pub(super) async fn handshake(headers: HeaderMap) -> Response {
@@ -229,6 +229,16 @@ fn accepted(
         .into_response()
 }
 
+/// The answer of every door while the gateway is drained.
+pub(crate) fn draining() -> Response {
+    let message = LedgerError::Draining.to_string();
+    refuse_for(
+        StatusCode::SERVICE_UNAVAILABLE,
+        &message,
+        DRAIN_RETRY_SECONDS,
+    )
+}
+
 pub(crate) fn unstored(shared: &Shared, error: &LedgerError) -> Response {
     match error {
         LedgerError::Full => {
@@ -236,11 +246,7 @@ pub(crate) fn unstored(shared: &Shared, error: &LedgerError) -> Response {
             let message = "the disk of the ledger is full; nothing of this request was taken";
             refuse_for(StatusCode::INSUFFICIENT_STORAGE, message, RETRY_SECONDS)
         }
-        LedgerError::Draining => refuse_for(
-            StatusCode::SERVICE_UNAVAILABLE,
-            &error.to_string(),
-            DRAIN_RETRY_SECONDS,
-        ),
+        LedgerError::Draining => draining(),
         error => {
             tracing::error!(%error, "cannot store events");
             let message = "the ledger cannot take events now; nothing of this request was taken";

@@ -34,7 +34,6 @@ use tracing::{debug, warn};
 pub use self::stream::Feed;
 use self::stream::HangUp;
 use crate::auth::Tokens;
-use crate::ledger::LedgerError;
 use crate::shared::Shared;
 
 /// How long open requests may take to end once the gateway was told to stop.
@@ -122,11 +121,7 @@ async fn admit(State(front): State<Arc<Front>>, request: Request, next: Next) ->
         let message = "a page of another site may not ask for this";
         refuse(StatusCode::FORBIDDEN, message)
     } else if front.shared.is_draining() && drain::brings_work(&request) {
-        refuse_for(
-            StatusCode::SERVICE_UNAVAILABLE,
-            &LedgerError::Draining.to_string(),
-            intake::DRAIN_RETRY_SECONDS,
-        )
+        intake::draining()
     } else if open || is_known(&front, &request) {
         let limit = front.shared.config.request_limit(path);
         match tokio::time::timeout(limit, next.run(request)).await {

@@ -53,6 +53,9 @@ fn text(status: StatusCode, message: impl Into<String>) -> Response {
 }
 
 fn unavailable(error: &LedgerError) -> Response {
+    if *error == LedgerError::Draining {
+        return crate::http::intake::draining();
+    }
     tracing::error!(%error, "cannot use the ledger for a pod");
     text(
         StatusCode::SERVICE_UNAVAILABLE,

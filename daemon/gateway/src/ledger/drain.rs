@@ -14,6 +14,8 @@ const NAME: &str = "drain_since_ms";
 pub struct Left {
     /// Jobs that wait for submission.
     pub waiting: u64,
+    /// Those of them whose service is paused: they are not submitted before it goes on.
+    pub paused: u64,
     /// Jobs that are being submitted, or of which it is not certain whether they were.
     pub submitting: u64,
     /// Jobs in Slurm that have not ended.
@@ -71,5 +73,11 @@ pub fn left(connection: &Connection) -> rusqlite::Result<Left> {
             _ => {}
         }
     }
+    left.paused = connection
+        .prepare_cached(
+            "SELECT count(*) FROM jobs JOIN flow ON flow.service = jobs.service AND flow.paused
+             WHERE state = 'received'",
+        )?
+        .query_row([], |row| Ok(row.get::<_, i64>(0)?.unsigned_abs()))?;
     Ok(left)
 }

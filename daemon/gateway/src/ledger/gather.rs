@@ -12,7 +12,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-use super::join::{Group, Waiting, join};
+use super::join::{Group, Shape, Waiting, join};
 use super::rows::Match;
 
 /// A batch is a job as soon as its events have this size together.
@@ -105,7 +105,7 @@ fn complete(
             if parts.is_empty() || members.len() < parts.len() {
                 return Ok(made);
             }
-            join(connection, now_ms, group, &members)?;
+            join(connection, now_ms, group, &members, Shape::Named)?;
             made += 1;
         },
         Rule::Batch { events, .. } => loop {
@@ -114,7 +114,7 @@ fn complete(
                 return Ok(made);
             }
             let members = batch(connection, group, *events)?;
-            join(connection, now_ms, group, &members)?;
+            join(connection, now_ms, group, &members, Shape::List)?;
             made += 1;
         },
     }
@@ -234,7 +234,7 @@ fn close(
         if !members.iter().any(|one| one.until_ms <= now_ms) {
             return Ok(());
         }
-        join(connection, now_ms, group, &members)?;
+        join(connection, now_ms, group, &members, Shape::List)?;
     }
 }
 
@@ -260,7 +260,7 @@ pub(super) fn close_batches(connection: &Connection, now_ms: i64) -> rusqlite::R
                 if members.is_empty() {
                     break;
                 }
-                join(connection, now_ms, &group, &members)?;
+                join(connection, now_ms, &group, &members, Shape::List)?;
             }
         }
     }

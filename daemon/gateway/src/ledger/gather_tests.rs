@@ -291,6 +291,26 @@ fn a_definition_that_changes_holds_for_what_waits() {
 }
 
 #[test]
+fn parts_that_wait_become_a_batch_where_the_definition_does() {
+    let rule = both(1_000);
+    let ledger = Ledger::new(&rule);
+    for id in ["1", "2"] {
+        ledger.take(0, id, "a", "", &rule);
+    }
+    ledger.configure(&[batch_of(3, 1_000)]);
+    ledger.take(1, "3", "", "", &batch_of(3, 1_000));
+    assert_eq!(ledger.made(), [["1", "2", "3"]]);
+    // And the other way round: nothing that waits has a part, so its time passes.
+    let rule = batch_of(3, 1_000);
+    let ledger = Ledger::new(&rule);
+    ledger.take(0, "1", "", "", &rule);
+    ledger.configure(&[both(1_000)]);
+    ledger.settle(1_000);
+    let reason = ledger.row("1").reason.unwrap();
+    assert_eq!(reason, "within 1 s no event came for `a`, `b`");
+}
+
+#[test]
 fn a_clock_that_was_set_back_does_not_keep_a_window_open() {
     let rule = both(1_000);
     let ledger = Ledger::new(&rule);

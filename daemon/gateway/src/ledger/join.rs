@@ -17,6 +17,32 @@ pub(super) struct Group<'a> {
     pub(super) correlation: &'a str,
 }
 
+/// How a job finds its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// By their parts.
+    Named,
+    /// One after the other.
+    List,
+}
+
+impl Shape {
+    /// Documents are JSON already, and are put in as they are.
+    fn write(self, members: &[Waiting], documents: &[String]) -> String {
+        match self {
+            Self::List => format!("[{}]", documents.join(",")),
+            Self::Named => {
+                let named: Vec<String> = members
+                    .iter()
+                    .zip(documents)
+                    .map(|(member, document)| format!("{}:{document}", json!(member.part)))
+                    .collect();
+                format!("{{{}}}", named.join(","))
+            }
+        }
+    }
+}
+
 /// An event that waits.
 pub(super) struct Waiting {
     pub(super) job: i64,
@@ -31,6 +57,7 @@ pub(super) fn join(
     now_ms: i64,
     group: &Group<'_>,
     members: &[Waiting],
+    shape: Shape,
 ) -> rusqlite::Result<()> {
     let mut key = vec!["joined".to_owned()];
     let mut documents = Vec::with_capacity(members.len());
@@ -51,7 +78,8 @@ pub(super) fn join(
     let hash = hash_key(group.service, key.iter().map(String::as_str));
     let source = format!("/services/{}", group.service);
     let subject = (!group.correlation.is_empty()).then_some(group.correlation);
-    let document = document(&hash, &source, subject, now_ms, members, &documents);
+    let events = shape.write(members, &documents);
+    let document = document(&hash, &source, subject, now_ms, &events);
     connection
         .prepare_cached(
             "INSERT INTO events (event_id, source, type, subject, document, received_ms)
@@ -92,15 +120,8 @@ pub(super) fn join(
     Ok(())
 }
 
-/// The event of the job: documents are JSON already, and are put in as they are.
-fn document(
-    hash: &str,
-    source: &str,
-    subject: Option<&str>,
-    now_ms: i64,
-    members: &[Waiting],
-    documents: &[String],
-) -> String {
+/// The event of the job.
+fn document(hash: &str, source: &str, subject: Option<&str>, now_ms: i64, events: &str) -> String {
     let mut head = json!({"specversion": "1.0", "id": hash, "source": source, "type": JOINED_TYPE,
         "datacontenttype": "application/json"});
     if let Some(subject) = subject {
@@ -110,21 +131,10 @@ fn document(
         head["time"] = Value::String(time);
     }
     let head = head.to_string();
-    let in_batch = members.first().is_some_and(|one| one.part.is_empty());
-    let (open, close) = if in_batch { ('[', ']') } else { ('{', '}') };
-    let events: Vec<String> = members
-        .iter()
-        .zip(documents)
-        .map(|(member, document)| match in_batch {
-            true => document.clone(),
-            false => format!("{}:{document}", json!(member.part)),
-        })
-        .collect();
     format!(
-        "{},\"data\":{{\"correlation\":{},\"events\":{open}{}{close}}}}}",
-        head.trim_end_matches('}'),
+        "{},\"data\":{{\"correlation\":{},\"events\":{events}}}}}",
+        head.strip_suffix('}').unwrap_or(&head),
         json!(subject),
-        events.join(","),
     )
 }
 

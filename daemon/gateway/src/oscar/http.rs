@@ -161,6 +161,9 @@ pub(super) fn text(status: StatusCode, message: impl Into<String>) -> Response {
 }
 
 pub(super) fn unavailable(error: &LedgerError) -> Response {
+    if *error == LedgerError::Draining {
+        return crate::http::intake::draining();
+    }
     tracing::error!(%error, "cannot use the ledger for OSCAR");
     let status = match error {
         LedgerError::Full => StatusCode::INSUFFICIENT_STORAGE,
