@@ -276,7 +276,8 @@ fn everything_has_a_name_and_both_schemes_are_readable() {
     page.press("Enter", 0);
     page.wait("document.querySelectorAll('#jobs tr').length === 3 && document.querySelectorAll('#dead tr').length === 1");
     page.evaluate("location.hash = '#job=2'");
-    page.wait("document.querySelectorAll('#job-way li').length >= 3");
+    page.wait("document.querySelector('#job-title').textContent.endsWith('running')");
+    page.wait("document.querySelectorAll('#job-way li').length >= 4");
     // Every control has a name, every column a header, and one heading leads each section.
     let nameless = "[...document.querySelectorAll('main button, main input, main select, main a')]
         .filter((one) => !(one.getAttribute('aria-label') || one.textContent.trim() || one.labels?.length))
