@@ -68,6 +68,8 @@ fn a_drain_ends_when_all_is_submitted() {
     // From that moment on, whether the gateway's parts have heard of it or not.
     assert_eq!(send(&site.gateway, "refused"), (503, Some("30".to_owned())));
     site.wait_source("in", |source| source["state"] == "paused");
+    let (_, overview) = site.gateway.get("/v1/overview");
+    assert!(overview.contains(r#""draining":true"#), "{overview}");
     fs::write(site.path("in/file"), "x").unwrap();
     assert_eq!(drain.wait().unwrap().code(), Some(0));
     let output = drain.wait_with_output().unwrap();

@@ -23,6 +23,7 @@ pub(super) async fn show(State(front): State<Arc<Front>>) -> Response {
         let services = ledger::overview(connection, now, &names)?;
         Ok((services, ledger::newest_change(connection)?))
     });
+    let draining = shared.is_draining();
     let away = shared.away.load(Ordering::SeqCst);
     answer(found.await.map(|(services, change)| {
         json!({
@@ -30,6 +31,7 @@ pub(super) async fn show(State(front): State<Arc<Front>>) -> Response {
             "time_ms": now,
             "change": change,
             "slurm_answers": !away,
+            "draining": draining,
             "services": services,
         })
     }))

@@ -1,7 +1,7 @@
 
 // What the page is made of: services, jobs, one job, dead letters, sources and webhooks.
 
-const states = ["received", "submitting", "unsure", "submitted", "running", "completed", "failed",
+const states = ["gathering", "joined", "received", "submitting", "unsure", "submitted", "running", "completed", "failed",
   "cancelled", "vanished", "dead"];
 const retried = ["failed", "cancelled", "vanished", "dead"];
 const pageSize = 25;
@@ -72,6 +72,7 @@ function showService(row, service) {
 async function refreshOverview() {
   const overview = await get("/v1/overview");
   setText(byId("standing"), (overview.slurm_answers ? "Slurm answers." : "Slurm does not answer: submission waits.")
+    + (overview.draining ? " Drained: no events are taken until it is resumed." : "")
     + " Version " + overview.version + ", " + moment(overview.time_ms) + " UTC.");
   showRows(byId("services"), overview.services, (one) => one.name, serviceRow, showService);
   const chosen = byId("jobs-service");
