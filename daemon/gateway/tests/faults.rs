@@ -5,42 +5,19 @@
 #[path = "harness/double.rs"]
 mod double;
 mod harness;
+#[path = "harness/site.rs"]
+mod site;
 
 use std::collections::HashSet;
 use std::fs;
 use std::time::Duration;
 
-use double::Double;
-use harness::{Dice, Gateway, event, program};
+use harness::{Dice, event};
 use serde_json::Value;
-
-const LIMIT: Duration = Duration::from_secs(30);
-
-struct Site {
-    _folder: tempfile::TempDir,
-    double: Double,
-    gateway: Gateway,
-}
+use site::{LIMIT, Site};
 
 fn site(extra: &str) -> Site {
-    let folder = tempfile::tempdir().unwrap();
-    let double = Double::new(folder.path());
-    let script = folder.path().join("job.sh");
-    program(&script, "#!/bin/sh\n");
-    let services = format!(
-        "[[service]]\nname = \"svc\"\nscript = \"{}\"\nargs = [{{ name = \"id\", from = \"id\" }}]\n",
-        script.display()
-    );
-    let gateway = Gateway::prepare(
-        folder.path(),
-        &format!("{extra}{}", double.config()),
-        &services,
-    );
-    Site {
-        _folder: folder,
-        double,
-        gateway,
-    }
+    Site::of(extra, "", "args = [{ name = \"id\", from = \"id\" }]\n")
 }
 
 fn all_in(jobs: &[Value], state: &str) -> bool {

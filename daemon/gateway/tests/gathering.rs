@@ -6,40 +6,22 @@
 #[path = "harness/double.rs"]
 mod double;
 mod harness;
+#[path = "harness/site.rs"]
+mod site;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::{Duration, Instant};
 
-use double::Double;
-use harness::{Dice, Gateway, program};
+use harness::Dice;
 use serde_json::{Value, json};
-
-const LIMIT: Duration = Duration::from_secs(30);
-
-struct Site {
-    _folder: tempfile::TempDir,
-    double: Double,
-    gateway: Gateway,
-}
+use site::{LIMIT, Site};
 
 /// A gateway with one service, which `rest` says.
 fn site(rest: &str) -> Site {
-    let folder = tempfile::tempdir().unwrap();
-    let double = Double::new(folder.path());
-    let script = folder.path().join("job.sh");
-    program(&script, "#!/bin/sh\n");
-    let services = format!(
-        "[[service]]\nname = \"svc\"\nscript = \"{}\"\n{rest}",
-        script.display()
-    );
-    let mut gateway = Gateway::prepare(folder.path(), &double.config(), &services);
-    gateway.start();
-    Site {
-        _folder: folder,
-        double,
-        gateway,
-    }
+    let mut site = Site::of("", "", rest);
+    site.gateway.start();
+    site
 }
 
 const BOTH: &str = r#"args = [{ name = "raw", from = "data.events.raw.subject" }]

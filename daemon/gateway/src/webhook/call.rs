@@ -44,12 +44,9 @@ impl CallError {
 
 /// The client of a webhook. Answers of any status are answers.
 pub(super) fn agent(webhook: &Webhook) -> Agent {
-    Agent::config_builder()
-        .tls_config(mizar_http::tls())
-        .http_status_as_error(false)
+    mizar_http::agent()
         .max_redirects(0)
         .timeout_global(Some(Duration::from_millis(webhook.timeout_ms)))
-        .user_agent(concat!("mizar-gateway/", env!("CARGO_PKG_VERSION")))
         .build()
         .into()
 }

@@ -1,4 +1,4 @@
-//! A gateway with pulled sources, one service that wants everything, and a double of Slurm.
+//! A gateway with one service, pulled sources where a test needs them, and a double of Slurm.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -24,12 +24,17 @@ pub(crate) struct Site {
 impl Site {
     /// `extra` is TOML that begins with `[limits]` or is empty; `sources` are `[[sources]]`.
     pub(crate) fn new(extra: &str, sources: &str) -> Self {
+        Self::of(extra, sources, "")
+    }
+
+    /// The same, with more lines for its service.
+    pub(crate) fn of(extra: &str, sources: &str, service: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let double = Double::new(folder.path());
         let script = folder.path().join("job.sh");
         program(&script, "#!/bin/sh\n");
         let services = format!(
-            "[[service]]\nname = \"svc\"\nscript = \"{}\"\n",
+            "[[service]]\nname = \"svc\"\nscript = \"{}\"\n{service}",
             script.display()
         );
         secret(&folder.path().join("login"), "ann:correct horse\n");
