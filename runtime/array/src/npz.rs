@@ -126,6 +126,10 @@ fn directory(bytes: &[u8]) -> Result<(usize, u64), NpzError> {
     let end = first + end.ok_or_else(damaged)?;
     let (count, at) = (short(bytes, end + 10), word(bytes, end + 16));
     let (count, at) = count.zip(at).ok_or_else(damaged)?;
+    let comment = short(bytes, end + 20).ok_or_else(damaged)?;
+    if bytes.len() < end + END_BYTES + usize::from(comment) {
+        return Err(damaged());
+    }
     if count != u16::MAX && at != u32::MAX {
         return Ok((at as usize, u64::from(count)));
     }
