@@ -191,5 +191,8 @@ fn main() -> anyhow::Result<()> {
             }));
         }
     }
-    std::process::exit(report.finish(arguments.json));
+    let code = report.finish(arguments.json);
+    // An exit leaves its folder behind.
+    drop(bench);
+    std::process::exit(code);
 }
