@@ -96,16 +96,22 @@ fn a_bucket_s_notifications_are_one_job_each() {
     );
 }
 
-#[test]
-fn a_busy_ledger_keeps_its_messages_and_a_killed_gateway_gets_them_again() {
-    let Some((mut moto, mut site, _)) = start("visibility_s = 2\n") else {
-        return;
-    };
+/// A gateway whose source is connected and whose ledger is held by another, until that rolls back.
+fn busy(more: &str) -> Option<(Driven, Site, rusqlite::Connection)> {
+    let (mut moto, mut site, _) = start(more)?;
     site.gateway.start();
     site.wait_source("q", connected);
     left(&mut moto, 0);
     let lock = site.ledger();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    Some((moto, site, lock))
+}
+
+#[test]
+fn a_busy_ledger_keeps_its_messages_and_a_killed_gateway_gets_them_again() {
+    let Some((mut moto, mut site, lock)) = busy("visibility_s = 2\n") else {
+        return;
+    };
     for number in 0..5 {
         moto.tell(&format!("put raw/{number}.nc one"));
     }
@@ -131,14 +137,9 @@ fn a_busy_ledger_keeps_its_messages_and_a_killed_gateway_gets_them_again() {
 
 #[test]
 fn a_receipt_that_expired_makes_no_second_job() {
-    let Some((mut moto, mut site, _)) = start("") else {
+    let Some((mut moto, site, lock)) = busy("") else {
         return;
     };
-    site.gateway.start();
-    site.wait_source("q", connected);
-    left(&mut moto, 0);
-    let lock = site.ledger();
-    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     for number in 0..5 {
         moto.tell(&format!("put raw/{number}.nc one"));
         moto.tell(&format!("send {number}"));

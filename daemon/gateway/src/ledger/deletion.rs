@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 
 use mizar_slurm::Marker;
 
-use super::rows::marker;
+use super::jobs::marker;
 
 /// Forgets a payload that no job will ask for again.
 pub fn drop_payload(connection: &Connection, job: i64) -> rusqlite::Result<usize> {

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use super::gather;
-use super::rows::{AGAIN, Claim, claim_where};
+use super::jobs::{AGAIN, Claim, claim_where};
 
 /// Fastest rate that can be asked for, per second.
 const MAX_RATE: f64 = 10_000.0;

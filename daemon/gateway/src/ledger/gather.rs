@@ -12,8 +12,8 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
+use super::accept::Match;
 use super::join::{Group, Shape, Waiting, join};
-use super::rows::Match;
 
 /// A batch is a job as soon as its events have this size together.
 const MAX_JOB_BYTES: i64 = 16 << 20;

@@ -12,17 +12,19 @@
 //! - **A change names the state it starts from**, so that an operator's command and the
 //!   gateway's threads cannot overwrite each other's decisions.
 
+mod accept;
 mod changes;
 mod deletion;
 mod drain;
 mod flow;
 mod gather;
+mod jobs;
 mod join;
 mod overview;
 mod query;
-mod rows;
 mod schema;
 mod sources;
+mod state;
 mod webhooks;
 mod writer;
 
@@ -32,16 +34,18 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+pub use accept::*;
 pub use changes::*;
 pub use deletion::*;
 pub use drain::*;
 pub use flow::*;
 pub use gather::{Member, Rule, configure_conditions, is_due, settle};
+pub use jobs::*;
 pub use overview::*;
 pub use query::*;
-pub use rows::*;
 pub use schema::SCHEMA_VERSION;
 pub use sources::*;
+pub use state::*;
 pub use webhooks::*;
 pub use writer::{Pending, Writer};
 

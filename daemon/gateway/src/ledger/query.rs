@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
-use super::rows::marker;
+use super::jobs::marker;
 use super::{Door, State};
 
 /// A job as people see it.

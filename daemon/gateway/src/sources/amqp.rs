@@ -23,7 +23,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::message::{Message, attribute, digest};
 use super::mqtt::Identity;
-use super::settings::{address, check_clear, login};
+use super::settings::{self, address, check_clear, login};
 use super::{Hub, MAX_BATCH, Marks, SourceError};
 
 /// Longest connecting, and longest wait for the answer to a request.
@@ -43,10 +43,10 @@ pub struct Settings {
     /// The queue; it must exist.
     pub queue: String,
     /// The virtual host.
-    #[serde(default = "default_vhost")]
+    #[serde(default = "settings::default_vhost")]
     pub vhost: String,
     /// Most messages that are on their way without acknowledgement.
-    #[serde(default = "default_prefetch")]
+    #[serde(default = "settings::default_prefetch")]
     pub prefetch: u16,
     /// File with `user:password`, readable by its owner only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,14 +57,6 @@ pub struct Settings {
     /// What tells plain messages without a `message-id` apart.
     #[serde(default)]
     pub identity: Identity,
-}
-
-fn default_vhost() -> String {
-    "/".to_owned()
-}
-
-fn default_prefetch() -> u16 {
-    100
 }
 
 impl Settings {

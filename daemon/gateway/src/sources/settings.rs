@@ -13,6 +13,16 @@ use crate::config::read_secret;
 /// Most sources of one gateway.
 pub const MAX_SOURCES: usize = 64;
 
+/// The virtual host of brokers that have such.
+pub(super) fn default_vhost() -> String {
+    "/".to_owned()
+}
+
+/// Most messages that a broker has on their way without acknowledgement.
+pub(super) fn default_prefetch() -> u16 {
+    100
+}
+
 /// One source, by its kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]

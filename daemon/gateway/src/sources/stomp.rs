@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::message::{Message, attribute, digest};
 use super::mqtt::Identity;
-use super::settings::{address, check_clear, login};
+use super::settings::{self, address, check_clear, login};
 use super::stomp_frame::{self, Frame};
 use super::stomp_wire::{self, Beats, Reader};
 use super::transport::{self, Tls};
@@ -45,10 +45,10 @@ pub struct Settings {
     /// The destination, as `/queue/events` or `/topic/rucio.events`.
     pub destination: String,
     /// The virtual host.
-    #[serde(default = "default_vhost")]
+    #[serde(default = "settings::default_vhost")]
     pub vhost: String,
     /// Most messages that are on their way without acknowledgement.
-    #[serde(default = "default_prefetch")]
+    #[serde(default = "settings::default_prefetch")]
     pub prefetch: u16,
     /// Whether the broker keeps messages while nobody is there; yes for `/topic/` and
     /// `/exchange/` unless said.
@@ -75,14 +75,6 @@ pub struct Settings {
     /// What tells plain messages without an id apart.
     #[serde(default)]
     pub identity: Identity,
-}
-
-fn default_vhost() -> String {
-    "/".to_owned()
-}
-
-fn default_prefetch() -> u16 {
-    100
 }
 
 fn default_heartbeat_s() -> u16 {
