@@ -20,7 +20,7 @@ mod shape;
 
 use rayon::prelude::*;
 
-use kernel::{BLOCK, Dots, Products, ROWS, STRETCH, Sum, packed};
+use kernel::{BLOCK, Dots, Products, ROWS, STRETCH, Sum, Widest, packed};
 pub(crate) use shape::Shape;
 
 use crate::vectors;
@@ -81,14 +81,14 @@ pub(crate) fn gather(field: &[f32], weight: &[f32], bias: &[f32], shape: &Shape)
         scratch,
         |(planes, sums), out, field| {
             shape.pack(field, planes);
-            vectors::run(Products {
+            vectors::run(Widest(Products {
                 weights: &weights,
                 places: &places,
                 starts: &starts,
                 field: planes,
                 sums,
                 pitch,
-            });
+            }));
             for (out, sums) in out.chunks_mut(coarse_len).zip(sums.chunks(pitch)) {
                 shape.take_row(sums, out);
             }
@@ -151,14 +151,14 @@ pub(crate) fn spread(
                 }
             }
             for (phase, weights, places) in &phases {
-                vectors::run(Products {
+                vectors::run(Widest(Products {
                     weights,
                     places,
                     starts: &starts,
                     field: lines,
                     sums,
                     pitch,
-                });
+                }));
                 for (out, sums) in out.chunks_mut(field_len).zip(sums.chunks(pitch)) {
                     shape.unpack(*phase, sums, out);
                 }
@@ -200,7 +200,7 @@ pub(crate) fn correlate(field: &[f32], coarse: &[f32], shape: &Shape) -> Vec<f32
                     shape.lay_row(coarse, line);
                 }
             }
-            vectors::run(Dots {
+            vectors::run(Widest(Dots {
                 lines: &lines[..count * rows * row_len],
                 line_len: row_len,
                 len: shape.row_len(),
@@ -208,7 +208,7 @@ pub(crate) fn correlate(field: &[f32], coarse: &[f32], shape: &Shape) -> Vec<f32
                 field: &planes,
                 field_len: planes_len,
                 sums: &mut sums,
-            });
+            }));
         }
         sums
     };

@@ -92,7 +92,8 @@ pub mod source;
 mod unet;
 mod vectors;
 
-/// What a network of one's own needs of Burn, in the version that this crate has.
+/// What a network of one's own needs of Burn, in the version that this crate has; its `Backend` with
+/// our convolutions and activations.
 pub mod burn {
     pub use crate::backend::Backend;
     pub use burn_flex::{Flex, FlexDevice};

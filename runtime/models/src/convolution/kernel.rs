@@ -14,6 +14,28 @@ pub(super) const BLOCK: usize = 96;
 /// first cache.
 pub(super) const STRETCH: usize = 1024;
 
+/// A loop over tiles of [`ROWS`] rows and `WIDE` vectors.
+pub(super) trait Tiles {
+    /// Does all of it.
+    fn tiles<S: Simd, const WIDE: usize>(self, simd: S);
+}
+
+/// Such a loop, with tiles as wide as the registers hold beside what is read.
+pub(super) struct Widest<T>(pub(super) T);
+
+impl<T: Tiles> WithSimd for Widest<T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        match S::F32_LANES {
+            16 => self.0.tiles::<S, 6>(simd),
+            8 => self.0.tiles::<S, 3>(simd),
+            _ => self.0.tiles::<S, 2>(simd),
+        }
+    }
+}
+
 /// Weights in the order in which [`Products`] reads them: [`ROWS`] rows at a time, of which all
 /// weights of a place lie together. Rows are filled up with zeros.
 pub(super) fn packed(rows: usize, places: usize, weight: impl Fn(usize, usize) -> f32) -> Vec<f32> {
@@ -46,21 +68,7 @@ pub(super) struct Products<'a> {
     pub(super) pitch: usize,
 }
 
-impl WithSimd for Products<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        // As many sums as the registers hold, beside a row of the field and a weight.
-        match S::F32_LANES {
-            16 => self.tiles::<S, 6>(simd),
-            8 => self.tiles::<S, 3>(simd),
-            _ => self.tiles::<S, 2>(simd),
-        }
-    }
-}
-
-impl Products<'_> {
+impl Tiles for Products<'_> {
     #[inline(always)]
     fn tiles<S: Simd, const WIDE: usize>(self, simd: S) {
         let cells = WIDE * S::F32_LANES;
@@ -108,20 +116,7 @@ pub(super) struct Dots<'a> {
     pub(super) sums: &'a mut [f32],
 }
 
-impl WithSimd for Dots<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        match S::F32_LANES {
-            16 => self.tiles::<S, 6>(simd),
-            8 => self.tiles::<S, 3>(simd),
-            _ => self.tiles::<S, 2>(simd),
-        }
-    }
-}
-
-impl Dots<'_> {
+impl Tiles for Dots<'_> {
     #[inline(always)]
     fn tiles<S: Simd, const WIDE: usize>(self, simd: S) {
         let count = self.places.len();
