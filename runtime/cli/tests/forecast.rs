@@ -8,11 +8,9 @@ use std::process::{Command, Output};
 use mizar_array::storage::Source;
 use mizar_models::Model;
 use serde_json::Value;
-use wave::{COLUMNS, ROWS, STEPS, write_cube};
+use wave::{CELLS, STEPS, is_sea, write_cube};
 
 mod wave;
-
-const CELLS: usize = ROWS * COLUMNS;
 
 /// Fields as anomalies, relative to persistence, one month ahead.
 const UNET: &str = "
@@ -31,11 +29,6 @@ data: {files: [FOLDER/tas.nc], inputs: [tas], targets: [tas], sample: cell, hist
 train: {epochs: 2, batch_size: 256, learning_rate: 0.01, seed: 5}
 output: {model: FOLDER/model.safetensors}
 ";
-
-/// The third row is sea.
-fn is_sea(index: usize) -> bool {
-    index % CELLS / COLUMNS == 2
-}
 
 struct Case {
     folder: tempfile::TempDir,

@@ -10,12 +10,10 @@ use mizar_infer::npy::{self, Arrays};
 use mizar_infer::{Tensor, Values, client};
 use serde_json::json;
 use serving::Server;
-use wave::{COLUMNS, ROWS, STEPS, write_cube};
+use wave::{CELLS, COLUMNS, ROWS, STEPS, is_sea, write_cube};
 
 mod serving;
 mod wave;
-
-const CELLS: usize = ROWS * COLUMNS;
 
 /// Fields as anomalies, relative to persistence, one month ahead.
 const UNET: &str = "
@@ -42,11 +40,6 @@ data: {arrays: [FOLDER/samples.npz]}
 train: {epochs: 1, batch_size: 16, learning_rate: 0.01, seed: 5}
 output: {model: FOLDER/model.safetensors}
 ";
-
-/// The third row is sea.
-fn is_sea(index: usize) -> bool {
-    index % CELLS / COLUMNS == 2
-}
 
 struct Case {
     folder: tempfile::TempDir,

@@ -9,6 +9,12 @@ use mizar_array::write::{WriteOptions, Writer};
 pub(crate) const STEPS: usize = 120;
 pub(crate) const ROWS: usize = 6;
 pub(crate) const COLUMNS: usize = 10;
+pub(crate) const CELLS: usize = ROWS * COLUMNS;
+
+/// For a file with a mask: the third row is sea.
+pub(crate) fn is_sea(index: usize) -> bool {
+    index % CELLS / COLUMNS == 2
+}
 
 /// A wave that travels east by one column a month, over a yearly cycle: neither persistence nor
 /// climatology knows what comes, three steps tell.
