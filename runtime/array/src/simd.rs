@@ -25,8 +25,8 @@ pub(crate) fn run(kernel: impl Kernel) {
 
 /// −0, which changes no number that it is added to, and of which the compiler does not know that.
 ///
-/// A loop that writes either something new or what was there becomes a store under a mask, which
-/// takes AMD's processors some twenty cycles. With this added it stays a plain store.
+/// A loop that writes either something new or what was there becomes a store under a mask, at which
+/// AMD's processors are slow. With this added it stays a plain store.
 pub(crate) fn nothing() -> f64 {
     std::hint::black_box(-0.0)
 }
