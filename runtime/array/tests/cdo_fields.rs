@@ -6,7 +6,7 @@ mod cube;
 
 use std::path::Path;
 
-use cube::{Sample, assert_close, attribute, cdo, cmip6, has, read, run, write_sample};
+use cube::{Sample, assert_close, attribute, cdo, cmip6, has, read, run, with_file, write_sample};
 
 const STATISTICS: [&str; 12] = [
     "min", "max", "range", "sum", "mean", "avg", "var", "var1", "std", "std1", "skew", "kurt",
@@ -121,14 +121,8 @@ fn units_are_those_of_the_result() {
     let folder = tempfile::tempdir().unwrap();
     let (input, output) = (folder.path().join("in.nc"), folder.path().join("out.nc"));
     write_sample(&input, &Sample::default());
-    let file = input.display().to_string();
     let units_and_name = |line: &str| {
-        run(&format!(
-            "{} {}",
-            line.replace('F', &file),
-            output.display()
-        ))
-        .unwrap();
+        run(&format!("{} {}", with_file(line, &input), output.display())).unwrap();
         let name = attribute(&output, "tas", "standard_name");
         (attribute(&output, "tas", "units"), name.is_some())
     };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use mizar_array::dataset::DType;
 use mizar_array::storage::Source;
 
-use cube::{Sample, assert_close, cdo, has, read, run, write_sample};
+use cube::{Sample, assert_close, cdo, has, read, run, with_file, write_sample};
 
 /// Four years of daily values around 280; less 275 they serve as amounts.
 fn daily(folder: &Path) -> PathBuf {
@@ -46,12 +46,11 @@ fn check(line: &str, file: &Path, folder: &Path) {
 
 /// The same with another line for `cdo`, which may make variables of fewer names.
 fn check_beside(line: &str, of_cdo: &str, file: &Path, folder: &Path) {
-    let with_file = |line: &str| line.replace('F', &file.display().to_string());
-    let line = with_file(line);
+    let line = with_file(line, file);
     let (ours, theirs) = (folder.join("mizar.nc"), folder.join("cdo.nc"));
     run(&format!("-b F64 {line} {}", ours.display()))
         .unwrap_or_else(|e| panic!("{line}: {}", e.chain()));
-    cdo(&format!("{} {}", with_file(of_cdo), theirs.display()));
+    cdo(&format!("{} {}", with_file(of_cdo, file), theirs.display()));
     let output = Source::open(&theirs).unwrap();
     let data = output.dataset().data_variables();
     assert!(!data.is_empty(), "{line}");
@@ -201,9 +200,7 @@ fn growing_seasons_agree_with_cdo() {
     }
     // Water, which cdo gives 0 days.
     let output = folder.path().join("water.nc");
-    // The folder's name may hold an F.
-    let of_file = |line: &str| line.replace('F', &file.display().to_string());
-    let line = of_file(&format!("-eca_gsl F -mulc,0.4 {land}"));
+    let line = with_file(&format!("-eca_gsl F -mulc,0.4 {land}"), &file);
     run(&format!("{line} {}", output.display())).unwrap();
     let (_, values) = read(&output, "thermal_growing_season_length");
     assert!(values.iter().all(|value| value.is_nan()), "{values:?}");

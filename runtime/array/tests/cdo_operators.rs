@@ -9,7 +9,7 @@ use std::path::Path;
 use mizar_array::storage::Source;
 use mizar_array::time_axis::{Calendar, TimeAxis};
 
-use cube::{Sample, assert_close, attribute, cdo, cmip6, has, read, run, write_sample};
+use cube::{Sample, assert_close, attribute, cdo, cmip6, has, read, run, with_file, write_sample};
 
 /// Calendars 365_day, 360_day, proleptic_gregorian and gregorian, monthly and daily, two
 /// pressure levels each. (cdo does not know `julian`.)
@@ -63,17 +63,7 @@ const MIDDLE_DAYS: f64 = 2.5;
 
 /// Runs a line both ways and compares data, times and bounds. `F` is `file`, for cdo `theirs`.
 fn check_on(line: &str, file: &Path, theirs: &Path, folder: &Path) {
-    let on = |file: &Path| {
-        let word = |word: &str| {
-            if word == "F" {
-                file.display().to_string()
-            } else {
-                word.to_owned()
-            }
-        };
-        line.split(' ').map(word).collect::<Vec<_>>().join(" ")
-    };
-    check_lines_equal(&on(file), &on(theirs), folder);
+    check_lines_equal(&with_file(line, file), &with_file(line, theirs), folder);
 }
 
 fn check(line: &str, folder: &Path) {

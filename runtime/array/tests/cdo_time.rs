@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use mizar_array::storage::Source;
 
-use cube::{Sample, assert_close, attribute, cdo, cmip6, has, read, run, write_sample};
+use cube::{Sample, assert_close, attribute, cdo, cmip6, has, read, run, with_file, write_sample};
 
 const STATISTICS: [&str; 10] = [
     "min", "max", "range", "sum", "mean", "avg", "std", "std1", "var", "var1",
@@ -43,21 +43,18 @@ fn check(line: &str, file: &Path, folder: &Path) {
 }
 
 fn check_pair(line: &str, cdo_line: &str, file: &Path, folder: &Path) {
-    let on = |line: &str| {
-        let name = file.display().to_string();
-        let word = |word: &str| {
-            if word == "F" {
-                name.clone()
-            } else {
-                word.to_owned()
-            }
-        };
-        line.split(' ').map(word).collect::<Vec<_>>().join(" ")
-    };
     let (ours, theirs) = (folder.join("mizar.nc"), folder.join("cdo.nc"));
-    run(&format!("-b F64 {} {}", on(line), ours.display()))
-        .unwrap_or_else(|e| panic!("{line}: {}", e.chain()));
-    cdo(&format!("{} {}", on(cdo_line), theirs.display()));
+    run(&format!(
+        "-b F64 {} {}",
+        with_file(line, file),
+        ours.display()
+    ))
+    .unwrap_or_else(|e| panic!("{line}: {}", e.chain()));
+    cdo(&format!(
+        "{} {}",
+        with_file(cdo_line, file),
+        theirs.display()
+    ));
     compare(line, &ours, &theirs);
 }
 

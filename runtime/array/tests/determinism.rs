@@ -9,7 +9,7 @@ use std::process::Command;
 
 use mizar_comm::run_threads;
 
-use cube::{Sample, has, read, run, run_on, write_sample};
+use cube::{Sample, has, read, run, run_on, with_file, write_sample};
 
 const LINES: [&str; 20] = [
     "-timmean F",
@@ -50,7 +50,7 @@ fn bits(path: &Path) -> Vec<u64> {
 
 fn results(input: &Path, folder: &Path, line: &str) -> Vec<(String, Vec<u64>)> {
     let output = folder.join("out.nc");
-    let line = line.replace('F', &input.display().to_string());
+    let line = with_file(line, input);
     let line = format!("{line} {}", output.display());
     let mut results = Vec::new();
     for (ranks, threads) in [(1, 1), (1, 2), (1, 4), (2, 1), (3, 2), (4, 1)] {

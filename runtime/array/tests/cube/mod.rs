@@ -43,6 +43,14 @@ pub(crate) fn has(program: &str, package: &str) -> bool {
     found
 }
 
+/// The line with the file's path for each word `F`; a path may have such a letter itself.
+pub(crate) fn with_file(line: &str, file: &Path) -> String {
+    let file = file.display().to_string();
+    let words = line.split(' ');
+    let words = words.map(|word| if word == "F" { &file } else { word });
+    words.collect::<Vec<&str>>().join(" ")
+}
+
 /// Runs cdo in double precision, one thread of HDF5 at a time.
 pub(crate) fn cdo(line: &str) {
     let output = Command::new("cdo")

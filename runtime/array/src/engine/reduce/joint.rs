@@ -36,6 +36,7 @@ impl<'a> Joint<'a> {
                 accumulators.push(*accumulator);
             }
         }
+        accumulators.sort_unstable();
         Self {
             child,
             axis: first.axis,

@@ -5,13 +5,13 @@
 //! the [`Statistic`](super::Statistic)'s business.
 
 use super::Sample;
-use super::steps::{self, Steps, Tile};
+use super::steps::{self, Empty, Steps, Tile};
 use crate::simd;
 
 /// What is kept of a cell's values while they are added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Accumulator {
-    /// Their sum and count.
+    /// Their sum and count. The least, because it tells the others where nothing is to be added.
     Sum,
     Minimum,
     Maximum,
@@ -41,7 +41,8 @@ impl Accumulator {
     }
 }
 
-/// Adds the same steps to all that is kept of their cells, as [`Partial::add`] does to one.
+/// Adds the same steps to all that is kept of their cells, as [`Partial::add`] does to one: sooner
+/// if what has the least accumulator is the first.
 pub(crate) fn add<T: Sample>(
     partials: &mut [Partial],
     offset: usize,
@@ -49,8 +50,9 @@ pub(crate) fn add<T: Sample>(
     number: impl Fn(usize) -> f64,
 ) {
     for tile in steps.tiles() {
+        let mut empty = Empty::default();
         for partial in &mut *partials {
-            partial.add_tile(offset, tile, &number);
+            partial.add_tile(offset, tile, &mut empty, &number);
         }
     }
 }
@@ -122,6 +124,7 @@ impl Partial {
         &mut self,
         offset: usize,
         tile: Tile<'_, T>,
+        empty: &mut Empty,
         number: impl Fn(usize) -> f64,
     ) {
         let offset = offset + tile.cell;
@@ -130,16 +133,19 @@ impl Partial {
         match self.accumulator {
             Accumulator::Sum => simd::run(steps::Sums {
                 tile,
+                empty,
                 sums: first,
                 counts: &mut self.counts[cells],
             }),
             Accumulator::Minimum | Accumulator::Maximum => simd::run(steps::Extremes {
                 tile,
+                empty: *empty,
                 extremes: first,
                 is_maximum: self.accumulator == Accumulator::Maximum,
             }),
             Accumulator::Moments => simd::run(steps::Moments {
                 tile,
+                empty: *empty,
                 means: first,
                 squares: &mut self.second[cells.clone()],
                 counts: &mut self.counts[cells],
@@ -227,25 +233,15 @@ impl Partial {
         }
     }
 
-    /// Joins the counts of a cell. Gives the weights in the result of the distance between the
-    /// two means and of its square; `None` where `right` has no value.
-    fn join(&mut self, cell: usize, right: &Self) -> Option<(f64, f64)> {
-        let (n_left, n_right) = (self.counts[cell], right.counts[cell]);
-        if n_right == 0 {
-            return None;
-        }
-        self.counts[cell] = n_left + n_right;
-        let (w_left, w_right) = (f64::from(n_left), f64::from(n_right));
-        let total = w_left + w_right;
-        Some((w_right / total, w_left * w_right / total))
-    }
-
     /// As [`merge_moments`](Self::merge_moments), for two variables.
     fn merge_lines(&mut self, right: &Self) {
         for cell in 0..self.first.len() {
-            let Some((of_right, share)) = self.join(cell, right) else {
+            let (n_left, n_right) = (self.counts[cell], right.counts[cell]);
+            if n_right == 0 {
                 continue;
-            };
+            }
+            let (of_right, share) = steps::weights(n_left, n_right);
+            self.counts[cell] = n_left + n_right;
             let of_x = right.first[cell] - self.first[cell];
             let of_t = right.third[cell] - self.third[cell];
             self.first[cell] += of_x * of_right;
@@ -255,16 +251,11 @@ impl Partial {
         }
     }
 
-    /// Source: pairwise update of Chan, Golub and LeVeque (1979).
     fn merge_moments(&mut self, right: &Self) {
-        for cell in 0..self.first.len() {
-            let Some((of_right, share)) = self.join(cell, right) else {
-                continue;
-            };
-            let delta = right.first[cell] - self.first[cell];
-            self.first[cell] += delta * of_right;
-            self.second[cell] += right.second[cell] + delta * delta * share;
-        }
+        simd::run(steps::MergeMoments {
+            left: (&mut self.first, &mut self.second, &mut self.counts),
+            right: (&right.first, &right.second, &right.counts),
+        });
     }
 }
 
