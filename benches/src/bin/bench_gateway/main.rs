@@ -1,0 +1,47 @@
+//! What `mizar-gateway` takes in and hands on, a file for each case.
+
+mod client;
+mod gateway;
+mod intake;
+mod submission;
+
+use std::time::Duration;
+
+use clap::Parser;
+use mizar_benches::Report;
+
+/// Time to be ready, and for the last submission.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Times intake and submission of the gateway.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Seconds of each intake measurement
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Clients at the same time
+    #[arg(long, default_value_t = 8)]
+    clients: usize,
+    /// Jobs to submit each way, enough that the last look counts for little; 0 leaves
+    /// submission out
+    #[arg(long, default_value_t = 1000)]
+    jobs: usize,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let method = format!(
+        "{} keep-alive clients over loopback for {} s each; {} jobs into a stopped partition",
+        arguments.clients, arguments.seconds, arguments.jobs
+    );
+    let mut report = Report::new("gateway", method);
+    report.peer("slurm", "slurmctld", &["-V"]);
+    intake::intake(&arguments, &mut report)?;
+    if arguments.jobs > 0 {
+        submission::submission(&arguments, &mut report)?;
+    }
+    std::process::exit(report.finish(arguments.json));
+}
