@@ -4,9 +4,10 @@
 //! that a window would find again: all that a compressor gains lies in how often each byte
 //! comes, and in runs of one byte. So each plane of bytes is looked at: while what it would gain
 //! by references to earlier bytes is next to nothing, it is written as Huffman codes and runs
-//! (RFC 1951, dynamic blocks). From the first plane on that does repeat, libdeflate does the
-//! rest of the stream. The decision rests on the bytes alone, so that it is the same on any
-//! number of threads and ranks.
+//! (RFC 1951, dynamic blocks), or as it is if codes too would gain next to nothing (stored blocks),
+//! as with the last digits of most fields. From the first plane on that does repeat, libdeflate
+//! does the rest of the stream. The decision rests on the bytes alone, so that it is the same on
+//! any number of threads and ranks.
 
 mod codes;
 mod parts;
@@ -51,6 +52,24 @@ const RUN_BITS_MAX: f64 = 0.1;
 /// The share that references may gain and be left out.
 const GAIN_MAX: f64 = 0.10;
 
+/// The entropy of a byte from which codes save too little for the time they take, of writers and of
+/// all readers. (That of even noise is found as 7.97 in so few bytes as the windows have.)
+const PLAIN_BITS_MIN: f64 = 7.9;
+
+/// A stored block has no more.
+const STORED_BYTES_MAX: usize = 65_535;
+
+/// How a plane is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// As it is, but for blocks that have runs.
+    Plain,
+    /// As codes and runs.
+    Codes,
+    /// By a search for repetitions.
+    Search,
+}
+
 /// Writes a raw DEFLATE stream of `bytes`, which are planes of `plane_bytes` each (the last may be
 /// shorter), from `start` on into `out`, which grows as need be; returns where it ends. `tool`
 /// does what repeats.
@@ -65,13 +84,14 @@ pub(super) fn deflate(
     let mut writer = Writer::new(out, start);
     while !rest.is_empty() {
         let (plane, next) = rest.split_at(plane_bytes.clamp(1, rest.len()));
-        if repeats(plane) {
+        let way = way(plane);
+        if way == Way::Search {
             break;
         }
         let blocks = plane.chunks(BLOCK_BYTES);
         let last = blocks.len() - 1;
         for (index, block) in blocks.enumerate() {
-            writer.block(block, next.is_empty() && index == last);
+            writer.block(block, way, next.is_empty() && index == last);
         }
         rest = next;
     }
@@ -96,10 +116,10 @@ fn grow(out: &mut Vec<u8>, bytes: usize) {
     }
 }
 
-/// Would references to earlier bytes gain more than [`GAIN_MAX`]?
-fn repeats(plane: &[u8]) -> bool {
+/// What suits a plane: references to earlier bytes only where they gain more than [`GAIN_MAX`].
+fn way(plane: &[u8]) -> Way {
     if plane.len() < WINDOW_BYTES {
-        return true;
+        return Way::Search;
     }
     let step = (plane.len() - WINDOW_BYTES) / (WINDOWS - 1);
     let windows: [&[u8]; WINDOWS] =
@@ -112,13 +132,22 @@ fn repeats(plane: &[u8]) -> bool {
     if entropy_bits < CODED_BITS_MIN {
         // One byte nearly throughout is runs; of what is between, a code of whole bits makes
         // too much.
-        return entropy_bits > RUN_BITS_MAX;
+        return match entropy_bits > RUN_BITS_MAX {
+            true => Way::Search,
+            false => Way::Codes,
+        };
     }
     // A reference gains only if it is longer than its own cost.
     let shortest = (REFERENCE_BITS / entropy_bits).ceil() as usize + 1;
     let gain = |window: &&[u8]| gain_bits(window, entropy_bits, shortest);
     let gained_bits: f64 = windows.iter().map(gain).sum();
-    gained_bits > GAIN_MAX * entropy_bits * (WINDOWS * WINDOW_BYTES) as f64
+    if gained_bits > GAIN_MAX * entropy_bits * (WINDOWS * WINDOW_BYTES) as f64 {
+        return Way::Search;
+    }
+    match entropy_bits > PLAIN_BITS_MIN {
+        true => Way::Plain,
+        false => Way::Codes,
+    }
 }
 
 /// What references within a window would gain, runs apart.
@@ -220,9 +249,12 @@ impl<'a> Writer<'a> {
         self.at
     }
 
-    /// Writes a block of literals and runs.
-    fn block(&mut self, bytes: &[u8], is_last: bool) {
+    /// Writes a block of literals and runs, or of bytes as they are.
+    fn block(&mut self, bytes: &[u8], way: Way, is_last: bool) {
         let parts = Parts::of(bytes);
+        if way == Way::Plain && !parts.has_runs() {
+            return self.stored(bytes, is_last);
+        }
         let counts = count(&parts);
         let lengths = code_lengths::<SYMBOLS>(&counts, CODE_BITS_MAX);
         // A code is 14 bits at most, and the header some 300 of 7 + 7.
@@ -230,6 +262,24 @@ impl<'a> Writer<'a> {
         self.put(u64::from(is_last) | 0b100, 3);
         self.header(&lengths);
         self.codes(&parts, &codes(&lengths));
+    }
+
+    /// Writes bytes as they are.
+    fn stored(&mut self, bytes: &[u8], is_last: bool) {
+        let pieces = bytes.chunks(STORED_BYTES_MAX);
+        let last = pieces.len() - 1;
+        for (index, piece) in pieces.enumerate() {
+            // Its head: three bits, the rest of their byte, the length and its complement.
+            self.reserve(piece.len() + 16);
+            self.put(u64::from(is_last && index == last), 3);
+            self.count = self.count.next_multiple_of(8);
+            self.flush();
+            let length = piece.len() as u64;
+            self.put(length | (length ^ 0xffff) << 16, 32);
+            self.flush();
+            self.out[self.at..self.at + piece.len()].copy_from_slice(piece);
+            self.at += piece.len();
+        }
     }
 
     /// The code lengths of literals and lengths, and of the one distance there is.

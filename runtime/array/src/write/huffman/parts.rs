@@ -75,6 +75,11 @@ impl<'a> Parts<'a> {
         }
     }
 
+    /// Whether a byte is anywhere repeated for a step or more.
+    pub(super) fn has_runs(&self) -> bool {
+        self.stretches.iter().any(|&(_, run)| run > 0)
+    }
+
     /// The literal steps of each stretch, and how many repeat the byte before.
     pub(super) fn stretches(&self) -> impl Iterator<Item = (&'a [[u8; STEP]], usize)> {
         let mut left = self.steps;

@@ -46,7 +46,7 @@ fn noise(count: usize, different: u32) -> Vec<u8> {
 fn noise_takes_what_its_entropy_says_and_repetition_goes_to_libdeflate() {
     for different in [1, 4, 10, 100, 256] {
         let bytes = noise(300_000, different);
-        assert!(!repeats(&bytes[..64_800]), "{different}");
+        assert_eq!(way(&bytes[..64_800]), Way::Codes, "{different}");
         let mut counts = [0; 256];
         bytes
             .iter()
@@ -57,18 +57,51 @@ fn noise_takes_what_its_entropy_says_and_repetition_goes_to_libdeflate() {
         assert!(found <= most, "{different}: {found} of {most}");
     }
     // A code of whole bits is too coarse for two bytes.
-    assert!(repeats(&noise(64_800, 2)));
+    assert_eq!(way(&noise(64_800, 2)), Way::Search);
     let text: Vec<u8> = b"the quick brown fox jumps over the lazy dog. "
         .iter()
         .copied()
         .cycle()
         .take(300_000)
         .collect();
-    assert!(repeats(&text));
+    assert_eq!(way(&text), Way::Search);
     assert!(check(&text, 64_800) < 3000);
     // Noise before, repetition after it.
     let both = [noise(64_800, 200), text].concat();
     assert!(check(&both, 64_800) < 64_800 + 3000);
+}
+
+/// Every byte as common as any other, in no order.
+fn even_noise(count: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(count).collect()
+}
+
+#[test]
+fn even_noise_is_stored_but_not_the_runs_in_it() {
+    let plane = 64_800;
+    let bytes = [even_noise(plane), noise(plane, 40), even_noise(plane)].concat();
+    assert_eq!(way(&bytes[..plane]), Way::Plain);
+    let mut out = Vec::new();
+    let end = deflate(&bytes, plane, &mut tool(), &mut out, 0);
+    assert_eq!(out[0], 0, "a stored block that is not the last");
+    assert_eq!(out[5..5 + plane], bytes[..plane]);
+    assert!(end < 3 * plane - plane / 4, "the plane between has codes");
+    for count in [plane, STORED_BYTES_MAX, STORED_BYTES_MAX + 1, 3 * BLOCK_BYTES] {
+        let stored = check(&even_noise(count), count);
+        assert!(stored <= count + 5 * (count / STORED_BYTES_MAX + 3), "{count}");
+    }
+    // Where the windows do not look.
+    let mut land = even_noise(plane);
+    land[3000..30_000].fill(7);
+    assert_eq!(way(&land), Way::Plain);
+    assert!(check(&land, plane) < plane - 26_000);
 }
 
 #[test]
@@ -128,8 +161,10 @@ proptest! {
     fn any_bytes_in_any_planes_come_back(
         mut bytes in proptest::collection::vec(0_u8..7, 0..20_000),
         runs in proptest::collection::vec((0_usize..20_000, 1_usize..2_000, any::<u8>()), 0..9),
+        noise in 0_usize..20_000,
         plane_bytes in 1_usize..20_000,
     ) {
+        bytes.extend(even_noise(noise));
         for (at, length, value) in runs {
             let end = (at + length).min(bytes.len());
             if at < end {
