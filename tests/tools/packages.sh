@@ -36,6 +36,8 @@ slurm-client            the private cluster: srun, sbatch, squeue
 slurm-wlm-basic-plugins the private cluster: its plugins, PMIx among them
 slurmdbd                the private cluster: accounting
 slurm-wlm-mysql-plugin  the private cluster: accounting storage
+slurmrestd?             the private cluster: REST, one of the ways to submit
+slurm-wlm-jwt-plugin?   the private cluster: tokens for it
 libslurm-dev            headers of the Slurm release that the plugin is built against
 munge                   the private cluster: credentials
 mariadb-server          the private cluster: accounting database
@@ -83,7 +85,7 @@ disable_services() {
     local unit
     for unit in "$@"; do
         case $unit in
-        slurmctld | slurmd | slurmdbd | munge) as_root systemctl disable --quiet "$unit" || true ;;
+        slurmctld | slurmd | slurmdbd | slurmrestd | munge) as_root systemctl disable --quiet "$unit" || true ;;
         mariadb-server) as_root systemctl disable --quiet mariadb || true ;;
         mosquitto | nats-server | rabbitmq-server)
             as_root systemctl disable --quiet "$unit" || true

@@ -243,6 +243,7 @@ fn prepare(shared: &Shared, claim: &Claim) -> Result<(SubmitRequest, Option<Plan
         arguments: Vec::new(),
         options: planned.options.clone(),
         environment: environment(&claim.marker, &folder),
+        user: None,
         directory: folder,
     };
     Ok((request, Some(planned)))
@@ -289,6 +290,7 @@ fn prepare_service(shared: &Shared, claim: &Claim) -> Result<SubmitRequest, Stri
         arguments,
         options: service.options(),
         environment: environment(marker, &directory),
+        user: None,
         directory,
     })
 }

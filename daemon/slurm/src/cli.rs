@@ -7,16 +7,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tracing::{debug, warn};
+use tracing::debug;
 
+use crate::answer::{failure, shorten};
 use crate::process::{Finished, run};
 use crate::{
     Capacity, JobId, JobReport, Marker, QueryError, Scheduler, SubmitOutcome, SubmitRequest,
 };
 use crate::{capacity, table};
-
-/// Longest text of stderr that is kept in a message.
-const MAX_MESSAGE_BYTES: usize = 400;
 
 /// Most markers in one question to the accounting; their names travel in argv.
 const ACCOUNT_CHUNK: usize = 400;
@@ -84,6 +82,7 @@ pub struct SlurmCli {
     settings: CliSettings,
     environment: Vec<(String, String)>,
     uid: u32,
+    user: String,
 }
 
 impl SlurmCli {
@@ -98,11 +97,36 @@ impl SlurmCli {
             environment.retain(|(name, _)| name != "SLURM_CONF");
             environment.push(("SLURM_CONF".to_owned(), conf.display().to_string()));
         }
+        let uid = nix::unistd::getuid();
+        let user = nix::unistd::User::from_uid(uid).ok().flatten();
         Self {
             settings,
             environment,
-            uid: nix::unistd::getuid().as_raw(),
+            uid: uid.as_raw(),
+            user: user.map_or_else(|| uid.to_string(), |user| user.name),
         }
+    }
+
+    /// The name of this process's user; its number where it has none.
+    pub(crate) fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// What every command, and through sbatch every job, has in its environment.
+    pub(crate) fn environment(&self) -> &[(String, String)] {
+        &self.environment
+    }
+
+    /// Has slurmctld sign a token for `user`.
+    pub(crate) fn token(&self, user: &str, lifespan: Duration) -> Result<String, QueryError> {
+        let mut arguments = vec![
+            "token".to_owned(),
+            format!("lifespan={}", lifespan.as_secs()),
+        ];
+        if user != self.user {
+            arguments.push(format!("username={user}"));
+        }
+        self.ask("scontrol", &arguments)
     }
 
     fn program(&self, name: &str) -> PathBuf {
@@ -243,7 +267,7 @@ fn submit_arguments(request: &SubmitRequest) -> Vec<String> {
         format!("--job-name={marker}"),
         format!("--chdir={directory}"),
         // Its existence proves that the job started, even if Slurm forgets the job.
-        format!("--output={directory}/{OUTPUT_PREFIX}%j{OUTPUT_SUFFIX}"),
+        format!("--output={}", output_pattern(&request.directory)),
     ];
     for (name, value) in &request.options {
         arguments.push(if value.is_empty() {
@@ -259,6 +283,11 @@ fn submit_arguments(request: &SubmitRequest) -> Vec<String> {
 
 const OUTPUT_PREFIX: &str = "slurm-";
 const OUTPUT_SUFFIX: &str = ".out";
+
+/// Where a job of `directory` writes, for Slurm to fill in.
+pub(crate) fn output_pattern(directory: &Path) -> String {
+    format!("{}/{OUTPUT_PREFIX}%j{OUTPUT_SUFFIX}", directory.display())
+}
 
 /// The name of a job's output file in its folder.
 #[must_use]
@@ -300,54 +329,10 @@ fn read_submission(done: &Finished) -> SubmitOutcome {
                 shorten(&done.stdout)
             )),
         },
-        Some(_) => {
-            let message = complaint(done);
-            let said = |needles: &[&str]| needles.iter().any(|needle| done.stderr.contains(needle));
-            if said(&NOT_SENT) {
-                SubmitOutcome::Unavailable(message)
-            } else if said(&REFUSALS) {
-                SubmitOutcome::Refused(message)
-            } else {
-                warn!(%message, "sbatch failed for a reason that is not certain");
-                SubmitOutcome::Unknown(message)
-            }
-        }
+        Some(_) => failure(&done.stderr, complaint(done)),
         None => SubmitOutcome::Unknown("sbatch did not end in time and was killed".to_owned()),
     }
 }
-
-/// sbatch never reached the controller. Source: slurm_errno.c and the client's connect path,
-/// 20.11 to 24.11; a *receive* failure is deliberately absent, the request was sent by then.
-const NOT_SENT: [&str; 2] = [
-    "(connect failure)",
-    "Could not establish a configuration source",
-];
-
-/// The request can never succeed as it is. Source: slurm_errno.c and sbatch's own checks.
-const REFUSALS: [&str; 22] = [
-    "Invalid partition name",
-    "Invalid account or account/partition combination",
-    "Invalid qos",
-    "Invalid feature specification",
-    "Invalid generic resource (gres) specification",
-    "Invalid job array specification",
-    "Invalid license specification",
-    "Invalid Trackable RESource",
-    "Invalid wckey",
-    "Invalid reservation",
-    "Requested reservation is invalid",
-    "Requested node configuration is not available",
-    "Requested partition configuration not available",
-    "Requested time limit is invalid",
-    "Node count specification invalid",
-    "More processors requested than permitted",
-    "Memory required by task is not available",
-    "User's group not permitted to use this partition",
-    "Access/permission denied",
-    "unrecognized option",
-    "Unable to open file",
-    "This does not look like a batch script",
-];
 
 /// Reads `id` or `id;cluster`, the last line of stdout: a site's wrapper may print before it.
 fn parsable_id(stdout: &str) -> Option<JobId> {
@@ -367,23 +352,6 @@ fn complaint(done: &Finished) -> String {
         (None, Some(status)) => status.to_string(),
         (None, None) => "killed at the time limit".to_owned(),
     }
-}
-
-/// Cuts at a character, and keeps control characters out of logs and tables.
-fn shorten(text: &str) -> String {
-    let mut short = String::new();
-    for c in text
-        .trim()
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-    {
-        if short.len() + c.len_utf8() > MAX_MESSAGE_BYTES {
-            short.push('…');
-            break;
-        }
-        short.push(c);
-    }
-    short
 }
 
 #[cfg(test)]
@@ -495,6 +463,7 @@ mod tests {
             ],
             directory: "/data/e".into(),
             environment: vec![],
+            user: None,
         };
         let arguments = submit_arguments(&request);
         let script = arguments.iter().position(|a| a == "/opt/run.sh").unwrap();

@@ -27,6 +27,7 @@ pub fn check(scheduler: &dyn Scheduler, directory: &Path) {
         options: vec![("time".to_owned(), "5".to_owned())],
         directory: directory.to_path_buf(),
         environment: vec![("MIZAR_CHECK".to_owned(), "kept $HOME".to_owned())],
+        user: None,
     };
 
     let unknown = request(1, &[]).marker;
@@ -81,9 +82,7 @@ fn refusals_are_final(scheduler: &dyn Scheduler, request: &SubmitRequest) {
 
 fn waiting_jobs_can_be_cancelled(scheduler: &dyn Scheduler, request: &SubmitRequest) {
     let mut request = request.clone();
-    request
-        .options
-        .push(("begin".to_owned(), "now+3600".to_owned()));
+    request.options.push(("hold".to_owned(), String::new()));
     let SubmitOutcome::Submitted(id) = scheduler.submit(&request) else {
         panic!("not accepted")
     };

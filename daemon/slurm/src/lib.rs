@@ -2,8 +2,8 @@
 //! question, cancel.
 //!
 //! Called by the gateway's submitter and poller threads; every call blocks, for at most the
-//! time-outs of its implementation. [`SlurmCli`] drives Slurm's own commands; another
-//! transport implements [`Scheduler`] and passes [`conformance::check`].
+//! time-outs of its implementation. [`SlurmCli`] drives Slurm's own commands, [`SlurmRestd`]
+//! submits through slurmrestd; both pass [`conformance::check`], as another transport must.
 //!
 //! Invariants:
 //! - **A job is ours only if its comment or name carries our [`Marker`].** Job ids are reused
@@ -17,11 +17,13 @@
 //! Left out on purpose: retries, back-off and what an outcome means for an event. Those are
 //! the caller's, who has the ledger.
 
+mod answer;
 pub mod capacity;
 pub mod cli;
 pub mod conformance;
 pub mod marker;
 mod process;
+pub mod restd;
 pub mod state;
 mod table;
 
@@ -31,6 +33,7 @@ pub use capacity::Capacity;
 pub use cli::{Accounting, CliSettings, SlurmCli};
 pub use marker::{Marker, MarkerError};
 pub use mizar_core::ids::JobId;
+pub use restd::{Place, Proof, RestSettings, SlurmRestd};
 pub use state::{JobState, Phase};
 
 /// What to submit. Everything is passed as it is: no value is looked at by a shell.
@@ -48,6 +51,9 @@ pub struct SubmitRequest {
     pub directory: PathBuf,
     /// Variables for the job, beyond the scheduler's own.
     pub environment: Vec<(String, String)>,
+    /// Whose job it is, by Unix name; none makes it ours. Only a site's own mapping of its
+    /// callers may set it, never a request.
+    pub user: Option<String>,
 }
 
 /// What became of a submission.

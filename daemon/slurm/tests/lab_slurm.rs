@@ -54,6 +54,7 @@ fn the_accounting_finds_jobs_by_marker() {
         options: vec![],
         directory: folder.path().to_owned(),
         environment: vec![],
+        user: None,
     };
     let SubmitOutcome::Submitted(id) = client.submit(&request) else {
         panic!("not accepted")

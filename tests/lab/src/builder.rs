@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 /// `sun_path` has 108 bytes; what lies below the directory takes fewer than the difference.
 const LONGEST_DIR_BYTES: usize = 70;
+/// The key that signs tokens.
+const JWT_KEY_BYTES: usize = 32;
 /// The file that marks a directory as a lab's, and is locked while the lab runs.
 pub(crate) const MARK: &str = "lab.lock";
 /// What an earlier lab left in its directory, removed by the next one.
@@ -31,6 +33,7 @@ pub struct LabBuilder {
     pub(crate) plugstack: Option<String>,
     pub(crate) slurm_conf_extra: String,
     pub(crate) accounting: bool,
+    pub(crate) rest: bool,
     pub(crate) mizar: Option<MizarOptions>,
     pub(crate) dir: Option<PathBuf>,
     pub(crate) search_path: Vec<PathBuf>,
@@ -46,6 +49,7 @@ impl Default for LabBuilder {
             plugstack: None,
             slurm_conf_extra: String::new(),
             accounting: false,
+            rest: false,
             mizar: None,
             dir: None,
             search_path: packages::default_search_path(),
@@ -103,6 +107,13 @@ impl LabBuilder {
         self
     }
 
+    /// Adds slurmrestd, on a unix socket and, with tokens, on a TCP port.
+    #[must_use]
+    pub fn slurmrestd(mut self, wanted: bool) -> Self {
+        self.rest = wanted;
+        self
+    }
+
     /// Adds the built plugin and a `mizard` on every node.
     #[must_use]
     pub fn mizar(mut self, wanted: bool) -> Self {
@@ -138,7 +149,7 @@ impl LabBuilder {
     /// Any [`LabError`]; what was started by then is stopped again.
     pub fn start(self) -> Result<Lab, LabError> {
         self.check()?;
-        packages::require(self.accounting, &self.search_path)?;
+        packages::require(self.accounting, self.rest, &self.search_path)?;
         if self.mizar.is_some() {
             binaries::require_built()?;
         }
@@ -164,6 +175,7 @@ impl LabBuilder {
         let daemons = Daemons::start(&plan)?;
         let mut lab = Lab::assemble(plan, daemons, guard);
         lab.await_nodes()?;
+        lab.start_rest()?;
         lab.start_mizards()?;
         Ok(lab)
     }
@@ -325,6 +337,9 @@ fn write_files(plan: &Plan) -> Result<(), LabError> {
         "run/hosts",
         &config.hosts(&fs::read_to_string("/etc/hosts").unwrap_or_default()),
     )?;
+    if plan.builder.rest {
+        write_private(&dir.join("state/jwt.key"), &random_key()?[..JWT_KEY_BYTES])?;
+    }
     if plan.builder.accounting {
         write_private(
             &dir.join("etc/slurmdbd.conf"),

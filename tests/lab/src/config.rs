@@ -21,6 +21,8 @@ pub(crate) struct SlurmConfig<'a> {
     pub(crate) first_node_port: u16,
     /// The port of slurmdbd, if there is one.
     pub(crate) database_port: Option<u16>,
+    /// Whether slurmctld takes the tokens that it signs.
+    pub(crate) tokens: bool,
     /// Lines of the caller; Slurm takes the last of two equal keys.
     pub(crate) extra: &'a str,
 }
@@ -79,6 +81,12 @@ impl SlurmConfig<'_> {
             memory_per_cpu = self.memory_mib / self.cpus,
         );
         self.write_accounting(&mut text);
+        if self.tokens {
+            let _ = writeln!(
+                text,
+                "AuthAltTypes=auth/jwt\nAuthAltParameters=jwt_key={dir}/state/jwt.key"
+            );
+        }
         text.push_str(self.extra);
         if !self.extra.is_empty() && !self.extra.ends_with('\n') {
             text.push('\n');
@@ -194,6 +202,7 @@ mod tests {
             controller_port: 17_000,
             first_node_port: 17_016,
             database_port,
+            tokens: false,
             extra: "MinJobAge=10",
         }
     }

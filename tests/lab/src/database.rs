@@ -114,5 +114,5 @@ fn server(plan: &Plan, home: &Path) -> Command {
 /// Returns true if everything that accounting needs is installed.
 #[must_use]
 pub fn accounting_available() -> bool {
-    packages::require(true, &packages::default_search_path()).is_ok()
+    packages::require(true, false, &packages::default_search_path()).is_ok()
 }

@@ -7,6 +7,7 @@ use crate::guard::Guard;
 use crate::node::{Node, NodeProcess};
 use crate::plan::{MEMBER, Plan, START};
 use crate::process::{Daemon, run, wait_until};
+use crate::rest::{self, Rest};
 use crate::{LabError, ffi};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ pub(crate) struct Daemons {
     mizards: Vec<(String, NodeProcess)>,
     nodes: Vec<Node>,
     controller: Daemon,
+    rest: Option<Rest>,
     database: Option<Database>,
     munged: Daemon,
 }
@@ -44,6 +46,7 @@ impl Daemons {
             mizards: Vec::new(),
             nodes,
             controller,
+            rest: None,
             database,
             munged,
         })
@@ -63,12 +66,18 @@ impl Daemons {
         for (_, mizard) in &mut self.mizards {
             mizard.terminate();
         }
+        if let Some(rest) = &mut self.rest {
+            rest.terminate();
+        }
         self.controller.terminate();
         for (_, mizard) in &mut self.mizards {
             let _ = mizard.wait(deadline.saturating_duration_since(Instant::now()));
         }
         self.mizards.clear();
         self.nodes.clear();
+        if let Some(rest) = &mut self.rest {
+            rest.end_by(deadline);
+        }
         self.controller.end_by(deadline);
         if let Some(database) = &mut self.database {
             database.terminate();
@@ -143,6 +152,46 @@ impl Lab {
         })
     }
 
+    /// Starts slurmrestd, if it is wanted.
+    pub(crate) fn start_rest(&mut self) -> Result<(), LabError> {
+        if self.plan.builder.rest {
+            let started = Rest::start(&self.plan)?;
+            self.daemons().rest = Some(started);
+        }
+        Ok(())
+    }
+
+    /// Returns the socket of the slurmrestd that takes its owner at his word.
+    #[must_use]
+    pub fn rest_socket(&self) -> PathBuf {
+        rest::socket(&self.plan)
+    }
+
+    /// Returns the address of the slurmrestd that wants tokens of `scontrol token`.
+    #[must_use]
+    pub fn rest_address(&self) -> String {
+        rest::address(&self.plan)
+    }
+
+    /// Kills (SIGKILL) the slurmrestd on the unix socket; without one does nothing.
+    pub fn kill_slurmrestd(&mut self) {
+        if let Some(rest) = &mut self.daemons().rest {
+            rest.kill_local();
+        }
+    }
+
+    /// Starts the slurmrestd on the unix socket again, if the lab has one.
+    ///
+    /// # Errors
+    /// Why it does not start.
+    pub fn start_slurmrestd(&mut self) -> Result<(), LabError> {
+        let daemons = self.daemons.as_mut();
+        match daemons.and_then(|daemons| daemons.rest.as_mut()) {
+            Some(rest) => rest.start_local(&self.plan),
+            None => Ok(()),
+        }
+    }
+
     /// Returns the directory that holds everything of the lab.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -167,7 +216,7 @@ impl Lab {
         self.plan.namespaces
     }
 
-    /// Returns a TCP port of this lab that none of its daemons uses; `index` 0 to 13.
+    /// Returns a TCP port of this lab that none of its daemons uses; `index` 0 to 12.
     #[must_use]
     pub fn spare_port(&self, index: u16) -> u16 {
         self.plan.ports.spare(index)

@@ -1,6 +1,6 @@
 //! A private real Slurm on one machine, for tests, demos and trying things out.
 //!
-//! A lab is a munged, a slurmctld and N slurmds, with slurmdbd where asked, below one
+//! A lab is a munged, a slurmctld and N slurmds, with slurmdbd and slurmrestd where asked, below one
 //! directory and on loopback ports of its own, so several labs run side by side. As root each
 //! node has its own hostname, processes, `/dev/shm` and `/etc/hosts`, and fake GPUs if asked;
 //! without root, nodes share those with the machine, jobs run as the owner only, and there are
@@ -39,6 +39,7 @@ mod packages;
 mod plan;
 mod ports;
 mod process;
+mod rest;
 pub mod venv;
 
 pub use binaries::{binary, plugin_path};

@@ -25,9 +25,13 @@ const ACCOUNTING: &[(&str, &str)] = &[
     ("mariadb-install-db", "mariadb-server"),
 ];
 
+/// Program and package, for a lab with slurmrestd.
+const REST: &[(&str, &str)] = &[("slurmrestd", "slurmrestd")];
+
 /// What no program shows the absence of, but Slurm cannot do without.
 const PLUGINS: &str = "slurm-wlm-basic-plugins";
 const ACCOUNTING_PLUGINS: &str = "slurm-wlm-mysql-plugin";
+const REST_PLUGINS: &str = "slurm-wlm-jwt-plugin";
 
 /// Where programs are looked for: `PATH`, then the folders of daemons.
 pub(crate) fn default_search_path() -> Vec<PathBuf> {
@@ -54,10 +58,15 @@ pub(crate) fn locate(program: &str, search_path: &[PathBuf]) -> Option<PathBuf> 
 }
 
 /// Checks that everything a lab starts is installed.
-pub(crate) fn require(accounting: bool, search_path: &[PathBuf]) -> Result<(), LabError> {
+pub(crate) fn require(
+    accounting: bool,
+    rest: bool,
+    search_path: &[PathBuf],
+) -> Result<(), LabError> {
     let wanted = SLURM
         .iter()
-        .chain(accounting.then_some(ACCOUNTING).into_iter().flatten());
+        .chain(accounting.then_some(ACCOUNTING).into_iter().flatten())
+        .chain(rest.then_some(REST).into_iter().flatten());
     let (mut programs, mut packages) = (Vec::new(), Vec::<String>::new());
     for (program, package) in wanted {
         if locate(program, search_path).is_none() {
@@ -73,6 +82,9 @@ pub(crate) fn require(accounting: bool, search_path: &[PathBuf]) -> Result<(), L
     packages.push(PLUGINS.to_owned());
     if accounting {
         packages.push(ACCOUNTING_PLUGINS.to_owned());
+    }
+    if rest {
+        packages.push(REST_PLUGINS.to_owned());
     }
     Err(LabError::MissingPrograms { programs, packages })
 }

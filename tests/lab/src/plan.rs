@@ -63,6 +63,7 @@ impl Plan {
             controller_port: self.ports.controller(),
             first_node_port: self.ports.first_node(),
             database_port: self.builder.accounting.then(|| self.ports.database()),
+            tokens: self.builder.rest,
             extra: &self.builder.slurm_conf_extra,
         }
     }

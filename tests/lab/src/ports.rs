@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
-/// Ports in a block: slurmctld, slurmdbd, a few for daemons of the test, one per node.
+/// Ports in a block: slurmctld, slurmdbd, slurmrestd, a few for daemons of the test, one per node.
 pub(crate) const BLOCK: u16 = 96;
 /// Ports of a block that belong to no node.
 const SERVICES: u16 = 16;
@@ -57,9 +57,14 @@ impl Ports {
         self.base + 1
     }
 
+    /// The port of the slurmrestd that wants tokens.
+    pub(crate) fn rest(&self) -> u16 {
+        self.base + 2
+    }
+
     /// A port that the lab itself does not use, for a daemon of a test.
     pub(crate) fn spare(&self, index: u16) -> u16 {
-        self.base + 2 + index % (SERVICES - 2)
+        self.base + 3 + index % (SERVICES - 3)
     }
 
     /// The port of the first node's slurmd; the others follow it.
