@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 /// Shortest token that is accepted in the file.
 pub const MIN_TOKEN_BYTES: usize = 16;
 
-/// Digests of the accepted tokens; the tokens themselves are not kept.
-pub struct Tokens(Vec<[u8; 32]>);
+/// Digests of the accepted tokens, with their lines; the tokens themselves are not kept.
+pub struct Tokens(Vec<(usize, [u8; 32])>);
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -23,18 +23,18 @@ impl Tokens {
     /// What is wrong, without the token.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut digests = Vec::new();
-        for (number, line) in text.lines().map(str::trim).enumerate() {
+        for (index, line) in text.lines().map(str::trim).enumerate() {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
+            let number = index + 1;
             if line.len() < MIN_TOKEN_BYTES {
                 return Err(format!(
-                    "holds a token of fewer than {MIN_TOKEN_BYTES} characters in line {}; \
-                     make one with: openssl rand -hex 32",
-                    number + 1
+                    "holds a token of fewer than {MIN_TOKEN_BYTES} characters in line {number}; \
+                     make one with: openssl rand -hex 32"
                 ));
             }
-            digests.push(digest(line));
+            digests.push((number, digest(line)));
         }
         if digests.is_empty() {
             Err("holds no token".to_owned())
@@ -43,37 +43,51 @@ impl Tokens {
         }
     }
 
-    /// Whether `token` is accepted. Takes the same time for every token of one length.
+    /// The line of `token`, if it is accepted. Takes the same time for every token of one length.
     #[must_use]
-    pub fn accept(&self, token: &str) -> bool {
+    pub fn accept(&self, token: &str) -> Option<usize> {
         let given = digest(token);
-        let differences = self.0.iter().map(|known| {
-            known
+        // Every token is compared, whichever fits.
+        self.0.iter().fold(None, |found, (line, known)| {
+            let difference = known
                 .iter()
                 .zip(&given)
-                .fold(0_u8, |sum, (a, b)| std::hint::black_box(sum | (a ^ b)))
-        });
-        // Every token is compared, whichever fits.
-        differences.fold(false, |found, difference| found | (difference == 0))
+                .fold(0_u8, |sum, (a, b)| std::hint::black_box(sum | (a ^ b)));
+            if difference == 0 { Some(*line) } else { found }
+        })
     }
+}
 
-    /// Whether the request carries an accepted token: `Authorization: Bearer`, or the query's
-    /// `access_token` as the webhook specification has it.
-    #[must_use]
-    pub fn accept_request(&self, authorization: Option<&str>, query: Option<&str>) -> bool {
-        if let Some(value) = authorization {
-            let mut words = value.splitn(2, ' ');
-            let scheme = words.next().unwrap_or_default();
-            return scheme.eq_ignore_ascii_case("bearer")
-                && words.next().is_some_and(|token| self.accept(token.trim()));
-        }
-        let pairs = query.unwrap_or_default().split('&');
-        let mut given = pairs.filter_map(|pair| pair.strip_prefix("access_token="));
-        match (given.next(), given.next()) {
-            (Some(token), None) => crate::cloudevents::percent_decode(token.as_bytes(), true)
-                .is_some_and(|token| self.accept(&token)),
-            _ => false,
-        }
+/// What a request brings to prove who sends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// Nothing.
+    Nothing,
+    /// A bearer token.
+    Token(String),
+    /// Something else.
+    Other,
+}
+
+/// The token of a request: `Authorization: Bearer`, or the query's `access_token` as the webhook
+/// specification has it.
+#[must_use]
+pub fn given(authorization: Option<&str>, query: Option<&str>) -> Given {
+    if let Some(value) = authorization {
+        return match value.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                Given::Token(token.trim().to_owned())
+            }
+            _ => Given::Other,
+        };
+    }
+    let pairs = query.unwrap_or_default().split('&');
+    let mut tokens = pairs.filter_map(|pair| pair.strip_prefix("access_token="));
+    match (tokens.next(), tokens.next()) {
+        (None, _) => Given::Nothing,
+        (Some(token), None) => crate::cloudevents::percent_decode(token.as_bytes(), true)
+            .map_or(Given::Other, Given::Token),
+        _ => Given::Other,
     }
 }
 
@@ -105,12 +119,13 @@ mod tests {
             ),
             (None, None, false),
         ] {
-            assert_eq!(
-                tokens.accept_request(authorization, query),
-                expected,
-                "{authorization:?} {query:?}"
-            );
+            let accepted = match given(authorization, query) {
+                Given::Token(token) => tokens.accept(&token).is_some(),
+                _ => false,
+            };
+            assert_eq!(accepted, expected, "{authorization:?} {query:?}");
         }
+        assert_eq!(tokens.accept("second-token-012345"), Some(4));
         assert_eq!(format!("{tokens:?}"), "Tokens(2 hidden)");
     }
 

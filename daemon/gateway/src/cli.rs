@@ -254,7 +254,11 @@ fn check_config(path: &Path) -> Result<ExitCode> {
     }
     println!(
         "# tokens: {}",
-        tokens.map_or("none, everybody is let in".to_owned(), |t| format!("{t:?}"))
+        match &tokens {
+            Some(tokens) => format!("{tokens:?}"),
+            None if config.identity.issuers.is_empty() => "none, everybody is let in".to_owned(),
+            None => "none".to_owned(),
+        }
     );
     Ok(ExitCode::SUCCESS)
 }

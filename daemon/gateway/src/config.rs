@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::auth::Tokens;
 use crate::container_runtime::Containers;
+use crate::identity::Identity;
 use crate::interlink::Interlink;
 use crate::oscar::{Oscar, Users};
 use crate::service::{Service, ServiceError};
@@ -33,6 +34,9 @@ pub struct Config {
     /// it everybody is let in, which is accepted on a loopback address only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// Who may call, beside those with a token of the file, and as which Unix user.
+    #[serde(default, skip_serializing_if = "Identity::is_empty")]
+    pub identity: Identity,
     /// What bounds intake.
     #[serde(default)]
     pub limits: Limits,
@@ -240,12 +244,14 @@ impl Config {
 
     fn resolve(&mut self, folder: &Path) {
         let paths = [&mut self.state_dir, &mut self.work_dir].into_iter();
-        let users = self.oscar.iter_mut().map(|oscar| &mut oscar.user_file);
+        let users = self.oscar.as_mut();
+        let users = users.and_then(|oscar| oscar.user_file.as_mut());
         let supervisor = &mut self.containers.supervisor;
         let more = paths.chain(&mut self.services).chain(&mut self.token_file);
         for path in more.chain(supervisor).chain(users) {
             *path = folder.join(&path);
         }
+        self.identity.resolve(folder);
         for source in &mut self.sources {
             source.resolve(folder);
         }
@@ -266,10 +272,14 @@ impl Config {
                 "must be plain text without `%` and `\\`",
             ));
         }
-        if self.token_file.is_none() && !self.listen.ip().is_loopback() {
+        self.identity
+            .check()
+            .map_err(|problem| invalid("identity", problem))?;
+        let is_open = self.token_file.is_none() && self.identity.issuers.is_empty();
+        if is_open && !self.listen.ip().is_loopback() {
             return Err(invalid(
                 "token_file",
-                "is needed to listen on other than a loopback address",
+                "or an issuer in [identity] is needed to listen on other than a loopback address",
             ));
         }
         let positive = [
@@ -311,6 +321,12 @@ impl Config {
         }
         if let Some(oscar) = &self.oscar {
             oscar.check().map_err(|problem| invalid("oscar", problem))?;
+            if oscar.user_file.is_none() && self.identity.users.is_empty() {
+                return Err(invalid(
+                    "oscar",
+                    "needs a user_file, or users in [identity]",
+                ));
+            }
         }
         crate::sources::check(&self.sources).map_err(|problem| invalid("sources", problem))?;
         crate::webhook::check(&self.webhooks, &self.limits)
@@ -356,10 +372,11 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] if others may read the file, or it holds no user.
     pub fn load_oscar_users(&self) -> Result<Option<Users>, ConfigError> {
-        let Some(oscar) = &self.oscar else {
+        let users = self.oscar.as_ref();
+        let Some(path) = users.and_then(|oscar| oscar.user_file.as_ref()) else {
             return Ok(None);
         };
-        let text = read_secret("oscar.user_file", &oscar.user_file)?;
+        let text = read_secret("oscar.user_file", path)?;
         Users::parse(&text)
             .map(Some)
             .map_err(|problem| invalid("oscar.user_file", problem))

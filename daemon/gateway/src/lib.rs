@@ -25,6 +25,7 @@ pub mod config;
 pub mod container_runtime;
 pub mod event;
 pub mod http;
+pub mod identity;
 pub mod interlink;
 pub mod jobfiles;
 pub mod ledger;

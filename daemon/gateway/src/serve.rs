@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
 use crate::http::{self, Front};
+use crate::identity::Gate;
 use crate::ledger::{Reader, Writer, configure_conditions, doubt_claims, mend_waits, now_ms};
 use crate::shared::Shared;
 use crate::{poller, submit};
@@ -31,9 +32,9 @@ pub fn run(path: &Path) -> Result<()> {
     let config = Config::load(path)?;
     let services = config.load_services()?;
     let tokens = config.load_tokens()?;
-    let oscar_users = config.load_oscar_users()?;
-    if tokens.is_none() {
-        warn!("no token_file: everybody on this machine may send events");
+    let gate = Gate::new(tokens, config.load_oscar_users()?, &config.identity, false);
+    if gate.is_open() {
+        warn!("no token_file and no [identity]: everybody on this machine may send events");
     }
     let ledger = config.ledger_path();
     let (writer, writer_thread) = Writer::open(&ledger)
@@ -70,8 +71,7 @@ pub fn run(path: &Path) -> Result<()> {
     let stop = watch::Sender::new(false);
     let front = Arc::new(Front {
         shared: Arc::clone(&shared),
-        tokens,
-        oscar_users,
+        gate,
         feed: http::Feed::new(shared.config.limits.listeners, stop.subscribe()),
     });
     let served = runtime.block_on(serve_until_signal(listen, front, stop));

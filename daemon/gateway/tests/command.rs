@@ -23,6 +23,7 @@ fn shipped_examples_are_accepted() {
         let text = text
             .replace("/opt/twins/monthly-mean.sh", "/bin/sh")
             .replace("token_file", "#token_file")
+            .replace("user = \"twin\"", "user = \"daemon\"")
             // What needs another file is there to be taken over.
             .replace("\n#! ", "\n");
         std::fs::write(folder.path().join(name), text).unwrap();

@@ -1,7 +1,8 @@
 //! The HTTP front: connections, time-outs, tokens, routes. Events are read in [`intake`],
-//! questions about jobs in [`jobs`]; [`stream`] tells what happens to them, and [`page`] is the
+//! questions about jobs in [`jobs`]; [`admit`] says who may ask what; [`stream`] tells what happens to them, and [`page`] is the
 //! page that people see.
 
+pub(crate) mod admit;
 mod drain;
 mod flow;
 pub(crate) mod intake;
@@ -15,9 +16,9 @@ mod stream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
@@ -31,9 +32,10 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tracing::{debug, warn};
 
+use self::admit::Peer;
 pub use self::stream::Feed;
 use self::stream::HangUp;
-use crate::auth::Tokens;
+use crate::identity::Gate;
 use crate::shared::Shared;
 
 /// How long open requests may take to end once the gateway was told to stop.
@@ -46,10 +48,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Front {
     /// The gateway.
     pub shared: Arc<Shared>,
-    /// Accepted tokens; None lets everybody in.
-    pub tokens: Option<Tokens>,
-    /// Who may use the OSCAR API; None without it.
-    pub oscar_users: Option<crate::oscar::Users>,
+    /// What proves who calls.
+    pub gate: Gate,
     /// What listeners of the stream share.
     pub feed: Feed,
 }
@@ -105,61 +105,11 @@ pub fn router(front: Arc<Front>) -> Router {
                 "this method is not for this path",
             )
         })
-        .layer(middleware::from_fn_with_state(Arc::clone(&front), admit))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&front),
+            admit::admit,
+        ))
         .with_state(front)
-}
-
-/// Lets a request in, or not, and counts it.
-async fn admit(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    // OSCAR's routes have their own ways of proving who asks.
-    let elsewhere = front.shared.config.oscar.is_some() && crate::oscar::is_route(path);
-    // The page itself knows nothing: what it shows it asks with the token that it is given.
-    let is_plain = matches!(path, "/" | "/health");
-    let open = elsewhere || is_plain || request.method() == Method::OPTIONS;
-    let response = if !elsewhere && front.tokens.is_none() && is_of_another_site(&request) {
-        let message = "a page of another site may not ask for this";
-        refuse(StatusCode::FORBIDDEN, message)
-    } else if front.shared.is_draining() && drain::brings_work(&request) {
-        intake::draining()
-    } else if open || is_known(&front, &request) {
-        let limit = front.shared.config.request_limit(path);
-        match tokio::time::timeout(limit, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => refuse(StatusCode::REQUEST_TIMEOUT, "the request took too long"),
-        }
-    } else {
-        let mut response = refuse(StatusCode::UNAUTHORIZED, "a valid bearer token is needed");
-        response
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        response
-    };
-    front
-        .shared
-        .metrics
-        .count_request(response.status().as_u16());
-    response
-}
-
-fn is_known(front: &Front, request: &Request) -> bool {
-    let Some(tokens) = &front.tokens else {
-        return true;
-    };
-    let authorization = request.headers().get(header::AUTHORIZATION);
-    let authorization = authorization.and_then(|value| value.to_str().ok());
-    tokens.accept_request(authorization, request.uri().query())
-}
-
-/// Whether a browser sends this for a page of another site: without tokens, being on this machine
-/// is all the proof that is asked, and a browser of this machine opens any page.
-fn is_of_another_site(request: &Request) -> bool {
-    let site = request.headers().get("sec-fetch-site");
-    let is_reading = matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS
-    );
-    !is_reading && site.is_some_and(|site| site != "same-origin" && site != "none")
 }
 
 async fn health(State(front): State<Arc<Front>>, headers: HeaderMap) -> Response {
@@ -235,8 +185,8 @@ pub async fn serve(listener: TcpListener, front: Arc<Front>, mut stop: watch::Re
             accepted = listener.accept() => accepted,
             _ = stop.changed() => break,
         };
-        let stream = match stream {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match stream {
+            Ok((stream, address)) => (stream, Peer::new(address)),
             Err(error) => {
                 warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -249,6 +199,7 @@ pub async fn serve(listener: TcpListener, front: Arc<Front>, mut stop: watch::Re
         let given = hang_up.clone();
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(given.clone());
+            request.extensions_mut().insert(peer.clone());
             routes.call(request)
         });
         let mut stop = stop.clone();

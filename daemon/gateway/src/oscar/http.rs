@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Extension, Json, Router};
@@ -14,9 +14,10 @@ use serde_json::Value;
 
 use super::definition::{Definition, DefinitionError};
 use super::store::{self, Kept};
-use super::{intake, logs, system};
+use super::{access, intake, logs, system};
 use crate::event::parse_json;
 use crate::http::Front;
+use crate::identity::Caller;
 use crate::ledger::{LedgerError, now_ms};
 use crate::shared::Shared;
 use mizar_core::chain;
@@ -28,10 +29,6 @@ pub fn is_route(path: &str) -> bool {
         .iter()
         .any(|start| path.starts_with(start))
 }
-
-/// Who asked.
-#[derive(Clone, Debug)]
-pub(super) struct Caller(pub(super) String);
 
 /// The routes. Clients ask with and without a slash at the end.
 pub fn routes(front: &Arc<Front>) -> Router<Arc<Front>> {
@@ -76,19 +73,20 @@ pub fn routes(front: &Arc<Front>) -> Router<Arc<Front>> {
             all = all.route(&path(place), any(move || async move { absent(reason) }));
         }
     }
-    all.layer(middleware::from_fn_with_state(Arc::clone(front), admit))
-        .merge(calls())
+    let admit = middleware::from_fn_with_state(Arc::clone(front), access::admit);
+    all.layer(admit).merge(calls(front))
 }
 
-/// The routes that are called with a service's own token.
-fn calls() -> Router<Arc<Front>> {
+/// The routes that are called with a service's own token, or by those who see it.
+fn calls(front: &Arc<Front>) -> Router<Arc<Front>> {
     let mut all = Router::new();
     for end in ["", "/"] {
         all = all
             .route(&format!("/job/{{name}}{end}"), post(intake::job))
             .route(&format!("/run/{{name}}{end}"), post(intake::run));
     }
-    all
+    let admit = middleware::from_fn_with_state(Arc::clone(front), access::admit_call);
+    all.layer(admit)
 }
 
 /// What is not kept here, and why.
@@ -125,31 +123,6 @@ async fn not_exposed() -> Response {
     absent(
         "services of a Slurm cluster are batch jobs: there is nothing exposed to stop, start or log in to",
     )
-}
-
-/// Lets known users in.
-async fn admit(State(front): State<Arc<Front>>, mut request: Request, next: Next) -> Response {
-    let authorization = header_text(request.headers(), header::AUTHORIZATION.as_str());
-    let user = front
-        .oscar_users
-        .as_ref()
-        .and_then(|users| users.accept(authorization.as_deref()));
-    match user.map(|user| Caller(user.to_owned())) {
-        None => unauthorized("Basic"),
-        Some(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
-        }
-    }
-}
-
-/// 401 as OSCAR answers it: without a body.
-pub(super) fn unauthorized(scheme: &'static str) -> Response {
-    (
-        StatusCode::UNAUTHORIZED,
-        [(header::WWW_AUTHENTICATE, scheme)],
-    )
-        .into_response()
 }
 
 pub(super) fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
@@ -199,18 +172,56 @@ pub(super) fn find(shared: &Shared, name: &str) -> Result<Kept, Response> {
     }
 }
 
+/// One service that a caller may see, or the answer that it may not.
+#[allow(
+    clippy::result_large_err,
+    reason = "an answer is what the caller has for it"
+)]
+pub(super) fn find_for(shared: &Shared, caller: &Caller, name: &str) -> Result<Kept, Response> {
+    let kept = find(shared, name)?;
+    match access::sees(caller, &kept) {
+        true => Ok(kept),
+        false => Err(forbidden(name)),
+    }
+}
+
+/// The same of a service that is the caller's own.
+#[allow(
+    clippy::result_large_err,
+    reason = "an answer is what the caller has for it"
+)]
+pub(super) fn find_own(shared: &Shared, caller: &Caller, name: &str) -> Result<Kept, Response> {
+    let kept = find(shared, name)?;
+    match access::owns(caller, &kept) {
+        true => Ok(kept),
+        false => Err(forbidden(name)),
+    }
+}
+
+fn forbidden(name: &str) -> Response {
+    text(
+        StatusCode::FORBIDDEN,
+        format!("the service {name} is not yours"),
+    )
+}
+
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Include {
     #[serde(default)]
     include: String,
 }
 
-async fn list(State(front): State<Arc<Front>>, Query(query): Query<Include>) -> Response {
+async fn list(
+    State(front): State<Arc<Front>>,
+    Extension(caller): Extension<Caller>,
+    Query(query): Query<Include>,
+) -> Response {
     match front.shared.reader.read(store::list) {
         Ok(all) => {
             let shown: Vec<Value> = all
                 .iter()
-                .map(|kept| shown(&front.shared, kept, &query))
+                .filter(|kept| access::sees(&caller, kept))
+                .map(|kept| shown(&front.shared, &caller, kept, &query))
                 .collect();
             Json(shown).into_response()
         }
@@ -220,17 +231,23 @@ async fn list(State(front): State<Arc<Front>>, Query(query): Query<Include>) -> 
 
 async fn show(
     State(front): State<Arc<Front>>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     Query(query): Query<Include>,
 ) -> Response {
-    match find(&front.shared, &name) {
-        Ok(kept) => Json(shown(&front.shared, &kept, &query)).into_response(),
+    match find_for(&front.shared, &caller, &name) {
+        Ok(kept) => Json(shown(&front.shared, &caller, &kept, &query)).into_response(),
         Err(response) => response,
     }
 }
 
-fn shown(shared: &Shared, kept: &Kept, query: &Include) -> Value {
-    let mut value = kept.definition.shown(&kept.owner, &kept.token);
+/// A service as a caller reads it: its token is for those whose own it is.
+fn shown(shared: &Shared, caller: &Caller, kept: &Kept, query: &Include) -> Value {
+    let token = match access::owns(caller, kept) {
+        true => kept.token.as_str(),
+        false => "",
+    };
+    let mut value = kept.definition.shown(&kept.owner, token);
     if query.include.split(',').any(|word| word == "deployment") {
         value["deployment"] = system::deployment_of(shared, &kept.definition.name);
     }
@@ -300,7 +317,7 @@ fn check_images(shared: &Shared, definition: &Definition) -> Result<(), Response
 
 async fn create(
     State(front): State<Arc<Front>>,
-    Extension(Caller(owner)): Extension<Caller>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Response {
     let shared = &front.shared;
@@ -328,7 +345,7 @@ async fn create(
     };
     let new = Kept {
         definition,
-        owner,
+        owner: caller.name,
         token,
         created_ms: now_ms(),
     };
@@ -345,13 +362,21 @@ async fn create(
     }
 }
 
-async fn update(State(front): State<Arc<Front>>, request: Request) -> Response {
+async fn update(
+    State(front): State<Arc<Front>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
     let definition = match read(&front.shared, request).await {
         Ok(definition) => definition,
         Err(response) => return response,
     };
+    let found = match find_own(&front.shared, &caller, &definition.name) {
+        Ok(found) => found,
+        Err(response) => return response,
+    };
     match write(&front.shared, move |ledger| {
-        store::update(ledger, now_ms(), &definition)
+        store::update(ledger, now_ms(), &found, &definition)
     })
     .await
     {
@@ -361,10 +386,17 @@ async fn update(State(front): State<Arc<Front>>, request: Request) -> Response {
     }
 }
 
-async fn remove(State(front): State<Arc<Front>>, Path(name): Path<String>) -> Response {
-    let asked = name.clone();
+async fn remove(
+    State(front): State<Arc<Front>>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Response {
+    let found = match find_own(&front.shared, &caller, &name) {
+        Ok(found) => found,
+        Err(response) => return response,
+    };
     match write(&front.shared, move |ledger| {
-        store::remove(ledger, now_ms(), &asked)
+        store::remove(ledger, now_ms(), &found)
     })
     .await
     {

@@ -7,15 +7,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Request, State};
+use axum::Extension;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use mizar_slurm::Marker;
 use serde_json::{Value, json};
 
-use super::http::{find, header_text, text, unauthorized, unavailable};
+use super::http::{header_text, text, unavailable};
 use super::store::Kept;
-use super::users::same_text;
 use crate::event::{Event, parse_json};
 use crate::http::Front;
 use crate::http::intake::{announce, body, store};
@@ -51,10 +51,10 @@ const MAX_REPLY_BYTES: u64 = 256 << 20;
 /// POST /job/NAME: 201 without a body, as OSCAR's clients know it.
 pub(super) async fn job(
     State(front): State<Arc<Front>>,
-    Path(name): Path<String>,
+    Extension(kept): Extension<Kept>,
     request: Request,
 ) -> Response {
-    match take(&front, &name, request).await {
+    match take(&front.shared, &kept, request).await {
         Ok(names) => named(StatusCode::CREATED.into_response(), &names),
         Err(response) => response,
     }
@@ -63,17 +63,18 @@ pub(super) async fn job(
 /// POST /run/NAME: the function's output.
 pub(super) async fn run(
     State(front): State<Arc<Front>>,
-    Path(name): Path<String>,
+    Extension(kept): Extension<Kept>,
     request: Request,
 ) -> Response {
-    let names = match take(&front, &name, request).await {
+    let names = match take(&front.shared, &kept, request).await {
         Ok(names) => names,
         Err(response) => return response,
     };
     let Some(first) = names.first().cloned() else {
         return StatusCode::OK.into_response();
     };
-    named(wait(&front.shared, &name, &first).await, &names)
+    let name = &kept.definition.name;
+    named(wait(&front.shared, name, &first).await, &names)
 }
 
 fn named(mut response: Response, names: &[String]) -> Response {
@@ -83,10 +84,8 @@ fn named(mut response: Response, names: &[String]) -> Response {
     response
 }
 
-/// Checks the caller, reads the body and stores its jobs; returns their names.
-async fn take(front: &Front, name: &str, request: Request) -> Result<Vec<String>, Response> {
-    let shared = &front.shared;
-    let kept = admit(front, name, request.headers())?;
+/// Reads the body and stores its jobs; returns their names.
+async fn take(shared: &Shared, kept: &Kept, request: Request) -> Result<Vec<String>, Response> {
     if shared.backlog.load(std::sync::atomic::Ordering::SeqCst) >= shared.config.limits.queue_events
     {
         let mut busy = text(
@@ -100,7 +99,7 @@ async fn take(front: &Front, name: &str, request: Request) -> Result<Vec<String>
     let given =
         given_id(request.headers()).map_err(|problem| text(StatusCode::BAD_REQUEST, problem))?;
     let body = body(request, shared.config.limits.body_bytes).await?;
-    let events = calls(&kept, &body, given, shared)
+    let events = calls(kept, &body, given, shared)
         .map_err(|problem| text(StatusCode::BAD_REQUEST, problem))?;
     let names: Vec<String> = events.iter().map(|event| event.id.clone()).collect();
     if names.is_empty() {
@@ -116,34 +115,6 @@ async fn take(front: &Front, name: &str, request: Request) -> Result<Vec<String>
             Ok(names)
         }
         Err(error) => Err(unavailable(&error)),
-    }
-}
-
-/// The service, if its token or one of the gateway's came along; unknown services answer alike.
-#[allow(
-    clippy::result_large_err,
-    reason = "an answer is what the caller has for it"
-)]
-fn admit(front: &Front, name: &str, headers: &HeaderMap) -> Result<Kept, Response> {
-    let authorization = header_text(headers, header::AUTHORIZATION.as_str());
-    let bearer = authorization.as_deref().and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    });
-    let Some(token) = bearer else {
-        return Err(unauthorized("Bearer"));
-    };
-    let found = find(&front.shared, name);
-    let known = found.as_ref().map_or("", |kept| kept.token.as_str());
-    let fits = same_text(known, token) && !known.is_empty();
-    let ours = front
-        .tokens
-        .as_ref()
-        .is_some_and(|tokens| tokens.accept(token));
-    match found {
-        Ok(kept) if fits || ours => Ok(kept),
-        Err(response) if ours || response.status() != StatusCode::NOT_FOUND => Err(response),
-        _ => Err(unauthorized("Bearer")),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::BufReader;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -11,10 +12,11 @@ use mizar_slurm::Marker;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::http::{answer, find, text, unavailable, write};
+use super::http::{answer, find_own, text, unavailable, write};
 use super::intake::row_of;
 use super::store;
 use crate::http::Front;
+use crate::identity::Caller;
 use crate::interlink::logs::{LogOptions, walk};
 use crate::interlink::status::stamp;
 use crate::ledger::{self, JobRow, Selection, State as JobState, now_ms};
@@ -48,10 +50,11 @@ fn is_true(word: &str) -> bool {
 /// GET /system/logs/NAME.
 pub(super) async fn list(
     State(front): State<Arc<Front>>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     Query(query): Query<ListQuery>,
 ) -> Response {
-    if let Err(response) = find(&front.shared, &name) {
+    if let Err(response) = find_own(&front.shared, &caller, &name) {
         return response;
     }
     let before: Option<i64> = match query.page.as_str() {
@@ -133,9 +136,13 @@ fn folder(shared: &Shared, row: &JobRow) -> Option<std::path::PathBuf> {
 /// GET /system/logs/NAME/JOB.
 pub(super) async fn show(
     State(front): State<Arc<Front>>,
+    Extension(caller): Extension<Caller>,
     Path((name, job)): Path<(String, String)>,
     Query(query): Query<ShowQuery>,
 ) -> Response {
+    if let Err(response) = find_own(&front.shared, &caller, &name) {
+        return response;
+    }
     let row = match row_of(&front.shared, &name, &job) {
         Ok(Some(row)) => row,
         Ok(None) => return StatusCode::NOT_FOUND.into_response(),
@@ -174,8 +181,12 @@ fn log_text(folder: &std::path::Path, options: &LogOptions) -> Option<Vec<u8>> {
 /// DELETE /system/logs/NAME/JOB: a job that has not ended is cancelled.
 pub(super) async fn remove(
     State(front): State<Arc<Front>>,
+    Extension(caller): Extension<Caller>,
     Path((name, job)): Path<(String, String)>,
 ) -> Response {
+    if let Err(response) = find_own(&front.shared, &caller, &name) {
+        return response;
+    }
     let row = match row_of(&front.shared, &name, &job) {
         Ok(Some(row)) => row,
         Ok(None) => return StatusCode::NOT_FOUND.into_response(),
@@ -197,10 +208,11 @@ pub(super) async fn remove(
 /// DELETE /system/logs/NAME: those that ended well, or all with `all=true`.
 pub(super) async fn remove_all(
     State(front): State<Arc<Front>>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     Query(query): Query<ListQuery>,
 ) -> Response {
-    if let Err(response) = find(&front.shared, &name) {
+    if let Err(response) = find_own(&front.shared, &caller, &name) {
         return response;
     }
     let all = is_true(&query.all);

@@ -8,6 +8,7 @@
 //! What a Slurm cluster cannot do (exposed services, volumes, federations, KServe) and what this
 //! gateway does not keep (buckets, quotas, metrics) is answered with 501 and the reason.
 
+mod access;
 pub mod definition;
 mod http;
 mod intake;

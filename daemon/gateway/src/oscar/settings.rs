@@ -12,8 +12,10 @@ use crate::supervise::s3::S3;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Oscar {
-    /// File with `user:password` lines, readable by its owner only.
-    pub user_file: PathBuf,
+    /// File with `user:password` lines, readable by its owner only; without it users come by
+    /// `[identity]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_file: Option<PathBuf>,
     /// Name of the cluster, as clients are told.
     #[serde(default = "default_name")]
     pub name: String,

@@ -65,22 +65,35 @@ pub fn insert(connection: &Connection, new: &Kept) -> rusqlite::Result<bool> {
     Ok(count == 1)
 }
 
-/// Replaces a definition; the token stays, because senders hold it. False if there is none.
+/// Replaces the definition of a service that was found; the token stays, because senders hold it.
+/// False if it is gone, though there may be another of its name.
 pub fn update(
     connection: &Connection,
     now_ms: i64,
+    found: &Kept,
     definition: &Definition,
 ) -> rusqlite::Result<bool> {
     let count = connection.execute(
-        "UPDATE oscar_services SET definition = ?2, changed_ms = ?3 WHERE name = ?1",
-        params![definition.name, definition.text(), now_ms],
+        "UPDATE oscar_services SET definition = ?2, changed_ms = ?3
+         WHERE name = ?1 AND owner = ?4 AND created_ms = ?5",
+        params![
+            definition.name,
+            definition.text(),
+            now_ms,
+            found.owner,
+            found.created_ms
+        ],
     )?;
     Ok(count == 1)
 }
 
-/// Removes a service with its jobs; false if there is none.
-pub fn remove(connection: &Connection, now_ms: i64, name: &str) -> rusqlite::Result<bool> {
-    let count = connection.execute("DELETE FROM oscar_services WHERE name = ?1", [name])?;
+/// Removes a service that was found, with its jobs; false if it is gone.
+pub fn remove(connection: &Connection, now_ms: i64, found: &Kept) -> rusqlite::Result<bool> {
+    let name = found.definition.name.as_str();
+    let count = connection.execute(
+        "DELETE FROM oscar_services WHERE name = ?1 AND owner = ?2 AND created_ms = ?3",
+        params![name, found.owner, found.created_ms],
+    )?;
     if count == 1 {
         remove_jobs(connection, now_ms, name, true)?;
     }

@@ -3,18 +3,19 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::definition::HIDDEN;
-use super::http::{answer, find, text, unavailable, write};
+use super::http::{answer, find_for, text, unavailable, write};
 use super::settings::StoreSettings;
 use super::store;
 use crate::event::parse_json;
 use crate::http::Front;
+use crate::identity::Caller;
 use crate::ledger::{counts, now_ms};
 use crate::shared::Shared;
 
@@ -53,6 +54,7 @@ pub(super) async fn config(State(front): State<Arc<Front>>) -> Response {
         .capacity()
         .is_some_and(|seen| seen.gres_count("gpu") > 0);
     let images = shared.reader.read(|ledger| store::setting(ledger, IMAGES));
+    let groups: Vec<&str> = front.gate.groups().collect();
     answer(images.map(|images| {
         let images: Value = images.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_else(|| json!([]));
         json!({
@@ -61,7 +63,7 @@ pub(super) async fn config(State(front): State<Arc<Front>>) -> Response {
                 "controller_service_account": "", "gpu_available": gpus,
                 "interLink_available": shared.config.interlink.is_some(), "serverless_backend": "slurm",
                 "yunikorn_enable": false, "kueue_enable": false, "volume_enable": false,
-                "oidc_groups": [], "minio_quota_enabled": false,
+                "oidc_groups": groups, "minio_quota_enabled": false,
             },
             "minio_provider": {
                 "endpoint": endpoint, "verify": true, "access_key": HIDDEN, "secret_key": HIDDEN, "region": region,
@@ -72,7 +74,17 @@ pub(super) async fn config(State(front): State<Arc<Front>>) -> Response {
 }
 
 /// PUT /system/config: the list of image repositories.
-pub(super) async fn set_config(State(front): State<Arc<Front>>, request: Request) -> Response {
+pub(super) async fn set_config(
+    State(front): State<Arc<Front>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
+    if !caller.is_operator {
+        return text(
+            StatusCode::FORBIDDEN,
+            "the list of repositories is the administrators'",
+        );
+    }
     let limits = &front.shared.config.limits;
     let body = match crate::http::intake::body(request, limits.body_bytes).await {
         Ok(body) => body,
@@ -105,7 +117,9 @@ pub(super) async fn status(State(front): State<Arc<Front>>) -> Response {
     answer(shared.reader.read(counts).map(|counts| {
         let live = counts.iter().filter(|(state, _)| !state.is_final());
         let live: u64 = live.map(|(_, count)| count).sum();
-        let oidc = json!({"enabled": false, "issuers": [], "groups": []});
+        let issuers: Vec<&str> = front.gate.issuers().collect();
+        let groups: Vec<&str> = front.gate.groups().collect();
+        let oidc = json!({"enabled": !issuers.is_empty(), "issuers": issuers, "groups": groups});
         json!({
             "cluster": {
                 "nodes_count": seen.nodes,
@@ -146,9 +160,10 @@ pub(super) fn deployment_of(shared: &Shared, name: &str) -> Value {
 /// GET /system/services/NAME/deployment.
 pub(super) async fn deployment(
     State(front): State<Arc<Front>>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
 ) -> Response {
-    match find(&front.shared, &name) {
+    match find_for(&front.shared, &caller, &name) {
         Ok(_) => Json(deployment_of(&front.shared, &name)).into_response(),
         Err(response) => response,
     }
@@ -157,9 +172,10 @@ pub(super) async fn deployment(
 /// GET /system/services/NAME/deployment/logs.
 pub(super) async fn deployment_logs(
     State(front): State<Arc<Front>>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
 ) -> Response {
-    match find(&front.shared, &name) {
+    match find_for(&front.shared, &caller, &name) {
         Ok(_) => Json(json!({
             "service_name": name, "available": false, "entries": [],
             "message": "a service is no process of its own; its jobs have logs",
