@@ -231,6 +231,7 @@ fn count(shared: &Shared, outcome: &str, change: Change) -> Change {
 
 /// Builds the request; a reason that no retry can mend makes a dead letter.
 fn prepare(shared: &Shared, claim: &Claim) -> Result<(SubmitRequest, Option<Planned>), String> {
+    check_user(shared, claim)?;
     let folder = shared.folder(&claim.marker);
     let planned = match claim.door {
         Door::Event => return prepare_service(shared, claim).map(|request| (request, None)),
@@ -243,17 +244,32 @@ fn prepare(shared: &Shared, claim: &Claim) -> Result<(SubmitRequest, Option<Plan
         arguments: Vec::new(),
         options: planned.options.clone(),
         environment: environment(&claim.marker, &folder),
-        user: None,
+        user: claim.user.clone(),
         directory: folder,
     };
     Ok((request, Some(planned)))
+}
+
+/// Whether there is still a rule by which somebody is this user: maps change while jobs wait.
+fn check_user(shared: &Shared, claim: &Claim) -> Result<(), String> {
+    let Some(user) = &claim.user else {
+        return Ok(());
+    };
+    let rules = &shared.config.identity.users;
+    match rules.iter().any(|rule| rule.user == *user) {
+        true => Ok(()),
+        false => Err(format!(
+            "nobody is the user `{user}` any more in [identity]"
+        )),
+    }
 }
 
 fn plan_pod(shared: &Shared, claim: &Claim, folder: &Path) -> Result<Planned, String> {
     let payload = claim.payload.as_deref().ok_or("the pod was forgotten")?;
     let create = serde_json::from_slice(payload)
         .map_err(|error| format!("the ledger holds no pod: {error}"))?;
-    crate::interlink::plan(shared, &create, &folder.display().to_string())
+    let user = claim.user.as_deref();
+    crate::interlink::plan(shared, &create, &folder.display().to_string(), user)
 }
 
 /// What every job is told.
@@ -290,7 +306,7 @@ fn prepare_service(shared: &Shared, claim: &Claim) -> Result<SubmitRequest, Stri
         arguments,
         options: service.options(),
         environment: environment(marker, &directory),
-        user: None,
+        user: claim.user.clone(),
         directory,
     })
 }

@@ -42,6 +42,10 @@ struct Site {
 }
 
 fn site(issuer: &Issuer, rules: &str) -> Site {
+    site_with(issuer, rules, "")
+}
+
+fn site_with(issuer: &Issuer, rules: &str, services: &str) -> Site {
     let folder = tempfile::tempdir().unwrap();
     let double = Double::new(folder.path());
     for (name, text) in [("users", "admin:correct horse\n"), ("token", OPERATOR)] {
@@ -55,7 +59,7 @@ fn site(issuer: &Issuer, rules: &str) -> Site {
         double.config(),
         issuer.url
     );
-    let mut gateway = Gateway::prepare(folder.path(), &extra, "");
+    let mut gateway = Gateway::prepare(folder.path(), &extra, services);
     gateway.start();
     let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
@@ -335,7 +339,11 @@ fn keys_may_lie_in_a_file() {
 fn users_of_oscar_see_what_is_theirs_public_or_open_to_them() {
     let signer = Signer::ed25519("e");
     let issuer = Issuer::start(&[&signer]);
-    let site = site(&issuer, &rule(&issuer, "group = \"vo\"\nuser = \"daemon\""));
+    let rules = [
+        rule(&issuer, "subject = \"bob\"\nuser = \"bin\""),
+        rule(&issuer, "group = \"vo\"\nuser = \"daemon\""),
+    ];
+    let site = site(&issuer, &rules.concat());
     let token = |subject: &str| {
         let mut claims = issuer.claims(subject);
         claims["groups"] = json!(["vo"]);
@@ -374,8 +382,6 @@ fn users_of_oscar_see_what_is_theirs_public_or_open_to_them() {
     let changes = [
         ("PUT", "/system/services"),
         ("DELETE", "/system/services/plants"),
-        ("GET", "/system/logs/plants"),
-        ("DELETE", "/system/logs/plants"),
     ];
     let denied = |visibility: &str| {
         for (method, path) in changes {
@@ -410,6 +416,28 @@ fn users_of_oscar_see_what_is_theirs_public_or_open_to_them() {
         assert_eq!(list[0]["token"], "", "a service's token is its owner's");
         denied(visibility);
     }
+    // Of a service that both see, each has their own jobs; those of its token are its owner's.
+    let listed = |token: &str| {
+        let text = site.bearer("GET", "/system/logs/plants", token, &none).1;
+        let list: Value = serde_json::from_str(&text).unwrap();
+        let jobs = list["jobs"].as_object().unwrap();
+        jobs.keys().cloned().collect::<Vec<_>>()
+    };
+    let (anns, bobs) = (listed(&ann), listed(&bob));
+    assert_eq!((anns.len(), bobs.len()), (2, 2));
+    for method in ["GET", "DELETE"] {
+        let path = format!("/system/logs/plants/{}", anns[0]);
+        assert_eq!(site.bearer(method, &path, &bob, &none).0, 404);
+    }
+    assert_eq!(
+        site.bearer("DELETE", "/system/logs/plants?all=true", &bob, &none)
+            .0,
+        204
+    );
+    assert_eq!((listed(&ann), listed(&bob)), (anns, Vec::new()));
+    // The jobs run as the user whose script it is, whoever calls.
+    let users = rows(&site, |job| job["user"].clone());
+    assert_eq!(users, vec![json!("daemon"); 4]);
     let mut shut = service("restricted");
     shut["allowed_users"] = json!(["bo", "bobby", "https://other#bob"]);
     assert_eq!(site.bearer("PUT", "/system/services", &ann, &shut).0, 204);
@@ -423,4 +451,162 @@ fn users_of_oscar_see_what_is_theirs_public_or_open_to_them() {
             .0,
         204
     );
+}
+
+/// Jobs of the ledger by what `of` says of them.
+fn rows(site: &Site, of: impl Fn(&Value) -> Value) -> Vec<Value> {
+    let mut rows: Vec<Value> = site.gateway.jobs().iter().map(of).collect();
+    rows.sort_by_key(Value::to_string);
+    rows
+}
+
+#[test]
+fn jobs_are_of_the_user_whom_their_sender_is_mapped_to() {
+    let signer = Signer::p256("p");
+    let issuer = Issuer::start(&[&signer]);
+    let rules = [
+        rule(&issuer, "subject = \"ann\"\nuser = \"daemon\""),
+        rule(&issuer, "subject = \"amy\"\nuser = \"daemon\""),
+        rule(&issuer, "subject = \"bob\"\nuser = \"bin\""),
+    ];
+    let site = site_with(
+        &issuer,
+        &rules.concat(),
+        "[[service]]\nname = \"one\"\nscript = \"/bin/true\"\n\
+         [[service]]\nname = \"two\"\nscript = \"/bin/true\"\nbatch = { events = 2, after_s = 3600 }\n",
+    );
+    let token = |subject: &str| signer.token(&issuer.claims(subject));
+    let (ann, amy, bob) = (token("ann"), token("amy"), token("bob"));
+    let me = |subject: &str| format!("{}#{subject}", issuer.url);
+    // One event for each user and the site, however often and by whomever of it.
+    for (sender, fresh) in [
+        (&ann, true),
+        (&ann, false),
+        (&amy, false),
+        (&bob, true),
+        (&OPERATOR.to_owned(), true),
+    ] {
+        let (status, text) = site.bearer("POST", "/events", sender, &event("same"));
+        let told: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(status, 202);
+        assert_eq!(
+            told["events"][0]["matched"][0]["duplicate"], !fresh,
+            "{text}"
+        );
+    }
+    let single = rows(&site, |job| {
+        json!([job["service"], job["owner"], job["user"]])
+    });
+    let of = |service: &str, subject: Option<&str>, user: Option<&str>| {
+        json!([service, subject.map(me), user])
+    };
+    let mut expected = vec![
+        of("one", Some("ann"), Some("daemon")),
+        of("one", Some("bob"), Some("bin")),
+        of("one", None, None),
+        // Nobody's event is in another's batch.
+        of("two", Some("ann"), Some("daemon")),
+        of("two", Some("bob"), Some("bin")),
+        of("two", None, None),
+    ];
+    expected.sort_by_key(Value::to_string);
+    assert_eq!(single, expected);
+    // The second event of a user makes the batch, which is that user's.
+    assert_eq!(site.bearer("POST", "/events", &amy, &event("other")).0, 202);
+    let batches = site.gateway.jobs();
+    let batches: Vec<_> = batches
+        .iter()
+        .filter(|job| job["type"] == "mizar.events.joined")
+        .map(|job| (job["owner"].clone(), job["user"].clone()))
+        .collect();
+    assert_eq!(batches, [(json!(me("ann")), json!("daemon"))]);
+    // sbatch alone cannot make a job another's: then there is none.
+    let limit = Duration::from_secs(20);
+    let jobs = site.gateway.wait_jobs(limit, |jobs| {
+        let own = |job: &&Value| job["service"] == "one";
+        let done = |job: &Value| job["state"] == "dead" || job["user"].is_null();
+        jobs.iter().filter(own).all(done)
+    });
+    let dead: Vec<_> = jobs.iter().filter(|job| job["state"] == "dead").collect();
+    assert!(dead.len() >= 2, "{jobs:?}");
+    for job in dead {
+        assert!(
+            job["reason"].as_str().unwrap().contains("submits as"),
+            "{job}"
+        );
+    }
+    // Everybody reads their own, operators all.
+    let list = |token: &str| {
+        let text = site.bearer("GET", "/v1/jobs", token, &Value::Null).1;
+        let list: Value = serde_json::from_str(&text).unwrap();
+        list["jobs"].as_array().unwrap().clone()
+    };
+    let bobs = list(&bob);
+    assert!(bobs.len() == 2 && bobs.iter().all(|job| job["owner"] == me("bob")));
+    assert_eq!(list(OPERATOR).len(), site.gateway.jobs().len());
+    for path in ["", "/log"] {
+        let path = format!("/v1/jobs/{}{path}", bobs[0]["id"]);
+        assert_eq!(
+            site.bearer("GET", &path, &ann, &Value::Null).0,
+            404,
+            "{path}"
+        );
+        assert_eq!(
+            site.bearer("GET", &path, &amy, &Value::Null).0,
+            404,
+            "{path}"
+        );
+    }
+    let path = format!("/v1/jobs/{}", bobs[0]["id"]);
+    assert_eq!(site.bearer("GET", &path, &bob, &Value::Null).0, 200);
+    assert_eq!(
+        site.bearer("POST", &format!("{path}/retry"), &bob, &Value::Null)
+            .0,
+        403
+    );
+}
+
+#[test]
+fn pods_are_their_senders() {
+    let signer = Signer::p256("p");
+    let issuer = Issuer::start(&[&signer]);
+    let rules = [
+        rule(&issuer, "subject = \"ann\"\nuser = \"daemon\""),
+        rule(&issuer, "subject = \"bob\"\nuser = \"bin\""),
+    ];
+    let site = site(&issuer, &rules.concat());
+    let token = |subject: &str| signer.token(&issuer.claims(subject));
+    let (ann, bob) = (token("ann"), token("bob"));
+    let uid_of = |name: &str| {
+        nix::unistd::User::from_name(name)
+            .unwrap()
+            .unwrap()
+            .uid
+            .as_raw()
+    };
+    // A pod runs as the user that its sender is mapped to, if it says as whom at all.
+    let mut pod = pods::create(1, &["true"]);
+    for (name, expected) in [("bin", 400), ("root", 400), ("daemon", 200)] {
+        pod["pod"]["spec"]["securityContext"] = json!({"runAsUser": uid_of(name)});
+        let (status, text) = site.bearer("POST", "/create", &ann, &pod);
+        // The double's sbatch is ours alone: the pod is kept, and its job refused.
+        let fits = status == expected || (expected == 200 && text.contains("submits as"));
+        assert!(fits, "{name}: {status} {text}");
+    }
+    assert_eq!(
+        rows(&site, |job| json!([job["owner"], job["user"]])),
+        [json!([format!("{}#ann", issuer.url), "daemon"])]
+    );
+    let question = json!([pod["pod"]]);
+    let log = json!({"PodUID": pods::uid(1), "ContainerName": "main", "Opts": {}});
+    let (status, text) = site.bearer("GET", "/status", &bob, &question);
+    assert_eq!((status, text.as_str()), (200, "[]"));
+    assert_eq!(site.bearer("GET", "/getLogs", &bob, &log).0, 404);
+    assert_eq!(site.bearer("POST", "/create", &bob, &pod).0, 400);
+    pod["pod"]["spec"]["securityContext"] = Value::Null;
+    assert_eq!(site.bearer("POST", "/create", &bob, &pod).0, 409);
+    assert_eq!(site.bearer("POST", "/delete", &bob, &pod["pod"]).0, 200);
+    assert!(rows(&site, |job| job["deleted_ms"].clone())[0].is_null());
+    assert_eq!(site.bearer("POST", "/delete", &ann, &pod["pod"]).0, 200);
+    assert!(rows(&site, |job| job["deleted_ms"].clone())[0].is_number());
 }

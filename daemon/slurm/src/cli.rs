@@ -169,6 +169,13 @@ impl SlurmCli {
 
 impl Scheduler for SlurmCli {
     fn submit(&self, request: &SubmitRequest) -> SubmitOutcome {
+        if let Some(user) = request.user.as_ref().filter(|user| **user != self.user) {
+            // Rather no job than one with another's rights.
+            return SubmitOutcome::Refused(format!(
+                "the job is of `{user}`, and sbatch submits as `{}` alone: jobs of others need slurmrestd",
+                self.user
+            ));
+        }
         let mut environment = self.environment.clone();
         environment.extend(request.environment.iter().cloned());
         let program = self.program("sbatch");

@@ -14,7 +14,10 @@ use serde_json::{Value, json};
 use super::{Front, plain_headers, refuse, refuse_for};
 use crate::cloudevents::{self, Bounds, FormatError};
 use crate::event::{Event, parse_json};
-use crate::ledger::{Door, LedgerError, Match, NewEvent, Receipt, accept, is_draining, now_ms};
+use crate::identity::Caller;
+use crate::ledger::{
+    Door, LedgerError, Match, NewEvent, Receipt, Sender, accept, is_draining, now_ms,
+};
 use crate::s3;
 use crate::service::Service;
 use crate::shared::Shared;
@@ -78,6 +81,8 @@ async fn take(
     request: Request,
     read: impl FnOnce(&[u8], Bounds) -> Result<(Vec<Event>, usize), FormatError>,
 ) -> Response {
+    let sender = request.extensions().get::<Caller>();
+    let sender = sender.map(Caller::sender).unwrap_or_default();
     // Before the body is read: a full queue should cost the sender and us little.
     if shared.backlog.load(Ordering::SeqCst) >= shared.config.limits.queue_events {
         let message = "too many events wait for submission";
@@ -101,7 +106,7 @@ async fn take(
     };
     let events: Vec<NewEvent> = events
         .into_iter()
-        .map(|event| matched(&shared.services, event))
+        .map(|event| matched(&shared.services, event, &sender))
         .collect();
     match store(shared, events.clone()).await {
         Ok(receipts) => accepted(shared, &events, &receipts, skipped),
@@ -148,8 +153,12 @@ fn status_of(error: &FormatError) -> StatusCode {
     }
 }
 
-/// An event with the services that want it.
-pub(crate) fn matched(services: &[Service], event: Event) -> NewEvent {
+/// An event with the services that want it, whose it is. Users have keys of their own, so that
+/// nobody's event can be taken for a repeat of another's.
+pub(crate) fn matched(services: &[Service], mut event: Event, sender: &Sender) -> NewEvent {
+    if let Some(user) = &sender.user {
+        event.key.extend(["user".to_owned(), user.clone()]);
+    }
     let wanted = services.iter().filter_map(|service| {
         Some(Match {
             member: service.wants(&event)?,
@@ -167,6 +176,7 @@ pub(crate) fn matched(services: &[Service], event: Event) -> NewEvent {
         matched,
         door: Door::Event,
         payload: None,
+        sender: sender.clone(),
     }
 }
 

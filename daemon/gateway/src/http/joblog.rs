@@ -8,6 +8,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -18,6 +19,7 @@ use serde::Deserialize;
 
 use super::jobs::{answer, ask};
 use super::{Front, refuse};
+use crate::identity::Caller;
 use crate::interlink::logs::{LogOptions, walk};
 use crate::ledger::{self, Door, JobRow, Selection};
 use crate::supervise::event::SCRIPT;
@@ -43,6 +45,7 @@ pub(super) struct LogQuery {
 /// GET /v1/jobs/ID/log.
 pub(super) async fn show(
     State(front): State<Arc<Front>>,
+    Extension(caller): Extension<Caller>,
     Path(job): Path<i64>,
     query: Result<Query<LogQuery>, QueryRejection>,
 ) -> Response {
@@ -64,6 +67,7 @@ pub(super) async fn show(
     let found = ask(&front, move |connection| {
         let selection = Selection {
             job: Some(job),
+            owner: caller.sees_only(),
             limit: 1,
             ..Selection::default()
         };

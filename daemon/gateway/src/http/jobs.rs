@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Front, refuse};
+use crate::identity::Caller;
 use crate::ledger::{self, LedgerError, Selection};
 
 /// Jobs in one answer, unless fewer are asked for.
@@ -38,6 +39,7 @@ pub(super) struct ListQuery {
 
 pub(super) async fn list(
     State(front): State<Arc<Front>>,
+    Extension(caller): Extension<Caller>,
     query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Response {
     let Ok(Query(query)) = query else {
@@ -66,6 +68,7 @@ pub(super) async fn list(
         job: None,
         before: query.before,
         only_present: query.present,
+        owner: caller.sees_only(),
         limit: query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX),
         ..Selection::default()
     };
@@ -84,10 +87,15 @@ pub(super) async fn list(
     }))
 }
 
-pub(super) async fn show(State(front): State<Arc<Front>>, Path(job): Path<i64>) -> Response {
+pub(super) async fn show(
+    State(front): State<Arc<Front>>,
+    Extension(caller): Extension<Caller>,
+    Path(job): Path<i64>,
+) -> Response {
     let found = ask(&front, move |connection| {
         let selection = Selection {
             job: Some(job),
+            owner: caller.sees_only(),
             limit: 1,
             ..Selection::default()
         };

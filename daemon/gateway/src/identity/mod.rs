@@ -25,6 +25,7 @@ pub use settings::{BASIC, CERTIFICATE, Identity, IssuerSettings, UserRule};
 use std::sync::Arc;
 
 use crate::auth::{Given, Tokens, given};
+use crate::ledger::Sender;
 use crate::oscar::Users;
 use issuer::Issuer;
 
@@ -106,10 +107,41 @@ impl Caller {
         entry == self.name || self.aliases.iter().any(|alias| alias == entry)
     }
 
-    /// The owner that its jobs are stored with: what the site itself brings has none.
+    /// Whose its jobs are: what the site itself brings is nobody's.
     #[must_use]
-    pub fn owner(&self) -> Option<&str> {
-        matches!(self.how, How::Basic | How::Oidc | How::Certificate).then_some(self.name.as_str())
+    pub fn sender(&self) -> Sender {
+        let is_person = matches!(self.how, How::Basic | How::Oidc | How::Certificate);
+        Sender {
+            owner: is_person.then(|| self.name.clone()),
+            user: self.user.clone(),
+        }
+    }
+
+    /// Whose jobs it may ask about: None means everybody's.
+    #[must_use]
+    pub fn sees_only(&self) -> Option<String> {
+        (!self.is_operator).then(|| self.name.clone())
+    }
+
+    /// Whether a job is its to ask about and to end.
+    #[must_use]
+    pub fn may_touch(&self, owner: Option<&str>) -> bool {
+        self.is_operator || owner == Some(self.name.as_str())
+    }
+}
+
+/// The number of a Unix user; of the gateway's own without a name.
+///
+/// # Errors
+/// If this machine does not know it.
+pub fn uid_of(user: Option<&str>) -> Result<u32, String> {
+    let Some(name) = user else {
+        return Ok(nix::unistd::getuid().as_raw());
+    };
+    match nix::unistd::User::from_name(name) {
+        Ok(Some(found)) => Ok(found.uid.as_raw()),
+        Ok(None) => Err(format!("this machine knows no user `{name}`")),
+        Err(error) => Err(format!("the user `{name}` cannot be looked up: {error}")),
     }
 }
 

@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use mizar_slurm::Marker;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -24,6 +24,7 @@ use super::{SERVICE, key_hash, new_event};
 use crate::event::parse_json;
 use crate::http::Front;
 use crate::http::intake::{announce, body, store};
+use crate::identity::Caller;
 use crate::ledger::{self, JobRow, LedgerError, Selection, State as JobState, now_ms};
 use crate::shared::Shared;
 use mizar_core::chain;
@@ -86,7 +87,11 @@ async fn read<T: DeserializeOwned>(
 }
 
 /// POST /create: one pod, on disk before the answer.
-async fn create(State(front): State<Arc<Front>>, request: Request) -> Response {
+async fn create(
+    State(front): State<Arc<Front>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
     let shared = &front.shared;
     if shared.backlog.load(std::sync::atomic::Ordering::SeqCst) >= shared.config.limits.queue_events
     {
@@ -99,7 +104,7 @@ async fn create(State(front): State<Arc<Front>>, request: Request) -> Response {
         Ok(read) => read,
         Err(response) => return response,
     };
-    if let Err(error) = check(shared, &create) {
+    if let Err(error) = check(shared, &create, caller.user.as_deref()) {
         return text(StatusCode::BAD_REQUEST, error);
     }
     let metadata = &create.pod.metadata;
@@ -108,6 +113,7 @@ async fn create(State(front): State<Arc<Front>>, request: Request) -> Response {
         &metadata.namespace,
         &metadata.name,
         Some(bytes.to_vec()),
+        caller.sender(),
     );
     let receipts = match store(shared, vec![event]).await {
         Ok(receipts) => receipts,
@@ -116,22 +122,23 @@ async fn create(State(front): State<Arc<Front>>, request: Request) -> Response {
     let is_new = receipts.iter().flatten().any(|receipt| !receipt.duplicate);
     announce(shared, u64::from(is_new));
     tracing::info!(pod = %metadata.uid, namespace = %metadata.namespace, name = %metadata.name, is_new, "a pod came");
-    answer_create(shared, &metadata.uid).await
+    answer_create(shared, &metadata.uid, &caller).await
 }
 
 /// Translates a pod for its errors alone: the job is made when it is submitted.
-fn check(shared: &Shared, create: &Create) -> Result<(), String> {
+fn check(shared: &Shared, create: &Create, user: Option<&str>) -> Result<(), String> {
     let uid = &create.pod.metadata.uid;
     let marker = Marker::new(SERVICE, &key_hash(uid), 0).map_err(|error| error.to_string())?;
     let folder = shared.folder(&marker).display().to_string();
-    plan(shared, create, &folder).map(drop)
+    plan(shared, create, &folder, user).map(drop)
 }
 
-/// Translates a pod with the site's settings.
+/// Translates a pod with the site's settings, as a job of `user`.
 pub(crate) fn plan(
     shared: &Shared,
     create: &Create,
     folder: &str,
+    user: Option<&str>,
 ) -> Result<crate::jobfiles::Planned, String> {
     let settings = shared.config.interlink.as_ref();
     let interlink = settings.ok_or("this site takes no pods any more")?;
@@ -139,12 +146,13 @@ pub(crate) fn plan(
         containers: &shared.config.containers,
         interlink,
         folder,
+        uid: crate::identity::uid_of(user)?,
     };
     translate(create, site).map_err(|error| error.to_string())
 }
 
 /// Waits a little for Slurm's id, so that the pod gets it at once where that is possible.
-async fn answer_create(shared: &Shared, uid: &str) -> Response {
+async fn answer_create(shared: &Shared, uid: &str, caller: &Caller) -> Response {
     let limit = shared
         .config
         .interlink
@@ -158,6 +166,12 @@ async fn answer_create(shared: &Shared, uid: &str) -> Response {
             Ok(None) => return unavailable(&LedgerError::Closed),
             Err(error) => return unavailable(&error),
         };
+        if !caller.may_touch(row.owner.as_deref()) {
+            return text(
+                StatusCode::CONFLICT,
+                format!("the pod {uid} is another caller's"),
+            );
+        }
         if row.deleted_ms.is_some() {
             return text(StatusCode::CONFLICT, format!("the pod {uid} was deleted"));
         }
@@ -192,7 +206,11 @@ fn row_of(shared: &Shared, uid: &str) -> Result<Option<JobRow>, LedgerError> {
 /// POST /delete: a pod, or anything with its `metadata.uid`.
 ///
 /// What is not known is remembered as deleted all the same: its create may be under way.
-async fn delete(State(front): State<Arc<Front>>, request: Request) -> Response {
+async fn delete(
+    State(front): State<Arc<Front>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
     let shared = &front.shared;
     let (value, _): (Value, _) = match read(shared, request).await {
         Ok(read) => read,
@@ -220,11 +238,17 @@ async fn delete(State(front): State<Arc<Front>>, request: Request) -> Response {
         &name("/metadata/namespace"),
         &name("/metadata/name"),
         None,
+        caller.sender(),
     );
     let deleted = shared.writer.submit(move |ledger| {
         let receipts = ledger::accept(ledger, now_ms(), &[event], 0)?;
         receipts.iter().flatten().try_fold(0, |sum, receipt| {
-            Ok(sum + ledger::delete(ledger, now_ms(), receipt.job)?)
+            let owner = ledger::owner(ledger, receipt.job)?;
+            match caller.may_touch(owner.as_deref()) {
+                true => Ok(sum + ledger::delete(ledger, now_ms(), receipt.job)?),
+                // As of a pod that is not there: it is not this caller's.
+                false => Ok(sum),
+            }
         })
     });
     let deleted = match deleted {
@@ -242,7 +266,11 @@ async fn delete(State(front): State<Arc<Front>>, request: Request) -> Response {
 }
 
 /// GET /status: pods as they are; without any it is the ping.
-async fn status(State(front): State<Arc<Front>>, request: Request) -> Response {
+async fn status(
+    State(front): State<Arc<Front>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
     let (pods, _): (Vec<Value>, _) = match read(&front.shared, request).await {
         Ok(read) => read,
         Err(response) => return response,
@@ -252,7 +280,9 @@ async fn status(State(front): State<Arc<Front>>, request: Request) -> Response {
     }
     let shared = Arc::clone(&front.shared);
     let reports = tokio::task::spawn_blocking(move || {
-        let found = pods.into_iter().map(|value| report_of(&shared, value));
+        let found = pods
+            .into_iter()
+            .map(|value| report_of(&shared, &caller, value));
         found
             .filter_map(Result::transpose)
             .collect::<Result<Vec<_>, _>>()
@@ -265,13 +295,16 @@ async fn status(State(front): State<Arc<Front>>, request: Request) -> Response {
 
 /// One pod's report; None for what is not known, and for a pod that cannot be read, which must
 /// not fail the others.
-fn report_of(shared: &Shared, value: Value) -> Result<Option<Value>, LedgerError> {
+fn report_of(shared: &Shared, caller: &Caller, value: Value) -> Result<Option<Value>, LedgerError> {
     let Ok(asked) = serde_json::from_value::<Pod>(value) else {
         return Ok(None);
     };
     let Some(row) = row_of(shared, &asked.metadata.uid)? else {
         return Ok(None);
     };
+    if !caller.may_touch(row.owner.as_deref()) {
+        return Ok(None);
+    }
     if row.deleted_ms.is_some() && row.state.is_final() {
         return Ok(None);
     }
@@ -316,7 +349,11 @@ async fn ping() -> Response {
 }
 
 /// GET /getLogs: output of one container, while it comes if asked so.
-async fn logs(State(front): State<Arc<Front>>, request: Request) -> Response {
+async fn logs(
+    State(front): State<Arc<Front>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
     let (wanted, _): (LogRequest, _) = match read(&front.shared, request).await {
         Ok(read) => read,
         Err(response) => return response,
@@ -332,7 +369,7 @@ async fn logs(State(front): State<Arc<Front>>, request: Request) -> Response {
         );
     }
     let row = match row_of(&front.shared, &wanted.pod_uid) {
-        Ok(Some(row)) if row.deleted_ms.is_none() => row,
+        Ok(Some(row)) if row.deleted_ms.is_none() && caller.may_touch(row.owner.as_deref()) => row,
         Ok(_) => {
             return text(
                 StatusCode::NOT_FOUND,

@@ -30,7 +30,7 @@ pub use settings::Interlink;
 use serde_json::json;
 
 use crate::event::Event;
-use crate::ledger::{Door, NewEvent};
+use crate::ledger::{Door, NewEvent, Sender};
 
 /// The service that all pods belong to in ledger, markers and folders.
 pub const SERVICE: &str = "interlink";
@@ -82,7 +82,13 @@ fn event_of(uid: &str, namespace: &str, name: &str) -> Event {
 
 /// The event that a pod is: it tells who, and the payload, shown to nobody, tells what.
 #[must_use]
-pub fn new_event(uid: &str, namespace: &str, name: &str, payload: Option<Vec<u8>>) -> NewEvent {
+pub fn new_event(
+    uid: &str,
+    namespace: &str,
+    name: &str,
+    payload: Option<Vec<u8>>,
+    sender: Sender,
+) -> NewEvent {
     let event = event_of(uid, namespace, name);
     NewEvent {
         matched: vec![(SERVICE.to_owned(), event.key_hash(SERVICE)).into()],
@@ -93,5 +99,6 @@ pub fn new_event(uid: &str, namespace: &str, name: &str, payload: Option<Vec<u8>
         subject: event.subject,
         door: Door::Pod,
         payload,
+        sender,
     }
 }

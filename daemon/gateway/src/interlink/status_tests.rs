@@ -29,6 +29,8 @@ fn row(state: State, slurm: Option<JobState>) -> JobRow {
         ended_ms: Some(8_000),
         deleted_ms: None,
         joined: None,
+        owner: None,
+        user: None,
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Site<'a> {
     pub interlink: &'a Interlink,
     /// The job's folder.
     pub folder: &'a str,
+    /// The number of the Unix user that the job runs as.
+    pub uid: u32,
 }
 
 /// Translates a pod.
@@ -49,7 +51,7 @@ pub struct Site<'a> {
 /// [`PodError`] with the place of what is wrong or cannot be done.
 pub fn translate(create: &Create, site: Site<'_>) -> Result<Planned, PodError> {
     let pod = &create.pod;
-    check_names(pod)?;
+    check_names(pod, site.uid)?;
     let maps = Maps::collect(create)?;
     let needs = needs(&pod.spec)?;
     let mut planned = Planned {
@@ -114,7 +116,7 @@ pub fn is_uid(text: &str) -> bool {
         })
 }
 
-fn check_names(pod: &Pod) -> Result<(), PodError> {
+fn check_names(pod: &Pod, own: u32) -> Result<(), PodError> {
     let metadata = &pod.metadata;
     if !is_uid(&metadata.uid) {
         return Err(PodError::new(
@@ -128,7 +130,7 @@ fn check_names(pod: &Pod) -> Result<(), PodError> {
     if !is_subdomain(&metadata.name) {
         return Err(PodError::new("metadata.name", "is no DNS name"));
     }
-    check_security("spec.securityContext", &pod.spec.security_context)?;
+    check_security("spec.securityContext", &pod.spec.security_context, own)?;
     let all = || pod.spec.init_containers.iter().chain(&pod.spec.containers);
     if pod.spec.containers.is_empty() || all().count() > MAX_CONTAINERS {
         return Err(PodError::new(
@@ -160,20 +162,19 @@ fn check_names(pod: &Pod) -> Result<(), PodError> {
                 "has volumeDevices, which are not supported",
             ));
         }
-        check_security(&at(), &container.security_context)?;
+        check_security(&at(), &container.security_context, own)?;
     }
     Ok(())
 }
 
-fn check_security(at: &str, security: &Security) -> Result<(), PodError> {
+fn check_security(at: &str, security: &Security, own: u32) -> Result<(), PodError> {
     if security.privileged == Some(true) {
         return Err(PodError::new(at, "is privileged, which no job is"));
     }
-    let own = i64::from(nix::unistd::getuid().as_raw());
     match security.run_as_user {
         None => Ok(()),
         Some(0) => Err(PodError::new(at, "runs as user 0, which no pod may")),
-        Some(uid) if uid == own => Ok(()),
+        Some(uid) if uid == i64::from(own) => Ok(()),
         Some(uid) => Err(PodError::new(
             at,
             format!("runs as user {uid}, to whom its sender is not mapped"),

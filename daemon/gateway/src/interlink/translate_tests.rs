@@ -30,6 +30,7 @@ fn translated(value: &Value, runtime: Runtime) -> Result<Planned, PodError> {
             containers: &containers,
             interlink: &interlink,
             folder: "/work/interlink/ab/abcd",
+            uid: nix::unistd::getuid().as_raw(),
         },
     )
 }

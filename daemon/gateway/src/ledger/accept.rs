@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
 use super::gather::{self, Member};
+use super::join;
 use super::state::{Door, State};
 
 /// An event that was matched, ready to be stored.
@@ -25,6 +26,17 @@ pub struct NewEvent {
     pub door: Door,
     /// Bytes for the job that nobody is shown: a pod with its secrets, a body as it came.
     pub payload: Option<Vec<u8>>,
+    /// Whose job it is.
+    pub sender: Sender,
+}
+
+/// Whose a job is; what the site itself brings is nobody's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sender {
+    /// The caller that may ask about it.
+    pub owner: Option<String>,
+    /// The Unix user that it runs as; None means the gateway's own.
+    pub user: Option<String>,
 }
 
 /// A service that wants an event.
@@ -124,18 +136,31 @@ fn accept_one(
         };
         connection
             .prepare_cached(
-                "INSERT INTO jobs (event, service, key_hash, state, changed_ms, door)
-                 VALUES (?1, ?2, ?3, ?6, ?4, ?5)",
+                "INSERT INTO jobs (event, service, key_hash, state, changed_ms, door, owner, user)
+                 VALUES (?1, ?2, ?3, ?6, ?4, ?5, ?7, ?8)",
             )?
-            .execute(params![event_row, service, hash, now_ms, event.door, state])?;
+            .execute(params![
+                event_row,
+                service,
+                hash,
+                now_ms,
+                event.door,
+                state,
+                event.sender.owner,
+                event.sender.user
+            ])?;
         let job = connection.last_insert_rowid();
         if let Some(member) = &wanted.member {
+            let member = Member {
+                correlation: join::among(event.sender.user.as_deref(), &member.correlation),
+                ..member.clone()
+            };
             gather::add(
                 connection,
                 now_ms,
                 job,
                 wanted,
-                member,
+                &member,
                 event.document.len(),
             )?;
         }

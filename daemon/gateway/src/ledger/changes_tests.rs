@@ -1,7 +1,7 @@
 //! Every way of changing a job leaves its change, and nothing of it is lost or told twice.
 
 use super::super::{
-    Change, Door, NewEvent, Progress, State, Writer, accept, advance_webhook, apply, claim,
+    Change, Door, NewEvent, Progress, Sender, State, Writer, accept, advance_webhook, apply, claim,
     configure_webhooks, delete, doubt_claims, overview, replay, retry, webhooks,
 };
 use super::*;
@@ -16,6 +16,7 @@ fn event(id: &str, service: &str) -> NewEvent {
         matched: vec![(service.to_owned(), format!("{id:0>32}")).into()],
         door: Door::Event,
         payload: None,
+        sender: Sender::default(),
     }
 }
 

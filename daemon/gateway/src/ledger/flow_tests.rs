@@ -1,6 +1,6 @@
 //! Rates by the clock of the test, places, order, and what a replay takes.
 
-use super::super::{Change, Door, NewEvent, State, Writer, accept, apply};
+use super::super::{Change, Door, NewEvent, Sender, State, Writer, accept, apply};
 use super::*;
 
 struct Ledger {
@@ -45,6 +45,7 @@ impl Ledger {
                 matched: vec![(service.to_owned(), format!("{n:032x}")).into()],
                 door: Door::Event,
                 payload: None,
+                sender: Sender::default(),
             })
             .collect();
         self.write(move |ledger| accept(ledger, 1_000, &events, 0));

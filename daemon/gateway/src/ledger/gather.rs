@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use super::accept::Match;
-use super::join::{Group, Shape, Waiting, join};
+use super::join::{Group, Shape, Waiting, join, plain};
 
 /// A batch is a job as soon as its events have this size together.
 const MAX_JOB_BYTES: i64 = 16 << 20;
@@ -304,7 +304,7 @@ fn bury(
         if missing.is_empty() {
             missing = others.iter().map(|part| part.as_str()).collect();
         }
-        let of = match group.correlation {
+        let of = match plain(group.correlation) {
             "" => String::new(),
             value => format!(" of `{value}`"),
         };

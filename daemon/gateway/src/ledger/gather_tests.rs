@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::super::join::JOINED_TYPE;
 use super::super::{
-    Door, JobRow, NewEvent, Selection, State, Writer, accept, claim, drain, forget, is_draining,
-    jobs, left, mend_waits, replay, resume, retry,
+    Door, JobRow, NewEvent, Selection, Sender, State, Writer, accept, claim, drain, forget,
+    is_draining, jobs, left, mend_waits, replay, resume, retry,
 };
 use super::*;
 use crate::event::hash_key;
@@ -98,6 +98,7 @@ impl Ledger {
             }],
             door: Door::Event,
             payload: None,
+            sender: Sender::default(),
         };
         let receipts = self.write(move |ledger| accept(ledger, now_ms, &[event], 0));
         !receipts[0][0].duplicate

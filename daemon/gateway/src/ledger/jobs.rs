@@ -22,6 +22,8 @@ pub struct Claim {
     pub door: Door,
     /// What came with the event and is not shown.
     pub payload: Option<Vec<u8>>,
+    /// The Unix user of the job; None means the gateway's own.
+    pub user: Option<String>,
 }
 
 /// Claims waiting jobs for which `more` holds; `?3` of it is `service`.
@@ -39,7 +41,7 @@ pub(super) fn claim_where(
                       ORDER BY next_ms, id LIMIT ?2)
          RETURNING id, service, key_hash, generation, failures,
                    (SELECT document FROM events WHERE events.id = jobs.event), door,
-                   (SELECT body FROM payloads WHERE payloads.event = jobs.event)",
+                   (SELECT body FROM payloads WHERE payloads.event = jobs.event), user",
     ))?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let read = |row: &Row<'_>| {
@@ -50,6 +52,7 @@ pub(super) fn claim_where(
             document: row.get(5)?,
             door: row.get(6)?,
             payload: row.get(7)?,
+            user: row.get(8)?,
         })
     };
     match service {
@@ -324,6 +327,7 @@ mod tests {
             matched: vec![("svc".to_owned(), "0".repeat(32)).into()],
             door: Door::Event,
             payload: None,
+            sender: super::super::Sender::default(),
         };
         writer
             .write(move |ledger| accept(ledger, 5_000, &[event], 0))

@@ -6,6 +6,7 @@
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 
+use super::accept::Sender;
 use crate::event::hash_key;
 
 /// Type of the event of a job that several events made.
@@ -15,6 +16,24 @@ pub(super) const JOINED_TYPE: &str = "mizar.events.joined";
 pub(super) struct Group<'a> {
     pub(super) service: &'a str,
     pub(super) correlation: &'a str,
+}
+
+/// Parts the user from what events have in common.
+const PART: char = '\u{1f}';
+
+/// What events of one user have in common: nobody's event is ever in another's job.
+pub(super) fn among(user: Option<&str>, correlation: &str) -> String {
+    match user {
+        None if !correlation.starts_with(PART) => correlation.to_owned(),
+        user => format!("{PART}{}{PART}{correlation}", user.unwrap_or_default()),
+    }
+}
+
+/// The same as its sender knows it.
+pub(super) fn plain(among: &str) -> &str {
+    let rest = among.strip_prefix(PART);
+    let rest = rest.and_then(|rest| rest.split_once(PART));
+    rest.map_or(among, |(_, correlation)| correlation)
 }
 
 /// How a job finds its events.
@@ -61,23 +80,34 @@ pub(super) fn join(
 ) -> rusqlite::Result<()> {
     let mut key = vec!["joined".to_owned()];
     let mut documents = Vec::with_capacity(members.len());
+    let mut sender: Option<Sender> = None;
     {
         let mut find = connection.prepare_cached(
-            "SELECT key_hash, generation, document FROM jobs JOIN events ON events.id = jobs.event
+            "SELECT key_hash, generation, document, owner, user FROM jobs JOIN events ON events.id = jobs.event
              WHERE jobs.id = ?1",
         )?;
         for member in members {
-            let (hash, generation, document): (String, u32, String) = find
-                .query_row([member.job], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            let (hash, generation, document, own): (String, u32, String, Sender) =
+                find.query_row([member.job], |row| {
+                    let (owner, user) = (row.get(3)?, row.get(4)?);
+                    Ok((
+                        row.get(0)?,
+                        row.get(1)?,
+                        row.get(2)?,
+                        Sender { owner, user },
+                    ))
                 })?;
+            // All are of one user, by what they have in common.
+            sender.get_or_insert(own);
             key.push(format!("{hash}.{generation}"));
             documents.push(document);
         }
     }
     let hash = hash_key(group.service, key.iter().map(String::as_str));
     let source = format!("/services/{}", group.service);
-    let subject = (!group.correlation.is_empty()).then_some(group.correlation);
+    let correlation = plain(group.correlation);
+    let subject = (!correlation.is_empty()).then_some(correlation);
+    let sender = sender.unwrap_or_default();
     let events = shape.write(members, &documents);
     let document = document(&hash, &source, subject, now_ms, &events);
     connection
@@ -96,10 +126,17 @@ pub(super) fn join(
     let event = connection.last_insert_rowid();
     connection
         .prepare_cached(
-            "INSERT INTO jobs (event, service, key_hash, state, changed_ms)
-             VALUES (?1, ?2, ?3, 'received', ?4)",
+            "INSERT INTO jobs (event, service, key_hash, state, changed_ms, owner, user)
+             VALUES (?1, ?2, ?3, 'received', ?4, ?5, ?6)",
         )?
-        .execute(params![event, group.service, hash, now_ms])?;
+        .execute(params![
+            event,
+            group.service,
+            hash,
+            now_ms,
+            sender.owner,
+            sender.user
+        ])?;
     let made = connection.last_insert_rowid();
     let mut use_up = connection.prepare_cached(
         "UPDATE jobs SET state = 'joined', reason = ?2, changed_ms = ?3, ended_ms = ?3
@@ -145,4 +182,31 @@ fn moment(ms: i64) -> Option<String> {
     moment
         .format(&time::format_description::well_known::Rfc3339)
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_event_can_claim_to_be_among_anothers() {
+        let told = |user, correlation| among(user, correlation);
+        assert_eq!(told(None, "a"), "a", "as in older ledgers");
+        for user in [None, Some("ann"), Some("bob")] {
+            for own in [
+                "",
+                "a",
+                "\u{1f}",
+                "\u{1f}ann\u{1f}a",
+                "\u{1f}\u{1f}a",
+                "a\u{1f}b",
+            ] {
+                assert_eq!(plain(&told(user, own)), own, "{user:?}");
+                for (other, correlation) in [(None, "a"), (Some("ann"), "a"), (Some("ann"), "")] {
+                    let is_same = (user, own) == (other, correlation);
+                    assert_eq!(told(user, own) == told(other, correlation), is_same);
+                }
+            }
+        }
+    }
 }

@@ -50,6 +50,10 @@ pub struct JobRow {
     pub deleted_ms: Option<i64>,
     /// The job that it was joined in with other events.
     pub joined: Option<i64>,
+    /// The caller whose it is; none for what the site itself brought.
+    pub owner: Option<String>,
+    /// The Unix user that it runs as; none for the gateway's own.
+    pub user: Option<String>,
 }
 
 /// Which jobs to list.
@@ -67,6 +71,8 @@ pub struct Selection {
     pub key_hash: Option<String>,
     /// Only of the event with this id.
     pub event_id: Option<String>,
+    /// Only of this caller.
+    pub owner: Option<String>,
     /// Only what its owner did not delete.
     pub only_present: bool,
     /// At most so many, newest first.
@@ -79,12 +85,12 @@ pub fn jobs(connection: &Connection, selection: &Selection) -> rusqlite::Result<
         "SELECT jobs.id, service, key_hash, generation, state, slurm_job, slurm_state, exit_code,
                 reason, attempts, event_id, source, type, subject, received_ms, changed_ms,
                 door, started_ms, ended_ms, deleted_ms,
-                (SELECT joined FROM members WHERE members.job = jobs.id)
+                (SELECT joined FROM members WHERE members.job = jobs.id), owner, user
          FROM jobs JOIN events ON events.id = jobs.event
          WHERE (?1 IS NULL OR service = ?1) AND (?2 IS NULL OR state = ?2)
            AND (?3 IS NULL OR jobs.id = ?3) AND (?4 IS NULL OR jobs.id < ?4)
            AND (?6 IS NULL OR key_hash = ?6) AND (?7 IS NULL OR deleted_ms IS NULL)
-           AND (?8 IS NULL OR event_id = ?8)
+           AND (?8 IS NULL OR event_id = ?8) AND (?9 IS NULL OR owner = ?9)
          ORDER BY jobs.id DESC LIMIT ?5",
     )?;
     let chosen = params![
@@ -96,6 +102,7 @@ pub fn jobs(connection: &Connection, selection: &Selection) -> rusqlite::Result<
         selection.key_hash,
         selection.only_present.then_some(1),
         selection.event_id,
+        selection.owner,
     ];
     let rows = list.query_map(chosen, |row| {
         Ok(JobRow {
@@ -119,6 +126,8 @@ pub fn jobs(connection: &Connection, selection: &Selection) -> rusqlite::Result<
             ended_ms: row.get(18)?,
             deleted_ms: row.get(19)?,
             joined: row.get(20)?,
+            owner: row.get(21)?,
+            user: row.get(22)?,
         })
     })?;
     rows.collect()
@@ -144,6 +153,13 @@ pub fn payload(connection: &Connection, job: i64) -> rusqlite::Result<Option<Vec
             |row| row.get(0),
         )
         .optional()
+}
+
+/// The caller whose a job is.
+pub fn owner(connection: &Connection, job: i64) -> rusqlite::Result<Option<String>> {
+    connection.query_row("SELECT owner FROM jobs WHERE id = ?1", [job], |row| {
+        row.get(0)
+    })
 }
 
 /// How many jobs are in each state; states without any are left out.

@@ -8,7 +8,7 @@ use super::LedgerError;
 pub const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 
 /// Each step takes a file from the version of its index to the next; steps are never edited.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 7] = [
     "
 CREATE TABLE events (
   id          INTEGER PRIMARY KEY,
@@ -143,6 +143,12 @@ CREATE INDEX members_waiting ON members (service, correlation, part, since_ms, j
 CREATE INDEX members_due ON members (until_ms) WHERE waiting = 1;
 ",
     super::changes::TABLE,
+    "
+ALTER TABLE jobs ADD COLUMN user TEXT;
+ALTER TABLE jobs ADD COLUMN owner TEXT;
+CREATE INDEX jobs_by_owner ON jobs (owner, id) WHERE owner IS NOT NULL;
+ALTER TABLE oscar_services ADD COLUMN user TEXT;
+",
 ];
 
 /// Refuses files of a newer release.
@@ -198,6 +204,7 @@ mod tests {
             (claims[0].door, claims[0].payload.as_ref()),
             (crate::ledger::Door::Event, None)
         );
+        assert_eq!(claims[0].user, None, "what was the gateway's own stays so");
         drop(writer);
         thread.join().unwrap();
         let mut again = Connection::open(&path).unwrap();

@@ -346,6 +346,7 @@ async fn create(
     let new = Kept {
         definition,
         owner: caller.name,
+        user: caller.user,
         token,
         created_ms: now_ms(),
     };
@@ -371,10 +372,14 @@ async fn update(
         Ok(definition) => definition,
         Err(response) => return response,
     };
-    let found = match find_own(&front.shared, &caller, &definition.name) {
+    let mut found = match find_own(&front.shared, &caller, &definition.name) {
         Ok(found) => found,
         Err(response) => return response,
     };
+    if caller.name == found.owner {
+        // The map may have changed since.
+        found.user.clone_from(&caller.user);
+    }
     match write(&front.shared, move |ledger| {
         store::update(ledger, now_ms(), &found, &definition)
     })

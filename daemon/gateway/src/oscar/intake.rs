@@ -19,7 +19,8 @@ use super::store::Kept;
 use crate::event::{Event, parse_json};
 use crate::http::Front;
 use crate::http::intake::{announce, body, store};
-use crate::ledger::{self, Door, JobRow, LedgerError, NewEvent, Receipt, Selection};
+use crate::identity::{Caller, How};
+use crate::ledger::{self, Door, JobRow, LedgerError, NewEvent, Receipt, Selection, Sender};
 use crate::s3;
 use crate::shared::Shared;
 use crate::supervise::event::{REPLY_FILE, SCRIPT, undelegated};
@@ -52,9 +53,10 @@ const MAX_REPLY_BYTES: u64 = 256 << 20;
 pub(super) async fn job(
     State(front): State<Arc<Front>>,
     Extension(kept): Extension<Kept>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Response {
-    match take(&front.shared, &kept, request).await {
+    match take(&front.shared, &kept, &caller, request).await {
         Ok(names) => named(StatusCode::CREATED.into_response(), &names),
         Err(response) => response,
     }
@@ -64,9 +66,10 @@ pub(super) async fn job(
 pub(super) async fn run(
     State(front): State<Arc<Front>>,
     Extension(kept): Extension<Kept>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Response {
-    let names = match take(&front.shared, &kept, request).await {
+    let names = match take(&front.shared, &kept, &caller, request).await {
         Ok(names) => names,
         Err(response) => return response,
     };
@@ -74,7 +77,12 @@ pub(super) async fn run(
         return StatusCode::OK.into_response();
     };
     let name = &kept.definition.name;
-    named(wait(&front.shared, name, &first).await, &names)
+    let owner = Callee {
+        kept: &kept,
+        caller: &caller,
+    };
+    let owner = owner.sender().owner;
+    named(wait(&front.shared, name, &first, owner).await, &names)
 }
 
 fn named(mut response: Response, names: &[String]) -> Response {
@@ -85,7 +93,12 @@ fn named(mut response: Response, names: &[String]) -> Response {
 }
 
 /// Reads the body and stores its jobs; returns their names.
-async fn take(shared: &Shared, kept: &Kept, request: Request) -> Result<Vec<String>, Response> {
+async fn take(
+    shared: &Shared,
+    kept: &Kept,
+    caller: &Caller,
+    request: Request,
+) -> Result<Vec<String>, Response> {
     if shared.backlog.load(std::sync::atomic::Ordering::SeqCst) >= shared.config.limits.queue_events
     {
         let mut busy = text(
@@ -99,7 +112,7 @@ async fn take(shared: &Shared, kept: &Kept, request: Request) -> Result<Vec<Stri
     let given =
         given_id(request.headers()).map_err(|problem| text(StatusCode::BAD_REQUEST, problem))?;
     let body = body(request, shared.config.limits.body_bytes).await?;
-    let events = calls(kept, &body, given, shared)
+    let events = calls(&Callee { kept, caller }, &body, given, shared)
         .map_err(|problem| text(StatusCode::BAD_REQUEST, problem))?;
     let names: Vec<String> = events.iter().map(|event| event.id.clone()).collect();
     if names.is_empty() {
@@ -140,7 +153,7 @@ fn given_id(headers: &HeaderMap) -> Result<Option<String>, String> {
 
 /// The calls of a body: one, or one for each of its records.
 fn calls(
-    kept: &Kept,
+    callee: &Callee<'_>,
     body: &[u8],
     given: Option<String>,
     shared: &Shared,
@@ -163,7 +176,7 @@ fn calls(
             let key = id
                 .clone()
                 .map_or_else(|| one.key.clone(), |id| vec!["id".to_owned(), id]);
-            call(kept, key, id, payload)
+            call(callee, key, id, payload)
         });
         return Ok(calls.collect());
     }
@@ -174,10 +187,47 @@ fn calls(
             random_hex(16).map_err(|error| format!("no random bytes: {error}"))?,
         ],
     };
-    Ok(vec![call(kept, key, given, body.to_vec())])
+    Ok(vec![call(callee, key, given, body.to_vec())])
 }
 
-fn call(kept: &Kept, key: Vec<String>, id: Option<String>, payload: Vec<u8>) -> NewEvent {
+/// A service, and who calls it.
+struct Callee<'a> {
+    kept: &'a Kept,
+    caller: &'a Caller,
+}
+
+impl Callee<'_> {
+    /// Whether somebody else calls than its owner, and those whom its owner gave the token.
+    fn is_others(&self) -> bool {
+        self.caller.how != How::Service
+            && !self.caller.is_operator
+            && self.caller.name != self.kept.owner
+    }
+
+    /// Whose the job is: who called asks about it, and it runs as the user whose script it is.
+    fn sender(&self) -> Sender {
+        let owner = match self.is_others() {
+            true => self.caller.name.clone(),
+            false => self.kept.owner.clone(),
+        };
+        Sender {
+            owner: Some(owner),
+            user: self.kept.user.clone(),
+        }
+    }
+}
+
+fn call(
+    callee: &Callee<'_>,
+    mut key: Vec<String>,
+    id: Option<String>,
+    payload: Vec<u8>,
+) -> NewEvent {
+    let kept = callee.kept;
+    if callee.is_others() {
+        // Nobody's call can be taken for a repeat of another's.
+        key.extend(["caller".to_owned(), callee.caller.name.clone()]);
+    }
     let service = kept.definition.name.as_str();
     // A service that was removed and made again is another one.
     let key = [vec!["oscar".to_owned(), kept.created_ms.to_string()], key].concat();
@@ -204,6 +254,7 @@ fn call(kept: &Kept, key: Vec<String>, id: Option<String>, payload: Vec<u8>) -> 
         matched: vec![(service.to_owned(), hash).into()],
         door: Door::Oscar,
         payload: Some(payload),
+        sender: callee.sender(),
     }
 }
 
@@ -231,16 +282,18 @@ pub(super) fn random_hex(bytes: usize) -> std::io::Result<String> {
     Ok(mizar_core::hex(random))
 }
 
-/// One job of a service, by its name.
+/// One job of a service, by its name, of everybody or of one.
 pub(super) fn row_of(
     shared: &Shared,
     service: &str,
     job: &str,
+    owner: Option<String>,
 ) -> Result<Option<JobRow>, LedgerError> {
     let selection = Selection {
         service: Some(service.to_owned()),
         event_id: Some(job.to_owned()),
         only_present: true,
+        owner,
         limit: 1,
         ..Selection::default()
     };
@@ -252,10 +305,10 @@ pub(super) fn row_of(
 }
 
 /// Waits for a job's answer, as long as the site lets a call wait.
-async fn wait(shared: &Shared, service: &str, job: &str) -> Response {
+async fn wait(shared: &Shared, service: &str, job: &str, owner: Option<String>) -> Response {
     let limit = shared.config.oscar.as_ref().map_or(0, |oscar| oscar.run_ms);
     let deadline = tokio::time::Instant::now() + Duration::from_millis(limit);
-    let row = match row_of(shared, service, job) {
+    let row = match row_of(shared, service, job, owner.clone()) {
         Ok(Some(row)) => row,
         Ok(None) => return text(StatusCode::GONE, format!("the job {job} was deleted")),
         Err(error) => return unavailable(&error),
@@ -272,7 +325,7 @@ async fn wait(shared: &Shared, service: &str, job: &str) -> Response {
             return response;
         }
         if look.is_multiple_of(LEDGER_EVERY) {
-            match row_of(shared, service, job) {
+            match row_of(shared, service, job, owner.clone()) {
                 Ok(Some(row)) if row.state.is_final() => {
                     // It may have left its answer between the two looks.
                     return reply(&folder).unwrap_or_else(|| {

@@ -12,7 +12,7 @@ use mizar_slurm::Marker;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::http::{answer, find_own, text, unavailable, write};
+use super::http::{answer, find_for, text, unavailable, write};
 use super::intake::row_of;
 use super::store;
 use crate::http::Front;
@@ -54,9 +54,10 @@ pub(super) async fn list(
     Path(name): Path<String>,
     Query(query): Query<ListQuery>,
 ) -> Response {
-    if let Err(response) = find_own(&front.shared, &caller, &name) {
+    if let Err(response) = find_for(&front.shared, &caller, &name) {
         return response;
     }
+    let owner = caller.sees_only();
     let before: Option<i64> = match query.page.as_str() {
         "" => None,
         page => match page.parse() {
@@ -68,6 +69,7 @@ pub(super) async fn list(
         service: Some(name.clone()),
         before,
         only_present: true,
+        owner: owner.clone(),
         limit: PAGE,
         ..Selection::default()
     };
@@ -76,7 +78,7 @@ pub(super) async fn list(
         let rows = ledger::jobs(ledger, &selection)?;
         let last = rows.last().map(|row| row.id);
         let left = match last {
-            Some(last) => store::count_jobs(ledger, &name, Some(last))?,
+            Some(last) => store::count_jobs(ledger, &name, Some(last), owner.as_deref())?,
             None => 0,
         };
         Ok((rows, last, left))
@@ -140,10 +142,7 @@ pub(super) async fn show(
     Path((name, job)): Path<(String, String)>,
     Query(query): Query<ShowQuery>,
 ) -> Response {
-    if let Err(response) = find_own(&front.shared, &caller, &name) {
-        return response;
-    }
-    let row = match row_of(&front.shared, &name, &job) {
+    let row = match row_of(&front.shared, &name, &job, caller.sees_only()) {
         Ok(Some(row)) => row,
         Ok(None) => return StatusCode::NOT_FOUND.into_response(),
         Err(error) => return unavailable(&error),
@@ -184,10 +183,7 @@ pub(super) async fn remove(
     Extension(caller): Extension<Caller>,
     Path((name, job)): Path<(String, String)>,
 ) -> Response {
-    if let Err(response) = find_own(&front.shared, &caller, &name) {
-        return response;
-    }
-    let row = match row_of(&front.shared, &name, &job) {
+    let row = match row_of(&front.shared, &name, &job, caller.sees_only()) {
         Ok(Some(row)) => row,
         Ok(None) => return StatusCode::NOT_FOUND.into_response(),
         Err(error) => return unavailable(&error),
@@ -212,12 +208,13 @@ pub(super) async fn remove_all(
     Path(name): Path<String>,
     Query(query): Query<ListQuery>,
 ) -> Response {
-    if let Err(response) = find_own(&front.shared, &caller, &name) {
+    if let Err(response) = find_for(&front.shared, &caller, &name) {
         return response;
     }
     let all = is_true(&query.all);
     match write(&front.shared, move |ledger| {
-        store::remove_jobs(ledger, now_ms(), &name, all)
+        let owner = caller.sees_only();
+        store::remove_jobs(ledger, now_ms(), &name, all, owner.as_deref())
     })
     .await
     {

@@ -11,6 +11,9 @@ pub struct Kept {
     pub definition: Definition,
     /// Who defined it.
     pub owner: String,
+    /// The Unix user of its jobs, whoever calls it: the script is its owner's. None means the
+    /// gateway's own.
+    pub user: Option<String>,
     /// The token that calls it; shown to its owner.
     pub token: String,
     /// When it was made, in milliseconds since 1970: a service of the same name that is made
@@ -28,6 +31,7 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
         owner: row.get(1)?,
         token: row.get(2)?,
         created_ms: row.get(3)?,
+        user: row.get(4)?,
     })
 }
 
@@ -35,7 +39,7 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
 pub fn find(connection: &Connection, name: &str) -> rusqlite::Result<Option<Kept>> {
     connection
         .prepare_cached(
-            "SELECT definition, owner, token, created_ms FROM oscar_services WHERE name = ?1",
+            "SELECT definition, owner, token, created_ms, user FROM oscar_services WHERE name = ?1",
         )?
         .query_row([name], kept)
         .optional()
@@ -44,7 +48,7 @@ pub fn find(connection: &Connection, name: &str) -> rusqlite::Result<Option<Kept
 /// All services, by name.
 pub fn list(connection: &Connection) -> rusqlite::Result<Vec<Kept>> {
     let mut list = connection.prepare_cached(
-        "SELECT definition, owner, token, created_ms FROM oscar_services ORDER BY name",
+        "SELECT definition, owner, token, created_ms, user FROM oscar_services ORDER BY name",
     )?;
     list.query_map([], kept)?.collect()
 }
@@ -52,14 +56,15 @@ pub fn list(connection: &Connection) -> rusqlite::Result<Vec<Kept>> {
 /// Adds a service; false if there is one of its name.
 pub fn insert(connection: &Connection, new: &Kept) -> rusqlite::Result<bool> {
     let count = connection.execute(
-        "INSERT INTO oscar_services (name, owner, definition, token, created_ms, changed_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT DO NOTHING",
+        "INSERT INTO oscar_services (name, owner, definition, token, created_ms, changed_ms, user)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6) ON CONFLICT DO NOTHING",
         params![
             new.definition.name,
             new.owner,
             new.definition.text(),
             new.token,
-            new.created_ms
+            new.created_ms,
+            new.user
         ],
     )?;
     Ok(count == 1)
@@ -74,14 +79,15 @@ pub fn update(
     definition: &Definition,
 ) -> rusqlite::Result<bool> {
     let count = connection.execute(
-        "UPDATE oscar_services SET definition = ?2, changed_ms = ?3
+        "UPDATE oscar_services SET definition = ?2, changed_ms = ?3, user = ?6
          WHERE name = ?1 AND owner = ?4 AND created_ms = ?5",
         params![
             definition.name,
             definition.text(),
             now_ms,
             found.owner,
-            found.created_ms
+            found.created_ms,
+            found.user
         ],
     )?;
     Ok(count == 1)
@@ -95,24 +101,25 @@ pub fn remove(connection: &Connection, now_ms: i64, found: &Kept) -> rusqlite::R
         params![name, found.owner, found.created_ms],
     )?;
     if count == 1 {
-        remove_jobs(connection, now_ms, name, true)?;
+        remove_jobs(connection, now_ms, name, true, None)?;
     }
     Ok(count == 1)
 }
 
-/// Deletes a service's jobs: all of them, or those that ended well.
+/// Deletes a service's jobs, of everybody or of one: all of them, or those that ended well.
 pub fn remove_jobs(
     connection: &Connection,
     now_ms: i64,
     name: &str,
     all: bool,
+    owner: Option<&str>,
 ) -> rusqlite::Result<()> {
     let mut list = connection.prepare(
         "SELECT id FROM jobs WHERE service = ?1 AND door = 'oscar' AND deleted_ms IS NULL
-         AND (?2 OR state = 'completed')",
+         AND (?2 OR state = 'completed') AND (?3 IS NULL OR owner = ?3)",
     )?;
     let ids: Vec<i64> = list
-        .query_map(params![name, all], |row| row.get(0))?
+        .query_map(params![name, all, owner], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     for id in ids {
         crate::ledger::delete(connection, now_ms, id)?;
@@ -120,16 +127,17 @@ pub fn remove_jobs(
     Ok(())
 }
 
-/// How many of a service's jobs are older than one, or all.
+/// How many of a service's jobs, of everybody or of one, are older than one, or all.
 pub fn count_jobs(
     connection: &Connection,
     name: &str,
     before: Option<i64>,
+    owner: Option<&str>,
 ) -> rusqlite::Result<u64> {
     connection.query_row(
         "SELECT count(*) FROM jobs WHERE service = ?1 AND door = 'oscar' AND deleted_ms IS NULL
-         AND (?2 IS NULL OR id < ?2)",
-        params![name, before],
+         AND (?2 IS NULL OR id < ?2) AND (?3 IS NULL OR owner = ?3)",
+        params![name, before, owner],
         |row| Ok(row.get::<_, i64>(0)?.unsigned_abs()),
     )
 }

@@ -53,7 +53,7 @@ pub use settings::{MAX_SOURCES, Source};
 
 use crate::config::Limits;
 use crate::http::intake;
-use crate::ledger::{self, Content, Delivery, LedgerError, Tally, now_ms};
+use crate::ledger::{self, Content, Delivery, LedgerError, Sender, Tally, now_ms};
 use crate::service::Service;
 use crate::shared::Shared;
 use mizar_core::chain;
@@ -276,7 +276,7 @@ fn content(message: &Message, source: &str, services: &[Service], limits: &Limit
         Ok(events) => Content::Events(
             events
                 .into_iter()
-                .map(|event| intake::matched(services, event))
+                .map(|event| intake::matched(services, event, &Sender::default()))
                 .collect(),
         ),
         Err(reason) => Content::Dead(message.bury(reason, limits)),
