@@ -8,6 +8,7 @@ use std::time::Duration;
 use mizar_slurm::{Accounting, CliSettings};
 use serde::{Deserialize, Serialize};
 
+use crate::audit::Audit;
 use crate::auth::Tokens;
 use crate::container_runtime::Containers;
 use crate::identity::Identity;
@@ -37,6 +38,9 @@ pub struct Config {
     /// Who may call, beside those with a token of the file, and as which Unix user.
     #[serde(default, skip_serializing_if = "Identity::is_empty")]
     pub identity: Identity,
+    /// Where it is written down who changed what, and who was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Audit>,
     /// What bounds intake.
     #[serde(default)]
     pub limits: Limits,
@@ -94,6 +98,13 @@ pub struct Limits {
     pub heartbeat_ms: u64,
     /// How long a listener may take nothing until it is hung up on.
     pub stall_ms: u64,
+    /// Calls a second of one user: of an issuer, by certificate, of OSCAR; ten seconds' worth may
+    /// come at once, and 0 is no bound, here and below.
+    pub caller_per_s: u32,
+    /// Calls a second by one token of the site or of a service.
+    pub token_per_s: u32,
+    /// Refused calls a second from one address.
+    pub refused_per_s: u32,
 }
 
 impl Default for Limits {
@@ -112,6 +123,9 @@ impl Default for Limits {
             listeners: 64,
             heartbeat_ms: 15_000,
             stall_ms: 30_000,
+            caller_per_s: 100,
+            token_per_s: 0,
+            refused_per_s: 50,
         }
     }
 }
@@ -252,6 +266,9 @@ impl Config {
             *path = folder.join(&path);
         }
         self.identity.resolve(folder);
+        if let Some(audit) = &mut self.audit {
+            audit.file = folder.join(&audit.file);
+        }
         for source in &mut self.sources {
             source.resolve(folder);
         }

@@ -17,6 +17,7 @@
 //! Left out on purpose: TLS (a proxy in front has it), data transfer, and job logic; the
 //! script of a service is never changed or wrapped.
 
+pub mod audit;
 pub mod auth;
 pub mod cli;
 pub mod cloudevents;
@@ -33,6 +34,7 @@ pub mod metrics;
 pub mod oscar;
 pub mod parameter;
 pub mod poller;
+pub mod rate;
 pub mod reconcile;
 mod rucio;
 pub mod s3;

@@ -46,6 +46,8 @@ pub struct Metrics {
     pub listeners_dropped: Counter,
     /// Commits that failed because the disk was full.
     pub disk_full: Counter<u64, AtomicU64>,
+    /// Calls that the audit log could not be told of.
+    pub audit_failed: Counter,
 }
 
 impl Default for Metrics {
@@ -69,6 +71,7 @@ impl Default for Metrics {
             commit: histogram(),
             sbatch: histogram(),
             disk_full: Counter::default(),
+            audit_failed: Counter::default(),
         };
         metrics.register();
         metrics
@@ -145,6 +148,11 @@ impl Metrics {
             "disk_full",
             "Commits refused because the disk was full",
             self.disk_full.clone(),
+        );
+        r.register(
+            "audit_failed",
+            "Calls that the audit log could not be told of",
+            self.audit_failed.clone(),
         );
     }
 

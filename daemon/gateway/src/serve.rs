@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
+use crate::audit::AuditLog;
 use crate::config::Config;
 use crate::http::{self, Front};
 use crate::identity::Gate;
@@ -36,6 +37,9 @@ pub fn run(path: &Path) -> Result<()> {
     if gate.is_open() {
         warn!("no token_file and no [identity]: everybody on this machine may send events");
     }
+    let audit = config.audit.as_ref();
+    let audit = audit.map(|audit| AuditLog::open(&audit.file)).transpose();
+    let audit = audit.context("cannot open the audit log")?;
     let ledger = config.ledger_path();
     let (writer, writer_thread) = Writer::open(&ledger)
         .with_context(|| format!("cannot open the ledger {}", ledger.display()))?;
@@ -72,9 +76,13 @@ pub fn run(path: &Path) -> Result<()> {
     let front = Arc::new(Front {
         shared: Arc::clone(&shared),
         gate,
+        record: http::Record::new(&shared.config.limits, audit.clone()),
         feed: http::Feed::new(shared.config.limits.listeners, stop.subscribe()),
     });
     let served = runtime.block_on(serve_until_signal(listen, front, stop));
+    if let Some(audit) = audit {
+        audit.sync();
+    }
     shared.stop();
     for thread in threads {
         if thread.join().is_err() {
@@ -122,15 +130,19 @@ async fn serve_until_signal(
     let address = listener.local_addr().context("no local address")?;
     let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("no signal handler")?;
     let stopped = stop.subscribe();
     info!(%address, services = front.shared.services.len(), "ready");
     let sources = crate::sources::start(&front.shared, &stopped)
         .await
         .context("cannot start the sources")?;
-    let server = tokio::spawn(http::serve(listener, front, stopped));
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let server = tokio::spawn(http::serve(listener, Arc::clone(&front), stopped));
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => again(&front),
+        }
     }
     info!("stopping");
     let _ = stop.send(true);
@@ -140,6 +152,14 @@ async fn serve_until_signal(
         }
     }
     server.await.context("the server ended by a panic")
+}
+
+/// SIGHUP: what other programs have changed is opened anew.
+fn again(front: &Front) {
+    info!("SIGHUP");
+    if let Some(log) = &front.record.log {
+        log.reopen();
+    }
 }
 
 /// Logs to stderr: text for people, JSON for collectors. `MIZAR_LOG` sets the level.

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::{Front, drain, intake, refuse, refuse_for};
+use super::{Front, drain, intake, record, refuse, refuse_for};
 use crate::identity::{Caller, Claimed, Refusal};
 
 /// When somebody may come again whose token could not be checked.
@@ -78,7 +78,7 @@ fn authorization(headers: &HeaderMap) -> Option<String> {
     Some(text.unwrap_or_default().to_owned())
 }
 
-/// Lets a request in, or not, and counts it.
+/// Lets a request in, or not.
 pub(super) async fn admit(
     State(front): State<Arc<Front>>,
     request: Request,
@@ -91,7 +91,7 @@ pub(super) async fn admit(
     let is_plain = matches!(path, "/" | "/health");
     let open = elsewhere || is_plain || request.method() == Method::OPTIONS;
     let limit = front.shared.config.request_limit(path);
-    let response = if !elsewhere && front.gate.is_open() && is_of_another_site(&request) {
+    if !elsewhere && front.gate.is_open() && is_of_another_site(&request) {
         let message = "a page of another site may not ask for this";
         refuse(StatusCode::FORBIDDEN, message)
     } else if front.shared.is_draining() && drain::brings_work(&request) {
@@ -108,12 +108,7 @@ pub(super) async fn admit(
             Ok(response) => response,
             Err(_) => refuse(StatusCode::REQUEST_TIMEOUT, "the request took too long"),
         }
-    };
-    front
-        .shared
-        .metrics
-        .count_request(response.status().as_u16());
-    response
+    }
 }
 
 /// Lets those in who prove who they are, where they may.
@@ -124,7 +119,7 @@ async fn known(front: &Front, request: Request, next: Next) -> Response {
     let (authorization, query) = (proof.authorization.as_deref(), proof.query.as_deref());
     match front.gate.identify(authorization, query, certificate).await {
         Ok(caller) if caller.is_operator || is_for_all(&request) => {
-            enter(caller, request, next).await
+            enter(front, caller, request, next).await
         }
         Ok(caller) => {
             let message = "this is for operators of the gateway";
@@ -145,8 +140,17 @@ fn is_for_all(request: &Request) -> bool {
     FOR_ALL.contains(&path) || (asks_jobs && *request.method() == Method::GET)
 }
 
-/// Lets a caller in: handlers find it among the request's extensions.
-pub(crate) async fn enter(caller: Caller, mut request: Request, next: Next) -> Response {
+/// Lets a caller in, if it does not call too often: handlers find it among the request's extensions.
+pub(crate) async fn enter(
+    front: &Front,
+    caller: Caller,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let peer = request.extensions().get::<Peer>();
+    if let Err(wait) = front.record.take(&caller, peer) {
+        return named(record::limited(wait), caller);
+    }
     request.extensions_mut().insert(caller.clone());
     named(next.run(request).await, caller)
 }

@@ -11,7 +11,9 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use super::record::touching;
 use super::{Front, plain_headers, refuse, refuse_for};
+use crate::audit::MAX_TOUCHED;
 use crate::cloudevents::{self, Bounds, FormatError};
 use crate::event::{Event, parse_json};
 use crate::identity::Caller;
@@ -232,11 +234,13 @@ fn accepted(
         .zip(receipts)
         .map(|(event, matched)| json!({"id": event.id, "source": event.source, "matched": matched}))
         .collect();
-    (
+    let answer = (
         StatusCode::ACCEPTED,
         Json(json!({"events": listed, "skipped": skipped})),
-    )
-        .into_response()
+    );
+    let name = |receipt: &Receipt| format!("{}/{}", receipt.service, receipt.job);
+    let touched = all().take(MAX_TOUCHED).map(name).collect();
+    touching(answer.into_response(), touched)
 }
 
 /// The answer of every door while the gateway is drained.

@@ -10,6 +10,7 @@ mod joblog;
 mod jobs;
 mod overview;
 mod page;
+pub(crate) mod record;
 mod sources;
 mod stream;
 
@@ -33,6 +34,7 @@ use tokio::sync::{Semaphore, watch};
 use tracing::{debug, warn};
 
 use self::admit::Peer;
+pub use self::record::Record;
 pub use self::stream::Feed;
 use self::stream::HangUp;
 use crate::identity::Gate;
@@ -50,6 +52,8 @@ pub struct Front {
     pub shared: Arc<Shared>,
     /// What proves who calls.
     pub gate: Gate,
+    /// Numbers, bounds and the audit log of calls.
+    pub record: Record,
     /// What listeners of the stream share.
     pub feed: Feed,
 }
@@ -108,6 +112,10 @@ pub fn router(front: Arc<Front>) -> Router {
         .layer(middleware::from_fn_with_state(
             Arc::clone(&front),
             admit::admit,
+        ))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&front),
+            record::record,
         ))
         .with_state(front)
 }

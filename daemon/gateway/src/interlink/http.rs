@@ -24,6 +24,7 @@ use super::{SERVICE, key_hash, new_event};
 use crate::event::parse_json;
 use crate::http::Front;
 use crate::http::intake::{announce, body, store};
+use crate::http::record::touching;
 use crate::identity::Caller;
 use crate::ledger::{self, JobRow, LedgerError, Selection, State as JobState, now_ms};
 use crate::shared::Shared;
@@ -122,7 +123,8 @@ async fn create(
     let is_new = receipts.iter().flatten().any(|receipt| !receipt.duplicate);
     announce(shared, u64::from(is_new));
     tracing::info!(pod = %metadata.uid, namespace = %metadata.namespace, name = %metadata.name, is_new, "a pod came");
-    answer_create(shared, &metadata.uid, &caller).await
+    let answer = answer_create(shared, &metadata.uid, &caller).await;
+    touching(answer, vec![metadata.uid.clone()])
 }
 
 /// Translates a pod for its errors alone: the job is made when it is submitted.
@@ -233,6 +235,7 @@ async fn delete(
             .take(253)
             .collect::<String>()
     };
+    let touched = vec![uid.to_owned()];
     let event = new_event(
         uid,
         &name("/metadata/namespace"),
@@ -259,7 +262,10 @@ async fn delete(
         Ok(count) => {
             tracing::info!(pod = %uid, count, "a pod was deleted");
             shared.look.ring();
-            text(StatusCode::OK, format!("the pod {uid} is deleted"))
+            touching(
+                text(StatusCode::OK, format!("the pod {uid} is deleted")),
+                touched,
+            )
         }
         Err(error) => unavailable(&error),
     }

@@ -49,7 +49,7 @@ pub(super) async fn admit(
 ) -> Response {
     let proof = Proof::of(&request);
     if let Some(caller) = front.gate.basic(proof.authorization.as_deref()) {
-        return enter(caller, request, next).await;
+        return enter(&front, caller, request, next).await;
     }
     let found = match given(proof.authorization.as_deref(), None) {
         Given::Token(token) => front.gate.bearer(&token).await,
@@ -60,7 +60,7 @@ pub(super) async fn admit(
         },
     };
     match found {
-        Ok(caller) => enter(caller, request, next).await,
+        Ok(caller) => enter(&front, caller, request, next).await,
         Err(refusal) => refused(&refusal, "Basic"),
     }
 }
@@ -77,7 +77,7 @@ pub(super) async fn admit_call(
     match called(&front, &name, &proof).await {
         Ok((kept, caller)) => {
             request.extensions_mut().insert(kept);
-            enter(caller, request, next).await
+            enter(&front, caller, request, next).await
         }
         Err(response) => response,
     }

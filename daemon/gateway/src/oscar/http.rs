@@ -17,6 +17,7 @@ use super::store::{self, Kept};
 use super::{access, intake, logs, system};
 use crate::event::parse_json;
 use crate::http::Front;
+use crate::http::record::touching;
 use crate::identity::Caller;
 use crate::ledger::{LedgerError, now_ms};
 use crate::shared::Shared;
@@ -353,7 +354,7 @@ async fn create(
     match write(shared, move |ledger| store::insert(ledger, &new)).await {
         Ok(true) => {
             tracing::info!(service = %name, "a service was made");
-            StatusCode::CREATED.into_response()
+            touching(StatusCode::CREATED.into_response(), vec![name])
         }
         Ok(false) => text(
             StatusCode::BAD_REQUEST,
@@ -380,12 +381,13 @@ async fn update(
         // The map may have changed since.
         found.user.clone_from(&caller.user);
     }
+    let name = definition.name.clone();
     match write(&front.shared, move |ledger| {
         store::update(ledger, now_ms(), &found, &definition)
     })
     .await
     {
-        Ok(true) => StatusCode::NO_CONTENT.into_response(),
+        Ok(true) => touching(StatusCode::NO_CONTENT.into_response(), vec![name]),
         Ok(false) => StatusCode::NOT_FOUND.into_response(),
         Err(error) => unavailable(&error),
     }

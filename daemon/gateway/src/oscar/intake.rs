@@ -19,6 +19,7 @@ use super::store::Kept;
 use crate::event::{Event, parse_json};
 use crate::http::Front;
 use crate::http::intake::{announce, body, store};
+use crate::http::record::touching;
 use crate::identity::{Caller, How};
 use crate::ledger::{self, Door, JobRow, LedgerError, NewEvent, Receipt, Selection, Sender};
 use crate::s3;
@@ -89,7 +90,7 @@ fn named(mut response: Response, names: &[String]) -> Response {
     if let Ok(value) = HeaderValue::from_str(&names.join(",")) {
         response.headers_mut().insert(JOB_HEADER, value);
     }
-    response
+    touching(response, names.to_vec())
 }
 
 /// Reads the body and stores its jobs; returns their names.
