@@ -1,8 +1,10 @@
 //! The command line of `mizar-gateway`.
 //!
 //! Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the configuration is refused; 4 no such job,
-//! or its state does not allow what was asked; 5 not drained in time.
+//! or its state does not allow what was asked; 5 not drained in time; 6 not all of a workflow could be
+//! mapped.
 
+mod apply;
 mod drain;
 mod show;
 
@@ -36,6 +38,7 @@ Examples:
   mizar-gateway resume                                 take events again
   mizar-gateway replay mean --from 2026-01-02T00:00:00Z --to 2026-01-03T00:00:00Z
   mizar-gateway retry 42                               another job for the same event
+  mizar-gateway apply -f workflow.yaml --check         what a workflow of DCNiOS becomes here
 
 While it serves, http://ADDRESS/ is a page that shows and does the same, and
   curl -N -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:8742/v1/events/stream?service=mean
@@ -43,7 +46,7 @@ follows what happens to jobs; Last-Event-ID goes on after a number. [[webhooks]]
 configuration post it.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration refused, 4 no such job or not now,
-5 not drained in time.";
+5 not drained in time, 6 not all of a workflow could be mapped.";
 
 /// Turns cloud events into Slurm jobs, exactly once.
 #[derive(Debug, Parser)]
@@ -157,6 +160,8 @@ enum Command {
         #[arg(long, value_parser = parse_time)]
         to: i64,
     },
+    /// Take over a workflow of DCNiOS: its sources, services, batches and rates.
+    Apply(apply::Apply),
     /// Carry out a planned job; its batch script runs this.
     #[command(hide = true)]
     Supervise {
@@ -203,6 +208,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         }
         Some(Command::Serve) => crate::serve::run(&cli.config).map(|()| ExitCode::SUCCESS),
         Some(Command::Generate { what }) => generate(what),
+        Some(Command::Apply(wish)) => apply::run(&cli.config, wish),
         Some(Command::Supervise { folder }) => {
             let code = crate::supervise::run(folder)?;
             Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::Audit;
 use crate::auth::Tokens;
 use crate::container_runtime::Containers;
+use crate::fragment::{self, FirstFlow, Fragment};
 use crate::identity::Identity;
 use crate::interlink::Interlink;
 use crate::oscar::{Oscar, Users};
@@ -30,7 +31,11 @@ pub struct Config {
     /// Folder of the jobs' event files and outputs, shared with the compute nodes.
     pub work_dir: PathBuf,
     /// Files of services, TOML or YAML.
+    #[serde(default)]
     pub services: Vec<PathBuf>,
+    /// Fragments with sources and services, or folders of them; what they hold is shown as ours.
+    #[serde(default, skip_serializing)]
+    pub include: Vec<PathBuf>,
     /// File with the accepted bearer tokens, one per line, readable by its owner only. Without
     /// it everybody is let in, which is accepted on a loopback address only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,6 +67,18 @@ pub struct Config {
     /// Who is told what happens to jobs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub webhooks: Vec<Webhook>,
+    /// What the fragments hold besides sources.
+    #[serde(skip)]
+    pub included: Included,
+}
+
+/// What fragments hold besides sources.
+#[derive(Clone, Debug, Default)]
+pub struct Included {
+    /// Services, beside those of `services`.
+    pub services: Vec<Service>,
+    /// How fast services are until somebody says otherwise.
+    pub flows: Vec<FirstFlow>,
 }
 
 fn default_listen() -> SocketAddr {
@@ -239,6 +256,14 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_without(path, None)
+    }
+
+    /// The same without one of its fragments, which is about to be replaced.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load_without(path: &Path, fragment: Option<&Path>) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
             path: path.to_owned(),
             source,
@@ -252,8 +277,18 @@ impl Config {
             source,
         })?;
         config.resolve(folder.parent().unwrap_or(Path::new("/")));
+        for path in fragment::files(&config.include, fragment)? {
+            config.add(Fragment::read(&path)?);
+        }
         config.check()?;
         Ok(config)
+    }
+
+    /// Takes what a fragment holds.
+    pub fn add(&mut self, fragment: Fragment) {
+        self.sources.extend(fragment.sources);
+        self.included.services.extend(fragment.service);
+        self.included.flows.extend(fragment.flow);
     }
 
     fn resolve(&mut self, folder: &Path) {
@@ -261,7 +296,8 @@ impl Config {
         let users = self.oscar.as_mut();
         let users = users.and_then(|oscar| oscar.user_file.as_mut());
         let supervisor = &mut self.containers.supervisor;
-        let more = paths.chain(&mut self.services).chain(&mut self.token_file);
+        let files = self.services.iter_mut().chain(&mut self.include);
+        let more = paths.chain(files).chain(&mut self.token_file);
         for path in more.chain(supervisor).chain(users) {
             *path = folder.join(&path);
         }
@@ -277,7 +313,11 @@ impl Config {
         }
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    /// Checks what does not need the disk.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn check(&self) -> Result<(), ConfigError> {
         let work_dir = self.work_dir.to_str().unwrap_or_default();
         // Slurm expands `%` and `\` in the name of an output file.
         if work_dir.is_empty()
@@ -429,7 +469,15 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Services`].
     pub fn load_services(&self) -> Result<Vec<Service>, ConfigError> {
-        Ok(crate::service::load(&self.services)?)
+        let found = crate::service::load(&self.services, &self.included.services)?;
+        for service in &found {
+            let is_known = |name: &String| self.sources.iter().any(|one| one.name() == name);
+            if let Some(name) = service.sources.iter().find(|name| !is_known(name)) {
+                let problem = format!("`{}`: there is no source `{name}`", service.name);
+                return Err(invalid("services", problem));
+            }
+        }
+        Ok(found)
     }
 
     /// Reads the tokens; None where everybody is let in.

@@ -16,7 +16,9 @@ use crate::audit::AuditLog;
 use crate::config::Config;
 use crate::http::{self, Front};
 use crate::identity::Gate;
-use crate::ledger::{Reader, Writer, configure_conditions, doubt_claims, mend_waits, now_ms};
+use crate::ledger::{
+    Reader, Writer, configure_conditions, doubt_claims, first_flow, mend_waits, now_ms,
+};
 use crate::shared::Shared;
 use crate::{poller, submit};
 
@@ -51,6 +53,11 @@ pub fn run(path: &Path) -> Result<()> {
         .filter_map(|service| Some((service.name.clone(), service.rule()?)))
         .collect();
     writer.write(move |connection| configure_conditions(connection, now_ms(), &rules))?;
+    for first in &config.included.flows {
+        let setting = first.setting().map_err(anyhow::Error::msg)?;
+        let service = first.service.clone();
+        writer.write(move |connection| first_flow(connection, now_ms(), &service, &setting))?;
+    }
     if doubtful > 0 {
         info!(
             jobs = doubtful,

@@ -3,6 +3,7 @@
 //! A service names a filter, a script and the typed values of an event that the script gets
 //! as arguments. Nothing here is a template: a value is an argument, never part of a line.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mizar_slurm::marker::is_label;
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::condition::{AllOf, Batch};
 use crate::event::Event;
 use crate::ledger::{Member, Rule};
-use crate::parameter::Parameter;
+use crate::parameter::{Parameter, is_known, look_up};
 use crate::sql::{Expression, Type};
 
 /// Most services of one gateway.
@@ -59,6 +60,9 @@ pub const ALLOWED_OPTIONS: [&str; 31] = [
 pub struct Service {
     /// A DNS label; part of the job's marker.
     pub name: String,
+    /// The sources whose events it wants; without them, events from everywhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
     /// Which events it wants.
     #[serde(default)]
     pub filter: Filter,
@@ -75,7 +79,7 @@ pub struct Service {
     pub batch: Option<Batch>,
     /// Options of sbatch by their long names; `true` is a bare flag.
     #[serde(default)]
-    pub sbatch: std::collections::BTreeMap<String, OptionValue>,
+    pub sbatch: BTreeMap<String, OptionValue>,
 }
 
 /// The value of an sbatch option.
@@ -114,6 +118,9 @@ pub struct Filter {
     /// CloudEvents SQL that must be true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql: Option<Expression>,
+    /// Values in the event's data by their paths, as `payload.scope`; each may end in `*`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub data: BTreeMap<String, String>,
 }
 
 /// A file of services.
@@ -154,20 +161,23 @@ pub enum ServiceError {
     },
 }
 
-/// Reads and checks files of services: YAML if the name says so, else TOML.
+/// Reads and checks files of services, YAML if the name says so, else TOML; then those of fragments.
 ///
 /// # Errors
 /// [`ServiceError`] for the first thing that is wrong.
-pub fn load(paths: &[PathBuf]) -> Result<Vec<Service>, ServiceError> {
-    let mut services: Vec<Service> = Vec::new();
+pub fn load(paths: &[PathBuf], included: &[Service]) -> Result<Vec<Service>, ServiceError> {
+    let mut found: Vec<Service> = Vec::new();
     for path in paths {
-        for service in parse_file(path)? {
-            service.check()?;
-            if services.iter().any(|other| other.name == service.name) {
-                return Err(service.invalid("is defined twice"));
-            }
-            services.push(service);
+        found.extend(parse_file(path)?);
+    }
+    found.extend_from_slice(included);
+    let mut services: Vec<Service> = Vec::new();
+    for service in found {
+        service.check()?;
+        if services.iter().any(|other| other.name == service.name) {
+            return Err(service.invalid("is defined twice"));
         }
+        services.push(service);
     }
     match services.get(MAX_SERVICES) {
         Some(service) => Err(service.invalid(format!("is one more than {MAX_SERVICES}"))),
@@ -266,6 +276,13 @@ impl Service {
         Ok(())
     }
 
+    /// Whether it takes what a source fetched, or with None what came by HTTP.
+    #[must_use]
+    pub fn takes_from(&self, source: Option<&str>) -> bool {
+        let is_named = |source| self.sources.iter().any(|one| one == source);
+        self.sources.is_empty() || source.is_some_and(is_named)
+    }
+
     /// Whether the service wants an event; if its job needs others too, what it is among them.
     #[must_use]
     pub fn wants(&self, event: &Event) -> Option<Option<Member>> {
@@ -333,6 +350,9 @@ impl Filter {
                 .sql
                 .as_ref()
                 .is_none_or(|sql| sql.passes(&event.document))
+            && self.data.iter().all(|(path, wanted)| {
+                look_up(event, &format!("data.{path}")).is_some_and(|found| same(wanted, &found))
+            })
     }
 
     /// Checks what reading it does not.
@@ -340,6 +360,13 @@ impl Filter {
     /// # Errors
     /// What is wrong with it.
     pub fn check(&self) -> Result<(), String> {
+        if let Some(path) = self
+            .data
+            .keys()
+            .find(|path| !is_known(&format!("data.{path}")))
+        {
+            return Err(format!("`data` has the path `{path}`, which names nothing"));
+        }
         match self.sql.as_ref().and_then(Expression::gives) {
             Some(kind) if kind != Type::Boolean => Err(format!(
                 "the SQL gives {kind}, and a filter needs {}",
@@ -420,7 +447,7 @@ mod tests {
                 format!("[[service]]\nname='a'\nscript='/bin/sh'\n{rest}"),
             )
             .unwrap();
-            load(&[path])
+            load(&[path], &[])
         };
         assert!(service("[service.sbatch]\nnodes=2\ntime='10'\nmizar=true").is_ok());
         for option in [
@@ -459,6 +486,6 @@ mod tests {
         let (toml, yaml) = (folder.path().join("s.toml"), folder.path().join("s.yaml"));
         std::fs::write(&toml, "[[service]]\nname='a'\nscript='/bin/sh'\n[service.filter]\nbucket='b'\n[[service.args]]\nname='x'\ntype='path'\nfrom='s3.key'\n[service.sbatch]\nnodes=2\n").unwrap();
         std::fs::write(&yaml, "service:\n- name: a\n  script: /bin/sh\n  filter: {bucket: b}\n  args:\n  - {name: x, type: path, from: s3.key}\n  sbatch: {nodes: 2}\n").unwrap();
-        assert_eq!(load(&[toml]).unwrap(), load(&[yaml]).unwrap());
+        assert_eq!(load(&[toml], &[]).unwrap(), load(&[yaml], &[]).unwrap());
     }
 }

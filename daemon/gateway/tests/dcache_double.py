@@ -33,7 +33,8 @@ from urllib.parse import unquote, urlsplit
 
 FOLDER = "/data/in"
 API = "/api/v1"
-LOGIN = "Bearer tok.en"
+# The token, or ann with the password "correct horse".
+LOGINS = ("Bearer tok.en", "Basic YW5uOmNvcnJlY3QgaG9yc2U=")
 lock = threading.RLock()
 files, channels, state = {}, {}, {"made": 0, "fail": 0, "asked": []}
 
@@ -104,9 +105,9 @@ class Handler(BaseHTTPRequestHandler):
         return unquote(path.removeprefix(API))
 
     def allowed(self):
-        if self.headers.get("Authorization") != LOGIN:
+        if self.headers.get("Authorization") not in LOGINS:
             self.refuse(401, "Unauthorized")
-        return self.headers.get("Authorization") == LOGIN
+        return self.headers.get("Authorization") in LOGINS
 
     def do_POST(self):
         body = self.body()

@@ -96,6 +96,36 @@ fn a_bucket_s_notifications_are_one_job_each() {
     );
 }
 
+#[test]
+fn a_queue_is_found_by_its_name() {
+    let Some((mut moto, first)) = Driven::start("sqs_server.py", "moto.server, boto3") else {
+        return;
+    };
+    let [url, id, key] = first.split(' ').collect::<Vec<_>>()[..].try_into().unwrap();
+    let server = url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+    let table = |name: &str, queue: &str| {
+        format!(
+            "[[sources]]\nkind = \"sqs\"\nname = \"{name}\"\nqueue_name = \"{queue}\"\n\
+             endpoint = \"{server}\"\nregion = \"eu-north-1\"\nkey_file = \"keys\"\nwait_s = 1\n"
+        )
+    };
+    let sources = table("q", "events") + &table("none", "nowhere");
+    let mut site = Site::new("", &sources);
+    secret(&site.path("keys"), &format!("{id}\n{key}\n"));
+    site.gateway.start();
+    site.wait_source("q", connected);
+    left(&mut moto, 0);
+    moto.tell("put raw/a.nc one");
+    site.exactly(1);
+    left(&mut moto, 0);
+    let told = site.wait_source("none", |source| source["state"] == "failed");
+    let error = told["last_error"].as_str().unwrap();
+    assert!(
+        error.contains("NonExistentQueue") || error.contains("QueueDoesNotExist"),
+        "{error}"
+    );
+}
+
 /// A gateway whose source is connected and whose ledger is held by another, until that rolls back.
 fn busy(more: &str) -> Option<(Driven, Site, rusqlite::Connection)> {
     let (mut moto, mut site, _) = start(more)?;

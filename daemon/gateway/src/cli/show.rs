@@ -35,6 +35,7 @@ pub(super) fn run(reader: &Reader, command: &Command) -> Result<ExitCode> {
         Command::Job { id, json } => job(reader, *id, *json),
         Command::Serve
         | Command::Retry { .. }
+        | Command::Apply(_)
         | Command::Supervise { .. }
         | Command::Set { .. }
         | Command::Pause { .. }

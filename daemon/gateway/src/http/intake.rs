@@ -108,7 +108,7 @@ async fn take(
     };
     let events: Vec<NewEvent> = events
         .into_iter()
-        .map(|event| matched(&shared.services, event, &sender))
+        .map(|event| matched(&shared.services, None, event, &sender))
         .collect();
     match store(shared, events.clone()).await {
         Ok(receipts) => accepted(shared, &events, &receipts, skipped),
@@ -155,13 +155,19 @@ fn status_of(error: &FormatError) -> StatusCode {
     }
 }
 
-/// An event with the services that want it, whose it is. Users have keys of their own, so that
-/// nobody's event can be taken for a repeat of another's.
-pub(crate) fn matched(services: &[Service], mut event: Event, sender: &Sender) -> NewEvent {
+/// An event with the services that want it, whose it is; `source` fetched it, or it came by HTTP.
+/// Users have keys of their own, so that nobody's event can be taken for a repeat of another's.
+pub(crate) fn matched(
+    services: &[Service],
+    source: Option<&str>,
+    mut event: Event,
+    sender: &Sender,
+) -> NewEvent {
     if let Some(user) = &sender.user {
         event.key.extend(["user".to_owned(), user.clone()]);
     }
-    let wanted = services.iter().filter_map(|service| {
+    let taking = services.iter().filter(|service| service.takes_from(source));
+    let wanted = taking.filter_map(|service| {
         Some(Match {
             member: service.wants(&event)?,
             service: service.name.clone(),

@@ -179,6 +179,20 @@ pub fn set_flow(
     Ok(flow)
 }
 
+/// Sets a service's flow if nobody ever did; whether it was.
+pub fn first_flow(
+    connection: &Connection,
+    now_ms: i64,
+    service: &str,
+    setting: &Setting,
+) -> rusqlite::Result<bool> {
+    let is_set = kept(connection)?.iter().any(|one| one.service == service);
+    if !is_set {
+        set_flow(connection, now_ms, service, std::slice::from_ref(setting))?;
+    }
+    Ok(!is_set)
+}
+
 impl Kept {
     /// What the bucket holds now.
     #[allow(clippy::cast_precision_loss, reason = "milliseconds since a claim")]

@@ -276,7 +276,7 @@ fn content(message: &Message, source: &str, services: &[Service], limits: &Limit
         Ok(events) => Content::Events(
             events
                 .into_iter()
-                .map(|event| intake::matched(services, event, &Sender::default()))
+                .map(|event| intake::matched(services, Some(source), event, &Sender::default()))
                 .collect(),
         ),
         Err(reason) => Content::Dead(message.bury(reason, limits)),

@@ -30,6 +30,9 @@ const MAX_WAIT_S: u16 = 20;
 /// Longest visibility timeout of SQS: 12 hours.
 const MAX_VISIBILITY_S: u32 = 43_200;
 
+/// Longest name of a queue.
+const MAX_QUEUE_BYTES: usize = 80;
+
 /// Pause after a poll that waited for nothing and found nothing.
 const EMPTY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -40,7 +43,14 @@ pub struct Settings {
     /// The source's name.
     pub name: String,
     /// The queue's URL.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub queue_url: String,
+    /// The queue's name instead, of which SQS is asked the URL.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub queue_name: String,
+    /// Whom to ask for it, where that is not SQS of the region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
     /// Region.
     #[serde(default = "default_region")]
     pub region: String,
@@ -57,6 +67,11 @@ pub struct Settings {
     pub identity: Identity,
 }
 
+/// What names of queues are made of; `.fifo` ends some.
+fn is_queue_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)
+}
+
 fn default_region() -> String {
     "us-east-1".to_owned()
 }
@@ -71,8 +86,23 @@ fn default_visibility_s() -> u32 {
 
 impl Settings {
     pub(super) fn check(&self) -> Result<(), String> {
-        check_url("queue_url", &self.queue_url)?;
-        if self.queue_name().is_empty() {
+        match (self.queue_url.as_str(), self.queue_name.as_str()) {
+            ("", "") => return Err("needs `queue_url` or `queue_name`".to_owned()),
+            ("", name) if !name.bytes().all(is_queue_byte) || name.len() > MAX_QUEUE_BYTES => {
+                return Err("`queue_name` is no name of a queue".to_owned());
+            }
+            ("", _) => check_url("endpoint", &self.server())?,
+            (url, "") => check_url("queue_url", url)?,
+            _ => return Err("give `queue_url` or `queue_name`, not both".to_owned()),
+        }
+        if !self
+            .region
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        {
+            return Err("`region` is no name of one".to_owned());
+        }
+        if self.queue().is_empty() {
             return Err("`queue_url` does not end with the name of a queue".to_owned());
         }
         if self.wait_s > MAX_WAIT_S {
@@ -90,13 +120,28 @@ impl Settings {
         keys(&self.key_file)
     }
 
-    fn queue_name(&self) -> &str {
+    /// Whom to ask for the queue's URL.
+    pub(super) fn server(&self) -> String {
+        let usual = || format!("https://sqs.{}.amazonaws.com", self.region);
+        self.endpoint.clone().unwrap_or_else(usual)
+    }
+
+    /// The queue's name.
+    pub(super) fn queue(&self) -> &str {
+        if !self.queue_name.is_empty() {
+            return &self.queue_name;
+        }
         let path = self.queue_url.splitn(4, '/').nth(3).unwrap_or_default();
         path.rsplit('/').next().unwrap_or_default()
     }
 
     fn error(&self, problem: impl std::fmt::Display) -> SourceError {
-        SourceError::server(&self.queue_url, problem)
+        let server = self.server();
+        let asked = match self.queue_url.as_str() {
+            "" => &server,
+            url => url,
+        };
+        SourceError::server(asked, problem)
     }
 
     /// A third of the visibility: one extension may fail.
@@ -107,7 +152,9 @@ impl Settings {
 
 /// Polls for ever.
 pub(super) async fn run(settings: &Settings, hub: &Hub) -> Result<Infallible, SourceError> {
-    let queue = Queue::new(settings).map_err(|text| settings.error(text))?;
+    let queue = Queue::find(settings)
+        .await
+        .map_err(|text| settings.error(text))?;
     let mut taken: Vec<Received> = Vec::new();
     loop {
         // The next messages are on their way while the last ones are deleted.
@@ -136,7 +183,7 @@ pub(super) async fn run(settings: &Settings, hub: &Hub) -> Result<Infallible, So
 }
 
 fn message(settings: &Settings, received: &Received) -> Message {
-    let queue = settings.queue_name();
+    let queue = settings.queue();
     let envelope = envelope(&received.body);
     let (identity, subject, body) = match envelope {
         Some((topic, id, text)) => {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tracing::{debug, warn};
 
 use super::sqs::Settings;
-use super::web::{Ask, Web, server};
+use super::web::{Ask, Web, check_url, server};
 
 /// Most messages of one answer, and entries of one request.
 const MAX_MESSAGES: usize = 10;
@@ -41,20 +41,39 @@ pub(super) struct Received {
 /// A queue.
 pub(super) struct Queue<'a> {
     settings: &'a Settings,
+    url: String,
     web: Web,
 }
 
 impl<'a> Queue<'a> {
-    pub(super) fn new(settings: &'a Settings) -> Result<Self, String> {
-        let web = Web::new(None)?;
-        Ok(Self { settings, web })
+    /// The queue of these settings; SQS is asked for its URL where they have its name.
+    pub(super) async fn find(settings: &'a Settings) -> Result<Self, String> {
+        let mut queue = Self {
+            settings,
+            url: settings.queue_url.clone(),
+            web: Web::new(None)?,
+        };
+        if queue.url.is_empty() {
+            queue.url = settings.server();
+            let body = json!({ "QueueName": settings.queue() });
+            let answer = queue.ask("GetQueueUrl", &body, ANSWER_LIMIT).await?;
+            let url = answer.get("QueueUrl").and_then(Value::as_str);
+            let url = url.ok_or("answers no URL of the queue")?;
+            check_url("QueueUrl", url)?;
+            // What we send there is signed, and must not go in the clear where we did not.
+            if queue.url.starts_with("https://") && !url.starts_with("https://") {
+                return Err("answers a URL that is not https".to_owned());
+            }
+            url.clone_into(&mut queue.url);
+        }
+        Ok(queue)
     }
 
     /// Waits for messages; none may come.
     pub(super) async fn receive(&self) -> Result<Vec<Received>, String> {
         let settings = self.settings;
         let body = json!({
-            "QueueUrl": settings.queue_url,
+            "QueueUrl": self.url,
             "MaxNumberOfMessages": MAX_MESSAGES,
             "WaitTimeSeconds": settings.wait_s,
             "VisibilityTimeout": settings.visibility_s,
@@ -76,7 +95,7 @@ impl<'a> Queue<'a> {
             .each("ChangeMessageVisibilityBatch", received, &extra)
             .await
         {
-            let queue = &self.settings.queue_url;
+            let queue = &self.url;
             warn!(queue, error, "messages may come again: cannot keep them");
         }
     }
@@ -96,7 +115,7 @@ impl<'a> Queue<'a> {
                 entry
             });
             let entries: Vec<Value> = entries.collect();
-            let body = json!({"QueueUrl": self.settings.queue_url, "Entries": entries});
+            let body = json!({"QueueUrl": self.url, "Entries": entries});
             let answer = self.ask(what, &body, ANSWER_LIMIT).await?;
             let failed = answer.get("Failed").and_then(Value::as_array);
             for one in failed.into_iter().flatten() {
@@ -111,7 +130,7 @@ impl<'a> Queue<'a> {
         // Read each time: keys change.
         let keys = self.settings.keys()?;
         let body = body.to_string().into_bytes();
-        let (base, host) = server(&self.settings.queue_url);
+        let (base, host) = server(&self.url);
         let extra = [
             ("content-type", "application/x-amz-json-1.0".to_owned()),
             ("x-amz-target", format!("AmazonSQS.{what}")),
