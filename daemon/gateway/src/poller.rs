@@ -27,11 +27,13 @@ const CHANGES_AT_ONCE: usize = 500;
 /// Longest pause between looks while Slurm does not answer.
 const AWAY_MAX: Duration = Duration::from_secs(30);
 
-/// Looks between two rounds of tidying the ledger.
+/// Looks between two rounds of tidying the ledger, unless there was more than a round may do.
 const FORGET_EVERY: u64 = 500;
 
-/// Most jobs forgotten at once.
-const FORGET_AT_ONCE: u32 = 1000;
+/// Most jobs forgotten in one operation, and how many of those follow each other: with a look each
+/// two seconds that is more than comes in.
+const FORGET_AT_ONCE: u32 = 500;
+const FORGET_TIMES: u32 = 20;
 
 /// Most changes of jobs forgotten in one operation, and how many of those follow each other: a
 /// round forgets what the busiest hour wrote.
@@ -60,6 +62,7 @@ fn run(shared: &Shared) {
     let mut pause = interval;
     let mut round = 0_u64;
     let mut seen: Option<Instant> = None;
+    let mut more_to_forget = false;
     while !shared.is_stopping() {
         round += 1;
         refresh_counts(shared);
@@ -84,8 +87,11 @@ fn run(shared: &Shared) {
             }
         }
         tidy(shared);
+        if more_to_forget || round.is_multiple_of(FORGET_EVERY) {
+            more_to_forget = forget_jobs(shared);
+        }
         if round.is_multiple_of(FORGET_EVERY) {
-            forget_old(shared);
+            forget_old_changes(shared);
             let mended = shared
                 .writer
                 .write(|connection| mend_waits(connection, now_ms()));
@@ -169,14 +175,32 @@ fn cancel_deleted(shared: &Shared, queue: &HashMap<Marker, Vec<JobReport>>, rows
     }
 }
 
-fn forget_old(shared: &Shared) {
-    let before = now_ms() - i64::from(shared.config.limits.keep_days) * 86_400_000;
-    let forgotten = shared
-        .writer
-        .write(move |ledger| forget(ledger, before, FORGET_AT_ONCE));
-    if let Err(error) = forgotten {
-        warn!(%error, "cannot forget old jobs");
+/// Forgets old jobs; whether there are more than may be forgotten now.
+fn forget_jobs(shared: &Shared) -> bool {
+    let before = keep_since(shared);
+    for _ in 0..FORGET_TIMES {
+        let forgotten = shared
+            .writer
+            .write(move |ledger| forget(ledger, before, FORGET_AT_ONCE));
+        match forgotten {
+            Ok(count) if count < FORGET_AT_ONCE as usize => return false,
+            Ok(_) => {}
+            Err(error) => {
+                warn!(%error, "cannot forget old jobs");
+                return false;
+            }
+        }
     }
+    true
+}
+
+/// What is older is forgotten.
+fn keep_since(shared: &Shared) -> i64 {
+    now_ms() - i64::from(shared.config.limits.keep_days) * 86_400_000
+}
+
+fn forget_old_changes(shared: &Shared) {
+    let before = keep_since(shared);
     let keep = shared.config.limits.changes;
     for _ in 0..FORGET_CHANGES_TIMES {
         let forgotten = shared

@@ -226,25 +226,6 @@ pub fn retry(
     Ok(Some((state, can_retry)))
 }
 
-/// Forgets what ended before `before_ms`, at most `limit` jobs at a time; pods never, since their
-/// one job is for ever.
-pub fn forget(connection: &Connection, before_ms: i64, limit: u32) -> rusqlite::Result<usize> {
-    let gone = connection.execute(
-        "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE changed_ms < ?1
-             AND state IN ('completed', 'failed', 'cancelled', 'vanished', 'joined', 'dead')
-             AND door <> 'pod' LIMIT ?2)",
-        params![before_ms, limit],
-    )?;
-    if gone > 0 {
-        connection.execute(
-            "DELETE FROM events WHERE received_ms < ?1
-             AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.event = events.id)",
-            [before_ms],
-        )?;
-    }
-    Ok(gone)
-}
-
 /// A job that the shared look has to follow.
 #[derive(Clone, Debug)]
 pub struct Followed {

@@ -8,7 +8,7 @@ use super::LedgerError;
 pub const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 
 /// Each step takes a file from the version of its index to the next; steps are never edited.
-const STEPS: [&str; 7] = [
+const STEPS: [&str; 8] = [
     "
 CREATE TABLE events (
   id          INTEGER PRIMARY KEY,
@@ -149,6 +149,7 @@ ALTER TABLE jobs ADD COLUMN owner TEXT;
 CREATE INDEX jobs_by_owner ON jobs (owner, id) WHERE owner IS NOT NULL;
 ALTER TABLE oscar_services ADD COLUMN user TEXT;
 ",
+    super::forget::INDEX,
 ];
 
 /// Refuses files of a newer release.
