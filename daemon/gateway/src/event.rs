@@ -105,7 +105,16 @@ pub enum JsonError {
 /// # Errors
 /// [`JsonError`].
 pub fn parse_json(body: &[u8], limit: usize) -> Result<Value, JsonError> {
-    // Before the parser recurses: brackets outside strings are all that nests.
+    check_nesting(body, limit)?;
+    serde_json::from_slice(body).map_err(JsonError::Syntax)
+}
+
+/// Refuses what is nested deeper than `limit`, before a parser recurses.
+///
+/// # Errors
+/// [`JsonError::TooDeep`].
+pub fn check_nesting(body: &[u8], limit: usize) -> Result<(), JsonError> {
+    // Brackets outside strings are all that nests.
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for &byte in body {
         match byte {
@@ -122,7 +131,7 @@ pub fn parse_json(body: &[u8], limit: usize) -> Result<Value, JsonError> {
             _ => {}
         }
     }
-    serde_json::from_slice(body).map_err(JsonError::Syntax)
+    Ok(())
 }
 
 /// Builds the structured form of an event about a stored object.

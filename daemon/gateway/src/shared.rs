@@ -9,6 +9,7 @@ use mizar_slurm::{Capacity, Marker, Scheduler};
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::interlink::Remembered;
 use crate::ledger::{LedgerError, Reader, Writer, is_draining};
 use crate::metrics::Metrics;
 use crate::reconcile::Policy;
@@ -32,6 +33,8 @@ pub struct Shared {
     pub backlog: AtomicU64,
     /// Slurm did not answer; submission pauses until it does.
     pub away: AtomicBool,
+    /// What was answered about pods the last time.
+    pub pods: Remembered,
     /// Rings when a submitter may have something to do.
     pub work: Bell,
     /// Rings when the poller should look before its time.
@@ -61,6 +64,7 @@ impl Shared {
             metrics: Metrics::default(),
             backlog: AtomicU64::new(0),
             away: AtomicBool::new(false),
+            pods: Remembered::default(),
             work: Bell::default(),
             look: Bell::default(),
             capacity: Mutex::new(None),

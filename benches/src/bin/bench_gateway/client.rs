@@ -22,8 +22,13 @@ impl Client {
 
     /// Posts a batch and returns the body of the answer, which must be 202.
     pub(crate) fn post(&mut self, body: &str) -> anyhow::Result<Vec<u8>> {
+        self.send("/events", "application/cloudevents-batch+json", body)
+    }
+
+    /// Posts a body and returns that of the answer, which must be a success.
+    pub(crate) fn send(&mut self, path: &str, kind: &str, body: &str) -> anyhow::Result<Vec<u8>> {
         let request = format!(
-            "POST /events HTTP/1.1\r\nhost: bench\r\ncontent-type: application/cloudevents-batch+json\r\ncontent-length: {}\r\n\r\n{body}",
+            "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
         self.exchange(&request)

@@ -25,6 +25,12 @@ impl Drop for Gateway {
 }
 
 impl Gateway {
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Starts one in a folder; `slurm` is the table of that name, and others may follow.
     pub(crate) fn start(dir: &Path, slurm: &str) -> anyhow::Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let script = dir.join("job.sh");

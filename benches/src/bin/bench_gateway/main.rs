@@ -3,6 +3,7 @@
 mod client;
 mod gateway;
 mod intake;
+mod pods;
 mod submission;
 
 use std::time::Duration;
@@ -13,10 +14,10 @@ use mizar_benches::Report;
 /// Time to be ready, and for the last submission.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Times intake and submission of the gateway.
+/// Times intake, submission and pods of the gateway.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Seconds of each intake measurement
+    /// Seconds of each intake measurement; 0 leaves intake out
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
     /// Clients at the same time
@@ -26,6 +27,9 @@ struct Arguments {
     /// submission out
     #[arg(long, default_value_t = 1000)]
     jobs: usize,
+    /// Pods that are asked about; 0 leaves them out
+    #[arg(long, default_value_t = 1000)]
+    pods: usize,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -34,14 +38,20 @@ struct Arguments {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let method = format!(
-        "{} keep-alive clients over loopback for {} s each; {} jobs into a stopped partition",
-        arguments.clients, arguments.seconds, arguments.jobs
+        "{} keep-alive clients over loopback for {} s each; {} jobs into a stopped partition; {} \
+         running pods",
+        arguments.clients, arguments.seconds, arguments.jobs, arguments.pods
     );
     let mut report = Report::new("gateway", method);
     report.peer("slurm", "slurmctld", &["-V"]);
-    intake::intake(&arguments, &mut report)?;
+    if arguments.seconds > 0.0 {
+        intake::intake(&arguments, &mut report)?;
+    }
     if arguments.jobs > 0 {
         submission::submission(&arguments, &mut report)?;
+    }
+    if arguments.pods > 0 {
+        pods::pods(&arguments, &mut report)?;
     }
     std::process::exit(report.finish(arguments.json));
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Extension, Json, Router};
@@ -17,8 +18,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::logs::{LogRequest, walk};
-use super::pod::{Create, Pod};
-use super::status::{job_id, report};
+use super::pod::Create;
+use super::question::{self, QuestionError, row_of};
+use super::status::job_id;
 use super::translate::{Site, is_uid, translate};
 use super::{SERVICE, key_hash, new_event};
 use crate::event::parse_json;
@@ -26,7 +28,7 @@ use crate::http::Front;
 use crate::http::intake::{announce, body, store};
 use crate::http::record::touching;
 use crate::identity::Caller;
-use crate::ledger::{self, JobRow, LedgerError, Selection, State as JobState, now_ms};
+use crate::ledger::{self, LedgerError, State as JobState, now_ms};
 use crate::shared::Shared;
 use mizar_core::chain;
 
@@ -192,19 +194,6 @@ async fn answer_create(shared: &Shared, uid: &str, caller: &Caller) -> Response 
     }
 }
 
-fn row_of(shared: &Shared, uid: &str) -> Result<Option<JobRow>, LedgerError> {
-    let selection = Selection {
-        service: Some(SERVICE.to_owned()),
-        key_hash: Some(key_hash(uid)),
-        limit: 1,
-        ..Selection::default()
-    };
-    Ok(shared
-        .reader
-        .read(|ledger| ledger::jobs(ledger, &selection))?
-        .pop())
-}
-
 /// POST /delete: a pod, or anything with its `metadata.uid`.
 ///
 /// What is not known is remembered as deleted all the same: its create may be under way.
@@ -277,77 +266,19 @@ async fn status(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Response {
-    let (pods, _): (Vec<Value>, _) = match read(&front.shared, request).await {
-        Ok(read) => read,
+    let limit = front.shared.config.interlink.as_ref();
+    let limit = limit.map_or(0, |settings| settings.body_bytes);
+    let bytes = match body(request, limit).await {
+        Ok(bytes) => bytes,
         Err(response) => return response,
     };
-    if pods.is_empty() {
-        return Json(capacity(&front.shared)).into_response();
-    }
     let shared = Arc::clone(&front.shared);
-    let reports = tokio::task::spawn_blocking(move || {
-        let found = pods
-            .into_iter()
-            .map(|value| report_of(&shared, &caller, value));
-        found
-            .filter_map(Result::transpose)
-            .collect::<Result<Vec<_>, _>>()
-    });
-    match reports.await.unwrap_or(Err(LedgerError::Closed)) {
-        Ok(reports) => Json(reports).into_response(),
-        Err(error) => unavailable(&error),
+    let told = tokio::task::spawn_blocking(move || question::answer(&shared, &caller, &bytes));
+    match told.await.unwrap_or(Err(LedgerError::Closed.into())) {
+        Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
+        Err(QuestionError::Shape(problem)) => text(StatusCode::BAD_REQUEST, problem),
+        Err(QuestionError::Ledger(error)) => unavailable(&error),
     }
-}
-
-/// One pod's report; None for what is not known, and for a pod that cannot be read, which must
-/// not fail the others.
-fn report_of(shared: &Shared, caller: &Caller, value: Value) -> Result<Option<Value>, LedgerError> {
-    let Ok(asked) = serde_json::from_value::<Pod>(value) else {
-        return Ok(None);
-    };
-    let Some(row) = row_of(shared, &asked.metadata.uid)? else {
-        return Ok(None);
-    };
-    if !caller.may_touch(row.owner.as_deref()) {
-        return Ok(None);
-    }
-    if row.deleted_ms.is_some() && row.state.is_final() {
-        return Ok(None);
-    }
-    let Ok(marker) = row.marker.parse::<Marker>() else {
-        return Ok(None);
-    };
-    // The containers are those that the job was made of, whatever the question says.
-    let payload = shared
-        .reader
-        .read(|ledger| ledger::payload(ledger, row.id))?;
-    let kept = payload.and_then(|bytes| serde_json::from_slice::<Create>(&bytes).ok());
-    let mut pod = kept.map_or(asked, |create| create.pod);
-    if pod.spec.containers.is_empty() {
-        pod.spec.containers = vec![super::pod::Container::default()];
-    }
-    Ok(Some(report(&row, &pod, &shared.folder(&marker))))
-}
-
-/// What the ping answers: the machine as the poller saw it last; nothing before it did.
-fn capacity(shared: &Shared) -> Value {
-    let mut answer = json!({"status": "ok"});
-    let settings = shared.config.interlink.clone().unwrap_or_default();
-    if let Some(seen) = shared.capacity() {
-        let accelerators: Vec<Value> = settings
-            .accelerators
-            .iter()
-            .map(|(name, word)| json!({"resourceType": name, "available": seen.gres_count(word).to_string()}))
-            .collect();
-        answer["resources"] = json!({
-            "cpu": seen.cpus.to_string(), "memory": format!("{}Mi", seen.memory_mib),
-            "pods": settings.pods.to_string(), "accelerators": accelerators,
-        });
-    }
-    if let Some(taints) = settings.taints {
-        answer["taints"] = json!(taints);
-    }
-    answer
 }
 
 async fn ping() -> Response {
@@ -417,10 +348,7 @@ async fn logs(
             .await
             .map(|piece| (Ok::<_, Infallible>(piece), receiver))
     });
-    let kind = [(
-        axum::http::header::CONTENT_TYPE,
-        "text/plain; charset=utf-8",
-    )];
+    let kind = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
     (kind, Body::from_stream(pieces)).into_response()
 }
 

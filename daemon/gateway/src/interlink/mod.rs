@@ -17,6 +17,8 @@ mod options;
 pub mod pod;
 mod probes;
 pub mod quantity;
+mod question;
+mod remembered;
 pub mod settings;
 pub mod status;
 pub mod translate;
@@ -25,6 +27,7 @@ pub mod volumes;
 
 pub(crate) use http::plan;
 pub use http::routes;
+pub use remembered::Remembered;
 pub use settings::Interlink;
 
 use serde_json::json;

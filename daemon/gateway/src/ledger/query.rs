@@ -1,13 +1,13 @@
 //! What people ask of the ledger: lists of jobs, one job's event, counts.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 
 use super::jobs::marker;
 use super::{Door, State};
 
 /// A job as people see it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct JobRow {
     /// The job in the ledger.
     pub id: i64,
@@ -79,20 +79,49 @@ pub struct Selection {
     pub limit: u32,
 }
 
+/// The columns of a [`JobRow`].
+const ROW: &str = "SELECT jobs.id, service, key_hash, generation, state, slurm_job, slurm_state,
+        exit_code, reason, attempts, event_id, source, type, subject, received_ms, changed_ms,
+        door, started_ms, ended_ms, deleted_ms,
+        (SELECT joined FROM members WHERE members.job = jobs.id), owner, user
+    FROM jobs JOIN events ON events.id = jobs.event";
+
+fn job_row(row: &Row<'_>) -> rusqlite::Result<JobRow> {
+    Ok(JobRow {
+        id: row.get(0)?,
+        service: row.get(1)?,
+        marker: marker(row, 1)?.to_string(),
+        state: row.get(4)?,
+        slurm_job: row.get(5)?,
+        slurm_state: row.get(6)?,
+        exit_code: row.get(7)?,
+        reason: row.get(8)?,
+        attempts: row.get(9)?,
+        event_id: row.get(10)?,
+        source: row.get(11)?,
+        kind: row.get(12)?,
+        subject: row.get(13)?,
+        received_ms: row.get(14)?,
+        changed_ms: row.get(15)?,
+        door: row.get(16)?,
+        started_ms: row.get(17)?,
+        ended_ms: row.get(18)?,
+        deleted_ms: row.get(19)?,
+        joined: row.get(20)?,
+        owner: row.get(21)?,
+        user: row.get(22)?,
+    })
+}
+
 /// Lists jobs, newest first.
 pub fn jobs(connection: &Connection, selection: &Selection) -> rusqlite::Result<Vec<JobRow>> {
-    let mut list = connection.prepare_cached(
-        "SELECT jobs.id, service, key_hash, generation, state, slurm_job, slurm_state, exit_code,
-                reason, attempts, event_id, source, type, subject, received_ms, changed_ms,
-                door, started_ms, ended_ms, deleted_ms,
-                (SELECT joined FROM members WHERE members.job = jobs.id), owner, user
-         FROM jobs JOIN events ON events.id = jobs.event
-         WHERE (?1 IS NULL OR service = ?1) AND (?2 IS NULL OR state = ?2)
+    let mut list = connection.prepare_cached(&format!(
+        "{ROW} WHERE (?1 IS NULL OR service = ?1) AND (?2 IS NULL OR state = ?2)
            AND (?3 IS NULL OR jobs.id = ?3) AND (?4 IS NULL OR jobs.id < ?4)
            AND (?6 IS NULL OR key_hash = ?6) AND (?7 IS NULL OR deleted_ms IS NULL)
            AND (?8 IS NULL OR event_id = ?8) AND (?9 IS NULL OR owner = ?9)
-         ORDER BY jobs.id DESC LIMIT ?5",
-    )?;
+         ORDER BY jobs.id DESC LIMIT ?5"
+    ))?;
     let chosen = params![
         selection.service,
         selection.state,
@@ -104,33 +133,23 @@ pub fn jobs(connection: &Connection, selection: &Selection) -> rusqlite::Result<
         selection.event_id,
         selection.owner,
     ];
-    let rows = list.query_map(chosen, |row| {
-        Ok(JobRow {
-            id: row.get(0)?,
-            service: row.get(1)?,
-            marker: marker(row, 1)?.to_string(),
-            state: row.get(4)?,
-            slurm_job: row.get(5)?,
-            slurm_state: row.get(6)?,
-            exit_code: row.get(7)?,
-            reason: row.get(8)?,
-            attempts: row.get(9)?,
-            event_id: row.get(10)?,
-            source: row.get(11)?,
-            kind: row.get(12)?,
-            subject: row.get(13)?,
-            received_ms: row.get(14)?,
-            changed_ms: row.get(15)?,
-            door: row.get(16)?,
-            started_ms: row.get(17)?,
-            ended_ms: row.get(18)?,
-            deleted_ms: row.get(19)?,
-            joined: row.get(20)?,
-            owner: row.get(21)?,
-            user: row.get(22)?,
-        })
-    })?;
-    rows.collect()
+    list.query_map(chosen, job_row)?.collect()
+}
+
+/// The job of a service's event, found by its key and not looked for.
+pub fn job_of(
+    connection: &Connection,
+    service: &str,
+    key_hash: &str,
+) -> rusqlite::Result<Option<JobRow>> {
+    connection
+        .prepare_cached(&of_key())?
+        .query_row([service, key_hash], job_row)
+        .optional()
+}
+
+fn of_key() -> String {
+    format!("{ROW} WHERE service = ?1 AND key_hash = ?2")
 }
 
 /// The event of a job, in structured JSON.
@@ -176,4 +195,46 @@ pub fn unmatched(connection: &Connection) -> rusqlite::Result<u64> {
     connection.query_row("SELECT count(*) FROM unmatched", [], |row| {
         Ok(row.get::<_, i64>(0)?.unsigned_abs())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{NewEvent, Sender, Writer, accept};
+    use super::*;
+    use rusqlite::StatementStatus;
+
+    #[test]
+    fn a_job_is_found_by_its_key_however_many_there_are() {
+        let steps = |count: u32| {
+            let folder = tempfile::tempdir().unwrap();
+            let (writer, thread) = Writer::open(&folder.path().join("l")).unwrap();
+            let found = writer.write(move |ledger| {
+                let event = |n: u32| NewEvent {
+                    id: n.to_string(),
+                    source: "/s".to_owned(),
+                    kind: "t".to_owned(),
+                    subject: None,
+                    document: "{}".to_owned(),
+                    matched: vec![("svc".to_owned(), format!("{n:032}")).into()],
+                    door: Door::Pod,
+                    payload: None,
+                    sender: Sender::default(),
+                };
+                accept(ledger, 5, &(0..count).map(event).collect::<Vec<_>>(), 0)?;
+                let hash = format!("{:032}", 7);
+                assert_eq!(
+                    job_of(ledger, "svc", &hash)?.map(|job| job.event_id),
+                    Some("7".to_owned())
+                );
+                assert_eq!(job_of(ledger, "other", &hash)?, None);
+                let mut statement = ledger.prepare(&of_key())?;
+                statement.query_row(["svc", &hash], |_| Ok(()))?;
+                Ok(statement.get_status(StatementStatus::VmStep))
+            });
+            drop(writer);
+            thread.join().unwrap();
+            found.unwrap()
+        };
+        assert_eq!(steps(20), steps(2_000));
+    }
 }
