@@ -37,7 +37,7 @@ demo: packages venv ## close the whole loop on CMIP6 data: event, job, result, r
 	@tests/demo/demo.sh
 
 .PHONY: test
-test: packages venv modules nextest lint build ## check and test everything
+test: packages venv modules nextest helm lint build ## check and test everything
 	$(say) 'testing: documentation examples'
 	@$(CARGO) test --quiet --workspace --doc
 	$(say) 'testing: everything else'
@@ -184,3 +184,7 @@ modules: packages
 .PHONY: nextest
 nextest:
 	@tests/tools/nextest.sh
+
+.PHONY: helm
+helm: venv
+	@tests/tools/helm.sh

@@ -298,7 +298,9 @@ impl Config {
         let supervisor = &mut self.containers.supervisor;
         let files = self.services.iter_mut().chain(&mut self.include);
         let more = paths.chain(files).chain(&mut self.token_file);
-        for path in more.chain(supervisor).chain(users) {
+        let socket = self.interlink.as_mut();
+        let socket = socket.and_then(|interlink| interlink.socket.as_mut());
+        for path in more.chain(supervisor).chain(users).chain(socket) {
             *path = folder.join(&path);
         }
         self.identity.resolve(folder);

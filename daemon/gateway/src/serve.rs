@@ -135,6 +135,9 @@ async fn serve_until_signal(
         .await
         .with_context(|| format!("cannot listen at {listen}"))?;
     let address = listener.local_addr().context("no local address")?;
+    let plugin = front.shared.config.interlink.as_ref();
+    let plugin = plugin.and_then(|interlink| interlink.socket.as_deref());
+    let plugin = plugin.map(crate::interlink::socket::bind).transpose()?;
     let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
     let mut hang_up = signal(SignalKind::hangup()).context("no signal handler")?;
@@ -143,6 +146,10 @@ async fn serve_until_signal(
     let sources = crate::sources::start(&front.shared, &stopped)
         .await
         .context("cannot start the sources")?;
+    let plugin = plugin.map(|socket| {
+        let (front, stopped) = (Arc::clone(&front), stopped.clone());
+        tokio::spawn(crate::interlink::socket::serve(socket, front, stopped))
+    });
     let server = tokio::spawn(http::serve(listener, Arc::clone(&front), stopped));
     loop {
         tokio::select! {
@@ -157,6 +164,11 @@ async fn serve_until_signal(
         if source.await.is_err() {
             warn!("a source ended by a panic");
         }
+    }
+    if let Some(plugin) = plugin
+        && plugin.await.is_err()
+    {
+        warn!("the plugin's socket ended by a panic");
     }
     server.await.context("the server ended by a panic")
 }

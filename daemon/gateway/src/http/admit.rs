@@ -111,6 +111,25 @@ pub(super) async fn admit(
     }
 }
 
+/// Lets in the caller whom the kernel named, who is among the request's extensions.
+pub(super) async fn named_by_kernel(
+    State(front): State<Arc<Front>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let limit = front.shared.config.request_limit(request.uri().path());
+    let Some(caller) = request.extensions_mut().remove::<Caller>() else {
+        return refuse(StatusCode::FORBIDDEN, "nobody knows who asks");
+    };
+    if front.shared.is_draining() && drain::brings_work(&request) {
+        return named(intake::draining(), caller);
+    }
+    match tokio::time::timeout(limit, enter(&front, caller, request, next)).await {
+        Ok(response) => response,
+        Err(_) => refuse(StatusCode::REQUEST_TIMEOUT, "the request took too long"),
+    }
+}
+
 /// Lets those in who prove who they are, where they may.
 async fn known(front: &Front, request: Request, next: Next) -> Response {
     let proof = Proof::of(&request);

@@ -120,6 +120,21 @@ pub fn router(front: Arc<Front>) -> Router {
         .with_state(front)
 }
 
+/// The routes of the plugin API alone, for callers whom the kernel named.
+pub(crate) fn plugin_router(front: Arc<Front>) -> Router {
+    crate::interlink::routes()
+        .fallback(|| async { refuse(StatusCode::NOT_FOUND, "there is only the plugin API here") })
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&front),
+            admit::named_by_kernel,
+        ))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&front),
+            record::record,
+        ))
+        .with_state(front)
+}
+
 async fn health(State(front): State<Arc<Front>>, headers: HeaderMap) -> Response {
     let wants_json = headers
         .get(header::ACCEPT)

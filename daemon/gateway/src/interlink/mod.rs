@@ -20,6 +20,7 @@ pub mod quantity;
 mod question;
 mod remembered;
 pub mod settings;
+pub mod socket;
 pub mod status;
 pub mod translate;
 pub mod variables;

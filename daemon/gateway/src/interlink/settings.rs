@@ -1,15 +1,25 @@
 //! What pods may do at a site: the table `[interlink]` of the configuration.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::flags::{Options, merge};
 
+/// Longest path of a socket: what the kernel takes.
+const MAX_SOCKET_BYTES: usize = 107;
+
 /// The table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Interlink {
+    /// A Unix socket that serves the plugin API too, without tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket: Option<PathBuf>,
+    /// Users that are answered there, besides the gateway's own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub socket_uids: Vec<u32>,
     /// Largest body of a create request.
     pub body_bytes: usize,
     /// How long a create waits for Slurm's job id; the pod is safe before that.
@@ -61,6 +71,8 @@ pub struct Taint {
 impl Default for Interlink {
     fn default() -> Self {
         Self {
+            socket: None,
+            socket_uids: Vec::new(),
             body_bytes: 16 << 20,
             create_wait_ms: 3_000,
             pods: 1000,
@@ -81,6 +93,18 @@ impl Interlink {
     /// # Errors
     /// What is wrong.
     pub fn check(&self) -> Result<(), String> {
+        let length = self
+            .socket
+            .as_ref()
+            .map_or(0, |path| path.as_os_str().len());
+        if length > MAX_SOCKET_BYTES {
+            return Err(format!(
+                "has a `socket` whose path is longer than {MAX_SOCKET_BYTES} bytes"
+            ));
+        }
+        if self.socket.is_none() && !self.socket_uids.is_empty() {
+            return Err("has `socket_uids` and no `socket`".to_owned());
+        }
         for (name, flavor) in &self.flavors {
             let at = format!("flavors.{name}");
             merge(&mut Options::new(), &at, &flavor.flags).map_err(|error| error.to_string())?;
