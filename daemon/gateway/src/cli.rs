@@ -18,6 +18,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::config::{Config, ConfigError};
 use crate::ledger::{self, Reader, Selection, Setting, State};
 use crate::sources::{self, Replayed};
+use crate::tls::Tls;
 
 /// Where the configuration is unless told.
 const DEFAULT_CONFIG: &str = "/etc/mizar/gateway.toml";
@@ -254,6 +255,7 @@ fn check_config(path: &Path) -> Result<ExitCode> {
     config.load_oscar_users()?;
     config.check_source_secrets()?;
     config.check_webhook_secrets()?;
+    config.tls.as_ref().map(Tls::load).transpose()?;
     println!("{}", toml::to_string(&config)?);
     for service in &services {
         println!("# service {}: {}", service.name, service.script.display());

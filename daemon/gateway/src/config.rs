@@ -17,6 +17,7 @@ use crate::interlink::Interlink;
 use crate::oscar::{Oscar, Users};
 use crate::service::{Service, ServiceError};
 use crate::sources::Source;
+use crate::tls::Tls;
 use crate::webhook::Webhook;
 
 /// The file, as it is written. Paths may be relative to its folder.
@@ -43,6 +44,9 @@ pub struct Config {
     /// Who may call, beside those with a token of the file, and as which Unix user.
     #[serde(default, skip_serializing_if = "Identity::is_empty")]
     pub identity: Identity,
+    /// TLS at the address; without it plain HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Where it is written down who changed what, and who was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<Audit>,
@@ -304,6 +308,9 @@ impl Config {
             *path = folder.join(&path);
         }
         self.identity.resolve(folder);
+        if let Some(tls) = &mut self.tls {
+            tls.resolve(folder);
+        }
         if let Some(audit) = &mut self.audit {
             audit.file = folder.join(&audit.file);
         }
@@ -334,11 +341,13 @@ impl Config {
         self.identity
             .check()
             .map_err(|problem| invalid("identity", problem))?;
-        let is_open = self.token_file.is_none() && self.identity.issuers.is_empty();
+        let is_open = self.token_file.is_none()
+            && self.identity.issuers.is_empty()
+            && !self.has_certificates();
         if is_open && !self.listen.ip().is_loopback() {
             return Err(invalid(
                 "token_file",
-                "or an issuer in [identity] is needed to listen on other than a loopback address",
+                "(or an issuer in [identity], or tls.client_ca) is needed to listen on other than a loopback address",
             ));
         }
         let positive = [
@@ -401,6 +410,12 @@ impl Config {
             return Err(invalid("slurm.submit_parallel", "must be at most 64"));
         }
         Ok(())
+    }
+
+    /// Whether connections prove who is at their other end.
+    #[must_use]
+    pub fn has_certificates(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
     }
 
     /// Where the ledger lies.

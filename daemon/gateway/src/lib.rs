@@ -14,8 +14,8 @@
 //! - no value of an event reaches a shell or an option ([`parameter`]);
 //! - front doors and sources hold no logic of their own: they translate into the one model.
 //!
-//! Left out on purpose: TLS (a proxy in front has it), data transfer, and job logic; the
-//! script of a service is never changed or wrapped.
+//! Left out on purpose: data transfer, and job logic; the script of a service is never changed or
+//! wrapped.
 
 pub mod audit;
 pub mod auth;
@@ -47,5 +47,6 @@ pub mod sources;
 pub mod sql;
 pub mod submit;
 pub mod supervise;
+pub mod tls;
 pub mod webhook;
 mod wildcard;

@@ -20,6 +20,7 @@ use crate::ledger::{
     Reader, Writer, configure_conditions, doubt_claims, first_flow, mend_waits, now_ms,
 };
 use crate::shared::Shared;
+use crate::tls::Acceptor;
 use crate::{poller, submit};
 
 /// Threads for connections; the work of a request is small, the disk is what it waits for.
@@ -35,13 +36,20 @@ pub fn run(path: &Path) -> Result<()> {
     let config = Config::load(path)?;
     let services = config.load_services()?;
     let tokens = config.load_tokens()?;
-    let gate = Gate::new(tokens, config.load_oscar_users()?, &config.identity, false);
+    let gate = Gate::new(
+        tokens,
+        config.load_oscar_users()?,
+        &config.identity,
+        config.has_certificates(),
+    );
     if gate.is_open() {
         warn!("no token_file and no [identity]: everybody on this machine may send events");
     }
     let audit = config.audit.as_ref();
     let audit = audit.map(|audit| AuditLog::open(&audit.file)).transpose();
     let audit = audit.context("cannot open the audit log")?;
+    let tls = config.tls.clone().map(Acceptor::new).transpose();
+    let tls = tls.context("cannot serve TLS")?;
     let ledger = config.ledger_path();
     let (writer, writer_thread) = Writer::open(&ledger)
         .with_context(|| format!("cannot open the ledger {}", ledger.display()))?;
@@ -83,6 +91,7 @@ pub fn run(path: &Path) -> Result<()> {
     let front = Arc::new(Front {
         shared: Arc::clone(&shared),
         gate,
+        tls,
         record: http::Record::new(&shared.config.limits, audit.clone()),
         feed: http::Feed::new(shared.config.limits.listeners, stop.subscribe()),
     });
@@ -178,6 +187,9 @@ fn again(front: &Front) {
     info!("SIGHUP");
     if let Some(log) = &front.record.log {
         log.reopen();
+    }
+    if let Some(tls) = &front.tls {
+        tls.reload();
     }
 }
 

@@ -28,6 +28,32 @@ fn shipped_examples_are_accepted() {
             .replace("\n#! ", "\n");
         std::fs::write(folder.path().join(name), text).unwrap();
     }
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+        ])
+        .args([
+            "-subj",
+            "/CN=gateway",
+            "-keyout",
+            "gateway.key",
+            "-out",
+            "gateway.pem",
+        ])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success());
+    let mode = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(folder.path().join("gateway.key"), mode).unwrap();
+    let authorities = folder.path().join("client-authorities.pem");
+    std::fs::copy(folder.path().join("gateway.pem"), authorities).unwrap();
     for (name, text) in [
         ("oscar-users", "ann:correct horse\n"),
         ("archive-keys", "id\nsecret\n"),

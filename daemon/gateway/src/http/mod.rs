@@ -1,8 +1,9 @@
-//! The HTTP front: connections, time-outs, tokens, routes. Events are read in [`intake`],
+//! The HTTP front: its routes. [`connections`] takes the connections. Events are read in [`intake`],
 //! questions about jobs in [`jobs`]; [`admit`] says who may ask what; [`stream`] tells what happens to them, and [`page`] is the
 //! page that people see.
 
 pub(crate) mod admit;
+mod connections;
 mod drain;
 mod flow;
 pub(crate) mod intake;
@@ -15,7 +16,6 @@ mod sources;
 mod stream;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -23,28 +23,14 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use serde_json::json;
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
-use tracing::{debug, warn};
 
-use self::admit::Peer;
+pub use self::connections::serve;
 pub use self::record::Record;
 pub use self::stream::Feed;
-use self::stream::HangUp;
 use crate::identity::Gate;
 use crate::shared::Shared;
-
-/// How long open requests may take to end once the gateway was told to stop.
-const DRAIN: Duration = Duration::from_secs(10);
-
-/// Pause after a failed accept, which means that the process is out of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use crate::tls::Acceptor;
 
 /// What every handler gets.
 pub struct Front {
@@ -52,6 +38,8 @@ pub struct Front {
     pub shared: Arc<Shared>,
     /// What proves who calls.
     pub gate: Gate,
+    /// What connections are met with; None is plain HTTP.
+    pub tls: Option<Acceptor>,
     /// Numbers, bounds and the audit log of calls.
     pub record: Record,
     /// What listeners of the stream share.
@@ -191,69 +179,4 @@ pub(crate) fn plain_headers(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
         .iter()
         .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
         .collect()
-}
-
-/// Serves until `stop` says so, then lets open requests end.
-pub async fn serve(listener: TcpListener, front: Arc<Front>, mut stop: watch::Receiver<bool>) {
-    let limits = front.shared.config.limits;
-    let connections = Arc::new(Semaphore::new(limits.connections));
-    tokio::spawn(stream::watch_ledger(Arc::clone(&front)));
-    let router = router(front);
-    loop {
-        let permit = tokio::select! {
-            permit = Arc::clone(&connections).acquire_owned() => permit,
-            _ = stop.changed() => break,
-        };
-        let stream = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stop.changed() => break,
-        };
-        let (stream, peer) = match stream {
-            Ok((stream, address)) => (stream, Peer::new(address)),
-            Err(error) => {
-                warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let _ = stream.set_nodelay(true);
-        let routes = TowerToHyperService::new(router.clone());
-        let hang_up = HangUp::default();
-        let given = hang_up.clone();
-        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(given.clone());
-            request.extensions_mut().insert(peer.clone());
-            routes.call(request)
-        });
-        let mut stop = stop.clone();
-        let mut builder = http1::Builder::new();
-        builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(Duration::from_millis(limits.header_ms))
-            .max_buf_size(64 << 10);
-        tokio::spawn(async move {
-            let _permit = permit;
-            let connection = builder.serve_connection(TokioIo::new(stream), service);
-            tokio::pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = hang_up.0.notified() => return,
-                _ = stop.changed() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = ended {
-                debug!(%error, "a connection ended early");
-            }
-        });
-    }
-    drop(listener);
-    let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
-    if tokio::time::timeout(DRAIN, connections.acquire_many(all))
-        .await
-        .is_err()
-    {
-        warn!("some requests did not end in time");
-    }
 }

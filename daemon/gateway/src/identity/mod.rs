@@ -14,12 +14,14 @@
 //! Left out on purpose: sessions, refresh tokens, introspection of opaque tokens. A token is good
 //! until it expires, so issuers should let it live minutes.
 
+mod certificate;
 mod claims;
 mod issuer;
 mod jwt;
 mod keys;
 mod settings;
 
+pub use certificate::claimed as claimed_by;
 pub use settings::{BASIC, CERTIFICATE, Identity, IssuerSettings, UserRule};
 
 use std::sync::Arc;

@@ -59,6 +59,13 @@ impl Gateway {
     }
 
     pub(crate) fn start(&mut self) {
+        // An answer, not a mere connection: for a moment the listening socket of a gateway that was
+        // killed lives on in a child that it was starting.
+        self.start_when(|gateway| gateway.agent.get(gateway.url("/health")).call().is_ok());
+    }
+
+    /// Starts it, and waits until it is ready in some way.
+    pub(crate) fn start_when(&mut self, is_ready: impl Fn(&Self) -> bool) {
         let log = fs::File::options()
             .create(true)
             .append(true)
@@ -73,9 +80,7 @@ impl Gateway {
             .unwrap();
         self.child = Some(child);
         let started = Instant::now();
-        // An answer, not a mere connection: for a moment the listening socket of a gateway that was
-        // killed lives on in a child that it was starting.
-        while self.agent.get(self.url("/health")).call().is_err() {
+        while !is_ready(self) {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "the gateway ended: {}", self.log());
             assert!(
