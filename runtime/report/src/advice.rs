@@ -3,6 +3,7 @@
 //! The limits on CPU and memory are those of Princeton's jobstats; the others are ours. Advice
 //! on use is withheld from jobs too short to judge; failures are always told.
 
+mod growth;
 mod time_limit;
 
 use serde::Serialize;
@@ -38,6 +39,10 @@ pub struct Thresholds {
     pub memory_margin: f64,
     /// Memory that is not worth asking back.
     pub memory_worth_bytes: u64,
+    /// Memory that grew all the time by these bytes …
+    pub growth_bytes: u64,
+    /// … and this share of what it came to looks like a leak.
+    pub growth_share: f64,
     /// Largest / mean CPU time of the ranks of a step, …
     pub imbalance: f64,
     /// … where the difference of the two is at least this share of the job's time.
@@ -76,6 +81,8 @@ impl Default for Thresholds {
             memory_high: 0.95,
             memory_margin: 1.2,
             memory_worth_bytes: GIB,
+            growth_bytes: 32 * MIB,
+            growth_share: 0.05,
             imbalance: 1.10,
             imbalance_worth: 0.01,
             io_bound_cpu: 0.50,
@@ -102,6 +109,7 @@ pub fn of(report: &Report) -> Vec<Advice> {
     if is_long_enough(report) {
         advice.extend(cpu(report));
         advice.extend(memory_low(report));
+        advice.extend(growth::of(report));
         advice.extend(
             report
                 .steps

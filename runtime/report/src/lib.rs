@@ -19,6 +19,7 @@ mod devices;
 pub mod export;
 pub mod format;
 pub mod gpus;
+mod growth;
 pub mod html;
 pub mod line;
 pub mod map;

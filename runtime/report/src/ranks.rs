@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use mizar_core::ids::StepId;
 use mizar_record::model::{JobRecord, NodeRecord, TaskInfo, TaskSample};
 
+use crate::growth;
 use crate::schema::{IoTotals, Rank};
 use crate::series::{Grid, Reading, Span, known, levels, rates};
 
@@ -185,6 +186,7 @@ fn measure_rank(
             status,
             cpu_s: largest(|s| s.cpu_ns).map(|cpu_ns| cpu_ns as f64 / 1e9),
             peak_bytes: largest(|s| s.rss_bytes),
+            memory_growth: growth::of(&memory),
             threads,
             io: IoTotals {
                 read_bytes: largest(|s| s.rchar_bytes),

@@ -266,6 +266,21 @@ pub struct Balance {
     pub stragglers: Vec<u32>,
 }
 
+/// Memory that a rank kept more and more of, to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Growth {
+    /// How fast, …
+    pub bytes_per_s: f64,
+    /// … give or take this: two standard errors of the line through what was kept.
+    pub bound_bytes_per_s: f64,
+    /// By how much in all, …
+    pub bytes: f64,
+    /// … over these seconds: the rank's life without its start and end.
+    pub over_s: f64,
+    /// What it kept at last.
+    pub last_bytes: f64,
+}
+
 /// A rank.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Rank {
@@ -288,6 +303,9 @@ pub struct Rank {
     pub cpu_s: Option<f64>,
     /// Largest resident memory read.
     pub peak_bytes: Option<u64>,
+    /// How its memory grew, if it did so all the time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_growth: Option<Growth>,
     /// Most threads seen.
     pub threads: Option<u32>,
     /// Its I/O.

@@ -229,6 +229,54 @@ fn each_kind_of_waste_is_named_with_the_line_to_change() {
 }
 
 #[test]
+fn a_leak_is_named_with_its_rank_its_rate_and_the_time_that_is_left() {
+    let leaking = Shape {
+        elapsed_s: 600,
+        memory_mib: |rank, second| match rank {
+            // 1 MiB a second, below a temporary array of 100 each five.
+            2 => 300 + u64::from(second) + if second % 5 == 0 { 100 } else { 0 },
+            _ => 300,
+        },
+        ..Shape::default()
+    };
+    let report = analyse(&record(&leaking));
+    let advice = report
+        .advice
+        .iter()
+        .find(|advice| advice.kind == "memory_growth");
+    let advice = advice.unwrap_or_else(|| panic!("{:?}", kinds(&report)));
+    let growth = report.ranks[2].memory_growth.unwrap();
+    let off = (growth.bytes_per_s - MIB as f64).abs();
+    assert!(off <= growth.bound_bytes_per_s.max(1e4), "{growth:?}");
+    assert!(
+        advice.message.starts_with(
+            "Step 0: the memory of rank 2 grew all the time, by 1022.1 KiB/s (± 3.11 KiB/s), to "
+        ),
+        "{}",
+        advice.message
+    );
+    // 2048 MiB less the peak of 300 + 999.
+    assert!(
+        advice.action.ends_with("lasts 12 min 29 s more."),
+        "{}",
+        advice.action
+    );
+    assert!(report.ranks[0].memory_growth.is_none());
+    for memory_mib in [
+        // Too little to matter, and too little of much.
+        (|_, second| 300 + u64::from(second / 60)) as fn(u32, u32) -> u64,
+        |_, second| 900 + u64::from(second / 13),
+    ] {
+        let shape = Shape {
+            memory_mib,
+            ..leaking.clone()
+        };
+        let report = analyse(&record(&shape));
+        assert!(!kinds(&report).contains(&"memory_growth"));
+    }
+}
+
+#[test]
 fn a_rank_that_is_always_busier_is_a_straggler_and_noise_is_none() {
     let shape = Shape {
         nodes: 1,
