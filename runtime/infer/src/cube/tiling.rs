@@ -88,6 +88,19 @@ impl Tiling {
         inside.then(|| self.source(tile, cell))
     }
 
+    /// The cells of the axis that a tile reads and adds to, where they lie side by side: it does not
+    /// go beyond the axis or across its end.
+    pub(crate) fn unbroken(&self, tile: usize) -> Option<std::ops::Range<usize>> {
+        let start = usize::try_from(self.starts[tile]).ok()?;
+        let cells = start..start.checked_add(self.tile)?;
+        (cells.end <= self.length).then_some(cells)
+    }
+
+    /// How much each cell of a tile counts.
+    pub(crate) fn weights(&self) -> &[f64] {
+        &self.weights
+    }
+
     /// How much a cell of a tile counts.
     pub(crate) fn weight(&self, cell: usize) -> f64 {
         self.weights[cell]
@@ -96,6 +109,11 @@ impl Tiling {
     /// What the weights of a cell of the axis sum to.
     pub(crate) fn sum(&self, cell: usize) -> f64 {
         self.sums[cell]
+    }
+
+    /// The same of each cell.
+    pub(crate) fn sums(&self) -> &[f64] {
+        &self.sums
     }
 
     /// The first cell of the axis that a tile adds to, and one past the last; of those that wrap,

@@ -171,8 +171,10 @@ impl Mask {
         rows * self.width..(rows + 1) * self.width
     }
 
-    fn at(&self, window: usize, row: usize, column: usize) -> bool {
-        !self.missing.is_empty() && self.missing[self.row(window, row).start + column]
+    /// A row of the grid; nothing where nothing is missing.
+    fn of_row(&self, window: usize, row: usize) -> Option<&[bool]> {
+        let is_any = !self.missing.is_empty();
+        is_any.then(|| &self.missing[self.row(window, row)])
     }
 
     /// Whether all of an item is missing.
@@ -181,9 +183,10 @@ impl Mask {
             return false;
         }
         let is_missing = |row: usize| {
-            let row = plan.rows.source(item.row, row);
-            (0..plan.columns.tile)
-                .all(|cell| self.at(item.window, row, plan.columns.source(item.column, cell)))
+            let row = self.of_row(item.window, plan.rows.source(item.row, row));
+            let mut columns =
+                (0..plan.columns.tile).map(|cell| plan.columns.source(item.column, cell));
+            row.is_some_and(|row| columns.all(|column| row[column]))
         };
         (0..plan.rows.tile).all(is_missing)
     }
@@ -269,15 +272,25 @@ impl Work<'_> {
                     let from = plan.rows.source(item.row, row);
                     let from = self.block.row(start + step, channel, from);
                     let to = place * strides.item + along + row * strides.row;
-                    for cell in 0..plan.columns.tile {
-                        let value = from[plan.columns.source(item.column, cell)];
-                        let scaled = match (value.is_nan(), is_plain) {
-                            // Only with a mask: the mean stands for it.
-                            (true, _) => 0.0,
-                            (false, true) => value,
-                            (false, false) => ((f64::from(value) - mean) / spread) as f32,
-                        };
-                        out[to + cell * strides.column] = scaled;
+                    let scaled = |value: f32| match (value.is_nan(), is_plain) {
+                        // Only with a mask: the mean stands for it.
+                        (true, _) => 0.0,
+                        (false, true) => value,
+                        (false, false) => ((f64::from(value) - mean) / spread) as f32,
+                    };
+                    // Cell by cell only where the tile or the layout is not as the row lies.
+                    match plan.columns.unbroken(item.column) {
+                        Some(columns) if strides.column == 1 => {
+                            let out = &mut out[to..to + columns.len()];
+                            let cells = out.iter_mut().zip(&from[columns]);
+                            cells.for_each(|(out, &value)| *out = scaled(value));
+                        }
+                        _ => {
+                            for cell in 0..plan.columns.tile {
+                                let value = from[plan.columns.source(item.column, cell)];
+                                out[to + cell * strides.column] = scaled(value);
+                            }
+                        }
                     }
                 }
             }
@@ -310,67 +323,51 @@ impl Work<'_> {
         shape: &[usize],
         values: &[f32],
     ) -> usize {
-        let port: &OutputPort = &self.plan.outputs[index];
+        let (plan, unit) = (self.plan, self.unit);
+        let port: &OutputPort = &plan.outputs[index];
         let strides = port.layout.strides(shape);
+        let width = plan.fields.width;
         let mut odd = 0;
-        let channels = port.channels;
-        self.each_cell(item, |sums, mask, at, tile, weight| {
-            let from = place * strides.item
-                + tile.step * strides.step
-                + tile.row * strides.row
-                + tile.cell * strides.column;
-            for (channel, sums) in sums[index].iter_mut().enumerate().take(channels) {
-                let value = values[from + channel * strides.channel];
-                let is_sound = value.is_finite();
-                odd += usize::from(!is_sound && !mask);
-                sums[at] += match is_sound && !mask {
-                    true => weight * f64::from(value),
-                    false => f64::NAN,
-                };
+        for row in rows_of(plan, unit, item) {
+            let mask = self.mask.of_row(item.window, row.of_grid);
+            let first = place * strides.item + row.step * strides.step + row.of_tile * strides.row;
+            for (channel, sums) in self.sums[index].iter_mut().enumerate() {
+                let from = first + channel * strides.channel;
+                let sums = &mut sums[row.start..row.start + width];
+                match plan.columns.unbroken(item.column) {
+                    Some(columns) if strides.column == 1 => {
+                        let values = &values[from..from + columns.len()];
+                        let weights = plan.columns.weights();
+                        let mask = mask.map(|mask| &mask[columns.clone()]);
+                        odd += add_row(&mut sums[columns], values, weights, row.weight, mask);
+                    }
+                    _ => {
+                        for cell in 0..plan.columns.tile {
+                            let Some(column) = plan.columns.target(item.column, cell) else {
+                                continue;
+                            };
+                            let is_masked = mask.is_some_and(|mask| mask[column]);
+                            let weight = row.weight * plan.columns.weight(cell);
+                            let value = values[from + cell * strides.column];
+                            odd += add_cell(&mut sums[column], value, weight, is_masked);
+                        }
+                    }
+                }
             }
-        });
+        }
         odd
     }
 
     /// An item whose output is not known.
     fn add_missing(&mut self, item: Item) {
-        self.each_cell(item, |sums, _, at, _, _| {
-            sums.iter_mut()
-                .flatten()
-                .for_each(|sums| sums[at] = f64::NAN);
-        });
-    }
-
-    /// Visits the cells of the unit that an item adds to: the sums, whether the input is missing
-    /// there, the place in the sums, the place in the item, the weight.
-    fn each_cell(
-        &mut self,
-        item: Item,
-        mut visit: impl FnMut(&mut [Vec<Vec<f64>>], bool, usize, Place, f64),
-    ) {
         let (plan, unit) = (self.plan, self.unit);
-        let width = plan.fields.width;
-        for step in 0..plan.windows.steps_out {
-            let out_step = plan.windows.row(item.window) + step;
-            if !unit.steps.contains(&out_step) {
-                continue;
-            }
-            for row in 0..plan.rows.tile {
-                let target = plan.rows.target(item.row, row);
-                let Some(out_row) = target.filter(|row| unit.rows.contains(row)) else {
+        for row in rows_of(plan, unit, item) {
+            for cell in 0..plan.columns.tile {
+                let Some(column) = plan.columns.target(item.column, cell) else {
                     continue;
                 };
-                let start =
-                    (out_step - unit.steps.start) * unit.rows.len() + out_row - unit.rows.start;
-                for cell in 0..plan.columns.tile {
-                    let Some(column) = plan.columns.target(item.column, cell) else {
-                        continue;
-                    };
-                    let mask = self.mask.at(item.window, out_row, column);
-                    let weight = plan.rows.weight(row) * plan.columns.weight(cell);
-                    let place = Place { step, row, cell };
-                    visit(&mut self.sums, mask, start * width + column, place, weight);
-                }
+                let all = self.sums.iter_mut().flatten();
+                all.for_each(|sums| sums[row.start + column] = f64::NAN);
             }
         }
     }
@@ -426,8 +423,8 @@ impl Work<'_> {
             let is_plain = mean == 0.0 && spread == 1.0;
             let mut values = Vec::with_capacity(sums.len());
             for (row, weight) in sums.chunks_exact(width).zip(&weights) {
-                values.extend(row.iter().enumerate().map(|(column, sum)| {
-                    let mean_of_tiles = sum / (weight * plan.columns.sum(column));
+                values.extend(row.iter().zip(plan.columns.sums()).map(|(sum, of_column)| {
+                    let mean_of_tiles = sum / (weight * of_column);
                     match is_plain {
                         true => mean_of_tiles as f32,
                         false => (mean_of_tiles * spread + mean) as f32,
@@ -450,10 +447,67 @@ impl Work<'_> {
     }
 }
 
-/// A cell of an item's output.
+/// A row of an item that lies in the unit.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct Row {
+    /// Of the item's output.
     step: usize,
-    row: usize,
-    cell: usize,
+    /// Its number in the tile, and in the grid.
+    of_tile: usize,
+    of_grid: usize,
+    /// Where the grid's row begins in the sums.
+    start: usize,
+    /// How much the tile counts there, along rows.
+    weight: f64,
+}
+
+/// The rows of the unit that an item adds to.
+fn rows_of<'a>(plan: &'a Plan, unit: &'a Unit, item: Item) -> impl Iterator<Item = Row> + 'a {
+    let first = plan.windows.row(item.window);
+    let steps =
+        (0..plan.windows.steps_out).filter(move |step| unit.steps.contains(&(first + step)));
+    steps.flat_map(move |step| {
+        let field = (first + step - unit.steps.start) * unit.rows.len();
+        (0..plan.rows.tile).filter_map(move |of_tile| {
+            let of_grid = plan.rows.target(item.row, of_tile)?;
+            unit.rows.contains(&of_grid).then(|| Row {
+                step,
+                of_tile,
+                of_grid,
+                start: (field + of_grid - unit.rows.start) * plan.fields.width,
+                weight: plan.rows.weight(of_tile),
+            })
+        })
+    })
+}
+
+/// Adds a value to a sum, or makes it missing; 1 if the value is to blame.
+#[inline(always)]
+fn add_cell(sum: &mut f64, value: f32, weight: f64, is_masked: bool) -> usize {
+    let is_sound = value.is_finite();
+    *sum += match is_sound && !is_masked {
+        true => weight * f64::from(value),
+        false => f64::NAN,
+    };
+    usize::from(!is_sound && !is_masked)
+}
+
+/// Adds cells side by side; how many were not finite.
+fn add_row(
+    sums: &mut [f64],
+    values: &[f32],
+    weights: &[f64],
+    weight: f64,
+    mask: Option<&[bool]>,
+) -> usize {
+    let cells = sums.iter_mut().zip(values).zip(weights);
+    match mask {
+        None => cells
+            .map(|((sum, &value), own)| add_cell(sum, value, weight * own, false))
+            .sum(),
+        Some(mask) => cells
+            .zip(mask)
+            .map(|(((sum, &value), own), &mask)| add_cell(sum, value, weight * own, mask))
+            .sum(),
+    }
 }
