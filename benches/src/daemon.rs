@@ -115,22 +115,16 @@ impl Daemon {
     /// # Errors
     /// If it is gone.
     pub fn share(&self, time: Duration) -> anyhow::Result<f64> {
-        let (before, start) = (self.cpu_ns()?, Instant::now());
+        let (before, start) = (self.spent_ns()?, Instant::now());
         std::thread::sleep(time);
-        Ok((self.cpu_ns()? - before) as f64 * 1e-9 / start.elapsed().as_secs_f64())
+        Ok((self.spent_ns()? - before) as f64 * 1e-9 / start.elapsed().as_secs_f64())
     }
 
-    fn cpu_ns(&self) -> anyhow::Result<u64> {
-        let mut sum = 0;
-        for thread in std::fs::read_dir(format!("/proc/{}/task", self.process.0.id()))? {
-            // A thread may end between the two.
-            let Ok(text) = std::fs::read_to_string(thread?.path().join("schedstat")) else {
-                continue;
-            };
-            let spent = text.split(' ').next().context("schedstat is empty")?;
-            sum += spent.parse::<u64>()?;
+    fn spent_ns(&self) -> anyhow::Result<u64> {
+        match cpu_ns(self.process.0.id()) {
+            0 => anyhow::bail!("mizard is gone"),
+            spent => Ok(spent),
         }
-        Ok(sum)
     }
 
     /// Its resident memory.
@@ -162,6 +156,18 @@ impl Daemon {
         let records = self.folder.path().join("records");
         records.join(JOB.to_string()).join("job.h5")
     }
+}
+
+/// The CPU time of all threads that a process has; 0 if it is gone.
+#[must_use]
+pub fn cpu_ns(pid: u32) -> u64 {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let spent = |thread: std::io::Result<std::fs::DirEntry>| {
+        // A thread may end between the two.
+        let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    };
+    threads.map_or(0, |threads| threads.filter_map(spent).sum())
 }
 
 fn registration(tasks: &[Task], gpus: Option<&str>) -> StepRegistration {

@@ -38,6 +38,7 @@ slurmdbd                the private cluster: accounting
 slurm-wlm-mysql-plugin  the private cluster: accounting storage
 slurmrestd?             the private cluster: REST, one of the ways to submit
 slurm-wlm-jwt-plugin?   the private cluster: tokens for it
+slurm-wlm-hdf5-plugin?  the private cluster: Slurm's own profiles, which bench-telemetry compares with
 libslurm-dev            headers of the Slurm release that the plugin is built against
 munge                   the private cluster: credentials
 mariadb-server          the private cluster: accounting database

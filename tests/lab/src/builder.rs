@@ -32,6 +32,8 @@ pub struct LabBuilder {
     pub(crate) gpus: u32,
     pub(crate) plugstack: Option<String>,
     pub(crate) slurm_conf_extra: String,
+    /// Lines of acct_gather.conf; no such file without.
+    pub(crate) acct_gather: Option<String>,
     pub(crate) accounting: bool,
     pub(crate) rest: bool,
     pub(crate) mizar: Option<MizarOptions>,
@@ -48,6 +50,7 @@ impl Default for LabBuilder {
             gpus: 0,
             plugstack: None,
             slurm_conf_extra: String::new(),
+            acct_gather: None,
             accounting: false,
             rest: false,
             mizar: None,
@@ -97,6 +100,13 @@ impl LabBuilder {
     #[must_use]
     pub fn slurm_conf_extra(mut self, lines: impl Into<String>) -> Self {
         self.slurm_conf_extra = lines.into();
+        self
+    }
+
+    /// Sets the text of acct_gather.conf.
+    #[must_use]
+    pub fn acct_gather_conf(mut self, text: impl Into<String>) -> Self {
+        self.acct_gather = Some(text.into());
         self
     }
 
@@ -333,6 +343,9 @@ fn write_files(plan: &Plan) -> Result<(), LabError> {
     write("etc/mpi.conf", SlurmConfig::mpi_conf())?;
     write("etc/cgroup.conf", SlurmConfig::cgroup_conf())?;
     write("etc/plugstack.conf", &plugstack)?;
+    if let Some(text) = &plan.builder.acct_gather {
+        write("etc/acct_gather.conf", text)?;
+    }
     write(
         "run/hosts",
         &config.hosts(&fs::read_to_string("/etc/hosts").unwrap_or_default()),

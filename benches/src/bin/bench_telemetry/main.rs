@@ -2,8 +2,10 @@
 //!
 //! The daemon samples 1, 64 and 256 tasks at 1, 10 and 100 Hz, with no GPU and with the eight of
 //! a script that a double of NVML plays: what is measured of GPUs is our part of reading them,
-//! not the driver's. Then a day of a job of 64 ranks is written as `mizard` writes it, and
-//! `mizar report` makes its report.
+//! not the driver's. On a real Slurm the same tasks are watched by Slurm's own profiles. Then a day
+//! of a job of 64 ranks is written as `mizard` writes it, and `mizar report` makes its report.
+
+mod slurm;
 
 use std::path::Path;
 use std::process::Command;
@@ -38,6 +40,9 @@ struct Arguments {
     /// Hours of the simulated job
     #[arg(long, default_value_t = 24)]
     hours: u32,
+    /// Only the job beside Slurm's own profiles
+    #[arg(long)]
+    slurm: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -53,6 +58,10 @@ fn main() -> anyhow::Result<()> {
     let mut report = Report::new("telemetry", method);
     let binary = mizar_lab::binary("mizard");
     report.peer("mizard", &binary.display().to_string(), &["--version"]);
+    if arguments.slurm {
+        slurm::beside_slurm(arguments.seconds, &mut report)?;
+        std::process::exit(report.finish(arguments.json));
+    }
     for gpus in [0, 8] {
         for tasks in [1, 64, 256] {
             for hz in [1, 10, 100] {
@@ -60,6 +69,7 @@ fn main() -> anyhow::Result<()> {
             }
         }
     }
+    slurm::beside_slurm(arguments.seconds, &mut report)?;
     long_job(&arguments, &mut report)?;
     std::process::exit(report.finish(arguments.json));
 }
