@@ -5,9 +5,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use mizar_array::write::Compression;
 use mizar_infer::onnx_runtime::{LIBRARY_VARIABLE, OnnxRuntime};
 use mizar_infer::{Loaded, Loader, Provider, client, npy};
 use mizar_infer_native::Native;
@@ -44,7 +46,8 @@ Examples:
       a server that keeps models ready, and a request to it
   mizar infer --serve $TMPDIR/models.sock unet.safetensors &
   mizar infer --warm $TMPDIR/models.sock unet.safetensors -i ta.nc -o forecast.nc
-      the same for a model of `mizar train`; GET /v2/models/unet tells what it takes
+      the same for a model of `mizar train`; GET /v2/models/unet tells what it takes. Clients of
+      gRPC reach unix:$TMPDIR/models.sock with the option grpc.default_authority=localhost
 
 A safetensors file of `mizar train` says all itself: variables, window, normalisation, lead. On arrays
 and on the server physical units go in and come out too; a model with anomalies also takes the months
@@ -71,6 +74,10 @@ pub(crate) struct Args {
     /// What is written: .nc, .zarr, .npy or .npz
     #[arg(short, long, value_name = "FILE", requires = "input")]
     output: Option<PathBuf>,
+    /// Compression of a cube that is written: none, zip_1 to zip_9 (deflate), zstd_1 to zstd_22
+    /// [default: zip_1 for .nc, zstd_3 for .zarr]
+    #[arg(short = 'z', long, value_name = "WHAT", requires = "output", value_parser = Compression::from_str)]
+    compress: Option<Compression>,
     #[command(flatten)]
     window: onnx::Window,
     #[command(flatten)]
@@ -90,8 +97,8 @@ pub(crate) struct Args {
     /// Print a summary as JSON
     #[arg(long, requires = "output", conflicts_with = "warm")]
     json: bool,
-    /// Keep models ready and answer requests (KServe's protocol, version 2) at a socket's path, or
-    /// at 127.0.0.1:PORT
+    /// Keep models ready and answer requests (KServe's protocol, version 2, over HTTP and gRPC) at a
+    /// socket's path, or at 127.0.0.1:PORT
     #[arg(long, value_name = "SOCKET|ADDRESS", conflicts_with_all = ["input", "warm"])]
     serve: Option<String>,
     #[command(flatten)]
@@ -127,6 +134,7 @@ struct How {
     threads: usize,
     is_quiet: bool,
     is_json: bool,
+    compression: Option<Compression>,
 }
 
 /// Runs `mizar infer`.
@@ -160,6 +168,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         threads,
         is_quiet: args.runner.quiet,
         is_json: args.json,
+        compression: args.compress,
     };
     let mut last_step = 1;
     let code = if has_arrays(&args) {
@@ -190,6 +199,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// What can be told to be wrong before anything starts.
 fn check(args: &Args, model: &Path) -> anyhow::Result<()> {
+    if args.compress.is_some() && has_arrays(args) {
+        bail!("--compress is for cubes (.nc, .zarr): leave it out for arrays");
+    }
     if let Some(picture) = &args.plot {
         if has_arrays(args) {
             bail!("--plot draws maps of cubes (.nc, .zarr), not of arrays: leave it out");

@@ -27,6 +27,8 @@ pub use run::{Outcome, infer};
 pub use steps::Align;
 pub use unit::Failure;
 
+use mizar_array::write::Compression;
+
 use crate::Scaling;
 
 /// What is done where a value of the input is missing.
@@ -76,6 +78,8 @@ pub struct Options {
     pub threads: usize,
     /// A line for the attribute `history`.
     pub history: String,
+    /// How the output is compressed; `None` takes what suits its format.
+    pub compression: Option<Compression>,
 }
 
 /// How far a run is: units done on this rank, and all of this rank.

@@ -1,4 +1,5 @@
-//! A server that keeps models ready: KServe's protocol, version 2, over a unix socket or TCP.
+//! A server that keeps models ready: KServe's protocol, version 2, over a unix socket or TCP, with HTTP
+//! and gRPC at one address.
 //!
 //! A job step of its user: it loads what the user may read, and answers nobody else. A unix
 //! socket has mode 0600 and the peer's uid is checked besides; TCP is for loopback addresses, any
@@ -9,9 +10,11 @@
 //! **Invariant:** nothing grows without bound: bodies, queues, connections and the memory of
 //! models have limits, and a client that is slow loses its connection.
 //!
-//! Left out: gRPC, and models that differ by version: a version is the digest of the file.
+//! Left out: streams of gRPC, and models that differ by version: a version is the digest of the file.
 
+mod grpc;
 mod held;
+mod proto;
 mod routes;
 mod store;
 
@@ -20,11 +23,14 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::body::Incoming;
+use hyper::service::Service as _;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -38,6 +44,10 @@ pub use store::StoreError;
 
 /// How long the head of a request may take.
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
+
+/// Requests of one connection of HTTP/2 at a time, and how often a silent one is asked whether it lives.
+const STREAMS_MAX: u32 = 128;
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// How long open requests may take after the server was told to end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
@@ -271,28 +281,58 @@ async fn accept_all<S>(
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let service = TowerToHyperService::new(router.clone());
-        let mut stopped = stopped.clone();
+        let (router, stopped) = (router.clone(), stopped.clone());
         tokio::spawn(async move {
             let _place = place;
-            let mut builder = http1::Builder::new();
-            builder
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_LIMIT);
-            let connection = builder.serve_connection(TokioIo::new(stream), service);
-            tokio::pin!(connection);
-            // A client that breaks off is its own loss.
-            let _ = tokio::select! {
-                ended = connection.as_mut() => ended,
-                _ = stopped.changed() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
+            answer(stream, router, stopped).await;
         });
     }
     let all = u32::try_from(connections).unwrap_or(u32::MAX);
     let _ = tokio::time::timeout(DRAIN_LIMIT, places.acquire_many(all)).await;
+}
+
+/// Answers the requests of a connection, HTTP/1 or HTTP/2, until it ends or the server does.
+async fn answer<S>(stream: S, router: Router, mut stopped: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let begun = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&begun);
+    let service = TowerToHyperService::new(router);
+    let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+        seen.store(true, Ordering::Relaxed);
+        service.call(request)
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_LIMIT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .keep_alive_interval(KEEP_ALIVE);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let first = tokio::time::sleep(HEAD_LIMIT);
+    tokio::pin!(first);
+    // A client that breaks off is its own loss.
+    let _ = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            _ = stopped.changed() => {
+                connection.as_mut().graceful_shutdown();
+                break connection.await;
+            }
+            // Which protocol it is takes as long as the client likes; its first request does not.
+            () = first.as_mut(), if !first.is_elapsed() => {
+                if !begun.load(Ordering::Relaxed) {
+                    break Ok(());
+                }
+            }
+        }
+    };
 }
 
 #[cfg(test)]

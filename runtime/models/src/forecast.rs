@@ -23,7 +23,7 @@ mod skill;
 use std::path::Path;
 
 use mizar_array::engine::SharedWriter;
-use mizar_array::write::{Format, WriteOptions};
+use mizar_array::write::{Compression, Format, WriteOptions};
 use mizar_comm::{Communicator, agree};
 
 pub use error::ForecastError;
@@ -42,6 +42,8 @@ pub struct Options {
     pub model_name: String,
     /// A line for the attribute `history`.
     pub history: String,
+    /// How the output is compressed; `None` takes what suits its format.
+    pub compression: Option<Compression>,
 }
 
 /// What a run came to.
@@ -78,6 +80,7 @@ pub fn forecast(
     let (plan, target) = agree(comm, prepare(model, input, output, options))?;
     let write_options = WriteOptions {
         format: Format::of_name(output),
+        compression: options.compression,
         ..WriteOptions::default()
     };
     let mut writer = SharedWriter::create(comm, output, &target.dataset, &write_options)?;

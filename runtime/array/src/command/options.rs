@@ -53,8 +53,8 @@ pub(super) fn parse_option<'a>(
             (found, expected) => return Err(wrong(name, expected, found)),
         },
         "-z" | "--compress" => {
-            let (found, expected) = value("none, zip, zip_0 to zip_9, zstd or zstd_1 to zstd_22")?;
-            let chosen = compression(found).ok_or_else(|| wrong(name, expected, found))?;
+            let (found, expected) = value(Compression::EXPECTED)?;
+            let chosen = found.parse().map_err(|_| wrong(name, expected, found))?;
             options.compression = Some(chosen);
         }
         "--chunks" | "--chunkspec" | "-k" | "--chunktype" => {
@@ -122,25 +122,5 @@ pub(super) fn wrong(option: &str, expected: &'static str, found: &str) -> Comman
         option: option.to_owned(),
         expected,
         found: found.to_owned(),
-    }
-}
-
-fn compression(text: &str) -> Option<Compression> {
-    let (kind, level) = match text.split_once('_') {
-        Some((kind, level)) => (kind, Some(level.parse().ok()?)),
-        None => (text, None),
-    };
-    match (kind, level) {
-        ("none", None) | ("zip", Some(0)) => Some(Compression::None),
-        ("zip", level) => {
-            Some(Compression::Deflate(level.unwrap_or(1))).filter(|_| level <= Some(9))
-        }
-        ("zstd", level) => {
-            let level = level.unwrap_or(3);
-            (1..=22)
-                .contains(&level)
-                .then_some(Compression::Zstd(level))
-        }
-        _ => None,
     }
 }

@@ -52,6 +52,31 @@ pub enum Compression {
     Zstd(u8),
 }
 
+impl Compression {
+    /// What [`from_str`](std::str::FromStr) understands.
+    pub const EXPECTED: &str = "none, zip, zip_0 to zip_9, zstd or zstd_1 to zstd_22";
+}
+
+/// CDO's words for it, and `zstd`.
+impl std::str::FromStr for Compression {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, level) = match text.split_once('_') {
+            Some((kind, level)) => (kind, level.parse().ok().map(Some)),
+            None => (text, Some(None)),
+        };
+        match (kind, level) {
+            ("none", Some(None)) | ("zip", Some(Some(0))) => Ok(Self::None),
+            ("zip", Some(None)) => Ok(Self::Deflate(1)),
+            ("zip", Some(Some(level @ 1..=9))) => Ok(Self::Deflate(level)),
+            ("zstd", Some(None)) => Ok(Self::Zstd(3)),
+            ("zstd", Some(Some(level @ 1..=22))) => Ok(Self::Zstd(level)),
+            _ => Err(format!("`{text}` is not {}", Self::EXPECTED)),
+        }
+    }
+}
+
 /// How the data is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteOptions {

@@ -47,6 +47,7 @@ pub(super) fn run(
             threads: how.threads,
             model_name: name.to_string_lossy().into_owned(),
             history: history(),
+            compression: how.compression,
         };
         let last = Mutex::new(started);
         let progress = |done: usize, all: usize| {

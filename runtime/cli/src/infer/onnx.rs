@@ -83,7 +83,7 @@ pub(super) fn over_cube(
         }
         ExitCode::from(crate::EXIT_FAILED)
     };
-    let options = match options(window, how.threads) {
+    let options = match options(window, how) {
         Ok(options) => options,
         Err(error) => return failed(format!("{error:#}")),
     };
@@ -153,7 +153,7 @@ fn tell(outcome: &Outcome, is_first: bool) -> ExitCode {
     ExitCode::from(EXIT_ITEMS_FAILED)
 }
 
-fn options(window: &Window, threads: usize) -> anyhow::Result<Options> {
+fn options(window: &Window, how: &How) -> anyhow::Result<Options> {
     let scaling = |text: &Option<String>, flag| {
         let text = text.as_ref();
         text.map(|text| Scaling::parse(text, flag)).transpose()
@@ -173,8 +173,9 @@ fn options(window: &Window, threads: usize) -> anyhow::Result<Options> {
         normalise: scaling(&window.normalise, "--normalise")?,
         denormalise: scaling(&window.denormalise, "--denormalise")?,
         outputs: window.outputs.clone(),
-        threads,
+        threads: how.threads,
         history: history(),
+        compression: how.compression,
     })
 }
 

@@ -53,6 +53,7 @@ pub fn infer(
     let (source, plan, target) = prepared;
     let write_options = WriteOptions {
         format: Format::of_name(output),
+        compression: options.compression,
         ..WriteOptions::default()
     };
     let mut writer = SharedWriter::create(comm, output, &target.dataset, &write_options)?;

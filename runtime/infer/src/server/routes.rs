@@ -17,12 +17,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::Settings;
 use super::held::{AskError, Held};
 use super::store::{Standing, Store, StoreError};
+use super::{Settings, grpc};
 use crate::wire::{self, HEADER_LENGTH, Message};
 use crate::{ModelError, Port, Tensor};
 use mizar_core::chain;
+
+/// What the server knows beside the protocol's core.
+pub(super) const EXTENSIONS: [&str; 2] = ["binary_tensor_data", "model_repository"];
 
 /// Who can reach the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +64,18 @@ impl Front {
         &self.settings
     }
 
+    /// A model that is ready.
+    pub(super) async fn held(&self, name: &str) -> Result<Arc<Held>, Arc<StoreError>> {
+        self.store.get(name).await
+    }
+
+    /// Whether it goes on.
+    pub(super) fn is_ready(&self) -> bool {
+        !*self.stopped.borrow()
+    }
+
     async fn model(&self, name: &str) -> Result<Arc<Held>, Response> {
-        let held = self.store.get(name).await;
+        let held = self.held(name).await;
         held.map_err(|error| of_store(&error))
     }
 }
@@ -93,6 +106,7 @@ pub(super) fn router(front: Arc<Front>) -> Router {
         .route("/v2/repository/index", post(index))
         .route("/v2/repository/models/{name}/load", post(load))
         .route("/v2/repository/models/{name}/unload", post(unload))
+        .route(grpc::PATH, post(grpc::call))
         .fallback(|| async { refuse(StatusCode::NOT_FOUND, "there is no such path") })
         .layer(guard)
         .with_state(front)
@@ -132,6 +146,10 @@ async fn authorize(State(front): Shared, request: Request, next: Next) -> Respon
         let brought = brought.map_or(&[][..], HeaderValue::as_bytes);
         if !is_same(brought, format!("Bearer {token}").as_bytes()) {
             let message = "bring the token: Authorization: Bearer TOKEN";
+            let kind = request.headers().get(header::CONTENT_TYPE);
+            if kind.is_some_and(|kind| kind.as_bytes().starts_with(grpc::MEDIA_TYPE.as_bytes())) {
+                return grpc::refuse(tonic::Status::unauthenticated(message));
+            }
             return refuse(StatusCode::UNAUTHORIZED, message);
         }
     }
@@ -145,15 +163,14 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
 }
 
 async fn about() -> Response {
-    let extensions = ["binary_tensor_data", "model_repository"];
     let version = mizar_core::VERSION;
-    Json(json!({ "name": "mizar", "version": version, "extensions": extensions })).into_response()
+    Json(json!({ "name": "mizar", "version": version, "extensions": EXTENSIONS })).into_response()
 }
 
 async fn ready(State(front): Shared) -> Response {
-    match *front.stopped.borrow() {
-        false => StatusCode::OK.into_response(),
-        true => refuse(
+    match front.is_ready() {
+        true => StatusCode::OK.into_response(),
+        false => refuse(
             StatusCode::SERVICE_UNAVAILABLE,
             "the server is about to end",
         ),
@@ -177,11 +194,8 @@ async fn metadata_of(shared: Shared, Part((name, version)): Part<(String, String
 fn describe(name: &str, held: &Held) -> Value {
     let ports = |ports: &[Port]| -> Vec<Value> {
         let port = |port: &Port| {
-            let shape = port.shape.as_deref().unwrap_or_default();
-            // The protocol's sign for a length that is free.
-            let length = |len: &Option<usize>| len.map_or(-1, |len| len as i64);
-            let shape: Vec<i64> = shape.iter().map(length).collect();
-            json!({ "name": port.name, "datatype": port.element_type.name(), "shape": shape })
+            let (datatype, shape) = (port.element_type.name(), lengths(port));
+            json!({ "name": port.name, "datatype": datatype, "shape": shape })
         };
         ports.iter().map(port).collect()
     };
@@ -197,6 +211,13 @@ fn describe(name: &str, held: &Held) -> Value {
             "notes": held.notes,
         },
     })
+}
+
+/// The shape of a port; -1 is the protocol's sign for a length that is free.
+pub(super) fn lengths(port: &Port) -> Vec<i64> {
+    let shape = port.shape.as_deref().unwrap_or_default();
+    let length = |len: &Option<usize>| len.map_or(-1, |len| len as i64);
+    shape.iter().map(length).collect()
 }
 
 async fn model_ready(State(front): Shared, Part(name): Part<String>) -> Response {
@@ -271,16 +292,25 @@ fn of_ask(error: &AskError) -> Response {
 
 /// The whole body, unless it is too large or too slow.
 async fn receive(front: &Front, body: Body) -> Result<Bytes, Response> {
-    let limit = front.settings.body_bytes;
-    match tokio::time::timeout(front.settings.body_limit, to_bytes(body, limit)).await {
+    let received = receive_within(&front.settings, body).await;
+    received.map_err(|(status, message)| closing(refuse(status, &message)))
+}
+
+/// The whole body, or why not.
+pub(super) async fn receive_within(
+    settings: &Settings,
+    body: Body,
+) -> Result<Bytes, (StatusCode, String)> {
+    let limit = settings.body_bytes;
+    match tokio::time::timeout(settings.body_limit, to_bytes(body, limit)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(_)) => {
             let message = format!("the body is cut short, or larger than {limit} bytes");
-            Err(closing(refuse(StatusCode::PAYLOAD_TOO_LARGE, &message)))
+            Err((StatusCode::PAYLOAD_TOO_LARGE, message))
         }
         Err(_) => {
-            let message = "the body took too long to arrive";
-            Err(closing(refuse(StatusCode::REQUEST_TIMEOUT, message)))
+            let message = "the body took too long to arrive".to_owned();
+            Err((StatusCode::REQUEST_TIMEOUT, message))
         }
     }
 }
@@ -293,7 +323,10 @@ fn closing(mut response: Response) -> Response {
 }
 
 /// A tensor for each input of the model, whatever the order of the request.
-fn in_order(ports: &[Port], mut named: Vec<(String, Tensor)>) -> Result<Vec<Tensor>, String> {
+pub(super) fn in_order(
+    ports: &[Port],
+    mut named: Vec<(String, Tensor)>,
+) -> Result<Vec<Tensor>, String> {
     let mut inputs = Vec::new();
     for port in ports {
         let place = named.iter().position(|(name, _)| *name == port.name);

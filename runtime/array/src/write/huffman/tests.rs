@@ -93,9 +93,17 @@ fn even_noise_is_stored_but_not_the_runs_in_it() {
     assert_eq!(out[0], 0, "a stored block that is not the last");
     assert_eq!(out[5..5 + plane], bytes[..plane]);
     assert!(end < 3 * plane - plane / 4, "the plane between has codes");
-    for count in [plane, STORED_BYTES_MAX, STORED_BYTES_MAX + 1, 3 * BLOCK_BYTES] {
+    for count in [
+        plane,
+        STORED_BYTES_MAX,
+        STORED_BYTES_MAX + 1,
+        3 * BLOCK_BYTES,
+    ] {
         let stored = check(&even_noise(count), count);
-        assert!(stored <= count + 5 * (count / STORED_BYTES_MAX + 3), "{count}");
+        assert!(
+            stored <= count + 5 * (count / STORED_BYTES_MAX + 3),
+            "{count}"
+        );
     }
     // Where the windows do not look.
     let mut land = even_noise(plane);
