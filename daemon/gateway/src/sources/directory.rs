@@ -4,23 +4,25 @@
 //! the same for `settle_ms`: on network file systems, where the kernel tells of nothing that other
 //! hosts do, that is the only sign. Its identity is path, size, time of change and inode, so that
 //! a file written anew is a new event and one that was only seen again is not. The folder is
-//! listed at the start, each `rescan_s`, and when the kernel dropped names. Left out: subfolders.
+//! listed at the start, each `rescan_s`, and when the kernel dropped names. With `recursive` so are
+//! the folders in it, as they come and go ([`super::watch_folder`]); a file is called by its path
+//! from the folder then.
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::message::{Message, digest};
-use super::watch_folder::FolderWatch;
+use super::message::Message;
+use super::seen::{Seen, item, look, own_name};
+use super::watch_folder::{FolderWatch, Scope};
 use super::{Hub, MAX_BATCH, SourceError, known};
-use crate::ledger::now_ms;
 
 /// Files that are looked at before the ledger is asked about them.
 const PAGE: usize = 1_000;
@@ -42,12 +44,22 @@ pub struct Settings {
     /// End of the file's name.
     #[serde(default)]
     pub suffix: String,
+    /// Whether files of the folders in it count too.
+    #[serde(default)]
+    pub recursive: bool,
+    /// Most folders then: the kernel keeps a watch for each.
+    #[serde(default = "default_max_folders")]
+    pub max_folders: usize,
     /// How long a file must be the same unless the kernel told that it is whole.
     #[serde(default = "default_settle_ms")]
     pub settle_ms: u64,
     /// How often the whole folder is listed.
     #[serde(default = "default_rescan_s")]
     pub rescan_s: u64,
+}
+
+fn default_max_folders() -> usize {
+    10_000
 }
 
 fn default_settle_ms() -> u64 {
@@ -66,61 +78,18 @@ impl Settings {
         if self.rescan_s == 0 || self.settle_ms == 0 {
             return Err("`rescan_s` and `settle_ms` must be at least 1".to_owned());
         }
+        if self.max_folders == 0 {
+            return Err("`max_folders` must be at least 1".to_owned());
+        }
         Ok(())
     }
 
-    fn wants(&self, name: &OsStr) -> bool {
-        let name = name.as_bytes();
+    /// Whether a file counts, by its own name.
+    fn wants(&self, path: &OsStr) -> bool {
+        let name = own_name(path).as_bytes();
         name.starts_with(self.prefix.as_bytes())
             && name.ends_with(self.suffix.as_bytes())
             && (!self.prefix.is_empty() || !name.starts_with(b"."))
-    }
-}
-
-/// A file at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
-    size: u64,
-    modified_ns: i128,
-    changed_ns: i128,
-    inode: u64,
-}
-
-impl Seen {
-    /// What makes it another version.
-    fn version(&self) -> String {
-        let parts = [
-            self.size.to_string(),
-            self.modified_ns.to_string(),
-            self.inode.to_string(),
-        ];
-        digest(parts.iter().map(String::as_bytes))
-    }
-
-    /// Whether it has been as it is for long, by its own times.
-    fn is_old(&self, settle: Duration) -> bool {
-        let newest = self.modified_ns.max(self.changed_ns) / 1_000_000;
-        i128::from(now_ms()) - newest >= settle.as_millis().cast_signed()
-    }
-}
-
-/// What a look at a file found; None if it is no file, or gone.
-fn look(path: &Path) -> Option<Seen> {
-    let found = std::fs::symlink_metadata(path).ok()?;
-    let nanoseconds = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
-    found.is_file().then(|| Seen {
-        size: found.len(),
-        modified_ns: nanoseconds(found.mtime(), found.mtime_nsec()),
-        changed_ns: nanoseconds(found.ctime(), found.ctime_nsec()),
-        inode: found.ino(),
-    })
-}
-
-/// The name in the ledger: that of the file, or after a slash its bytes where they are no text.
-fn item(name: &OsStr) -> String {
-    match name.to_str() {
-        Some(name) => name.to_owned(),
-        None => format!("/{}", mizar_core::hex(name.as_bytes())),
     }
 }
 
@@ -131,11 +100,12 @@ pub(super) async fn run(settings: &Settings, hub: &Hub) -> Result<Infallible, So
         hub,
         waiting: HashMap::new(),
     };
-    // Before the first listing: what comes meanwhile is told.
-    let watch = FolderWatch::new(settings.path.clone()).await;
-    let watch = watch.map_err(|source| folder.error(source))?;
+    let watch = FolderWatch::new(scope(settings));
+    let mut watch = watch.map_err(|source| folder.error(source))?;
+    let found = watch.walk().await;
+    let found = found.map_err(|source| folder.error(source))?;
     hub.connected();
-    folder.list().await?;
+    folder.list(found).await?;
     let mut listed = Instant::now();
     let rescan = Duration::from_secs(settings.rescan_s);
     let tick = Duration::from_millis((settings.settle_ms / 2).clamp(10, 1_000));
@@ -144,21 +114,37 @@ pub(super) async fn run(settings: &Settings, hub: &Hub) -> Result<Infallible, So
             true => rescan.saturating_sub(listed.elapsed()),
             false => tick,
         };
+        let mut is_due = false;
         if let Ok(changes) = tokio::time::timeout(pause, watch.changes()).await {
             let changes = changes.map_err(|source| folder.error(source))?;
             let begun = changes.begun.difference(&changes.finished);
             folder.wait_for(begun.cloned().collect()).await?;
             folder.finished(changes.finished).await?;
-            if changes.lost {
-                folder.list().await?;
-                listed = Instant::now();
+            for one in changes.folders {
+                let found = watch.enter(one).await;
+                let found = found.map_err(|source| folder.error(source))?;
+                folder.came(found).await?;
             }
+            is_due = changes.lost;
         }
         folder.settled().await?;
-        if listed.elapsed() >= rescan {
-            folder.list().await?;
+        if is_due || listed.elapsed() >= rescan {
+            let found = watch.walk().await;
+            let found = found.map_err(|source| folder.error(source))?;
+            folder.list(found).await?;
             listed = Instant::now();
         }
+    }
+}
+
+fn scope(settings: &Settings) -> Scope {
+    let wanted = settings.clone();
+    Scope {
+        root: settings.path.clone(),
+        is_recursive: settings.recursive,
+        max_folders: settings.max_folders,
+        max_files: MAX_FILES,
+        wants: Arc::new(move |name| wanted.wants(name)),
     }
 }
 
@@ -213,6 +199,21 @@ impl Folder<'_> {
         self.take(looked).await
     }
 
+    /// Takes files of a folder that is new here if they are old enough, and waits for the others.
+    async fn came(&mut self, names: Vec<OsString>) -> Result<(), SourceError> {
+        let settle = self.settle();
+        let looked = self.look(names).await?;
+        let (old, young): (Vec<_>, Vec<_>) = looked
+            .into_iter()
+            .partition(|(_, seen)| seen.is_old(settle));
+        for (name, seen) in young {
+            if self.waiting.len() < MAX_FILES {
+                self.waiting.entry(name).or_insert((seen, Instant::now()));
+            }
+        }
+        self.take(old).await
+    }
+
     /// Takes files as they were seen, unless they are known so.
     async fn take(&mut self, files: Vec<(OsString, Seen)>) -> Result<(), SourceError> {
         for files in files.chunks(MAX_BATCH) {
@@ -254,13 +255,12 @@ impl Folder<'_> {
         self.take(ready).await
     }
 
-    /// Lists the whole folder and takes what is new.
-    async fn list(&mut self) -> Result<(), SourceError> {
-        let settings = self.settings.clone();
-        let listed = tokio::task::spawn_blocking(move || names(&settings)).await;
-        let listed = listed
-            .unwrap_or_else(|_| Err(std::io::Error::other("the listing ended by a panic")))
-            .map_err(|source| self.error(source))?;
+    /// Compares all files with what is known, and takes what is new.
+    async fn list(&mut self, found: Vec<OsString>) -> Result<(), SourceError> {
+        let mut listed: Vec<(String, OsString)> =
+            found.into_iter().map(|name| (item(&name), name)).collect();
+        // In the order of the ledger.
+        listed.sort();
         let pages = listed.len().div_ceil(PAGE).max(1);
         let mut after = String::new();
         let mut listed = listed.into_iter().peekable();
@@ -307,7 +307,7 @@ impl Folder<'_> {
 
     fn message(&self, name: &OsStr, seen: &Seen) -> Message {
         let path = self.settings.path.join(name).to_string_lossy().into_owned();
-        let data = json!({"path": path, "name": name.to_string_lossy(), "size_bytes": seen.size,
+        let data = json!({"path": path, "name": own_name(name).to_string_lossy(), "size_bytes": seen.size,
             "modified_ns": seen.modified_ns.to_string(), "inode": seen.inode});
         Message {
             identity: vec![
@@ -330,24 +330,6 @@ impl Folder<'_> {
     }
 }
 
-/// The wanted names of a folder in the order of the ledger.
-fn names(settings: &Settings) -> std::io::Result<Vec<(String, OsString)>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(&settings.path)? {
-        let name = entry?.file_name();
-        if settings.wants(&name) {
-            found.push((item(&name), name));
-        }
-        if found.len() > MAX_FILES {
-            return Err(std::io::Error::other(format!(
-                "it has more than {MAX_FILES} files"
-            )));
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -359,6 +341,8 @@ mod tests {
             path: "/x".into(),
             prefix: prefix.to_owned(),
             suffix: ".nc".to_owned(),
+            recursive: true,
+            max_folders: 1,
             settle_ms: 1,
             rescan_s: 1,
         };
@@ -368,15 +352,12 @@ mod tests {
             (".", ".a.nc", true),
             ("b", "a.nc", false),
             ("", "a.nc.part", false),
+            ("", "sub/a.nc", true),
+            ("", "a/.b.nc", false),
+            ("sub", "sub/a.nc", false),
         ] {
             let wants = settings(prefix).wants(OsStr::new(name));
             assert_eq!(wants, expected, "{prefix} {name}");
         }
-    }
-
-    #[test]
-    fn items_of_any_bytes_are_told_apart() {
-        assert_eq!(item(OsStr::new("ä")), "ä");
-        assert_eq!(item(OsStr::from_bytes(b"\xff")), "/ff");
     }
 }

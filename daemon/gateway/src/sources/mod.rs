@@ -26,6 +26,7 @@ mod mqtt;
 mod mqtt_wire;
 mod nats;
 mod s3_poll;
+mod seen;
 mod settings;
 mod sqs;
 mod sqs_wire;
