@@ -46,6 +46,7 @@ impl CallError {
 pub(super) fn agent(webhook: &Webhook) -> Agent {
     mizar_http::agent()
         .max_redirects(0)
+        .max_idle_connections_per_host(webhook.parallel)
         .timeout_global(Some(Duration::from_millis(webhook.timeout_ms)))
         .build()
         .into()

@@ -3,7 +3,9 @@
 //! A thread for each webhook goes through the changes of the ledger from its mark on, one call
 //! after the other, and moves the mark once the receiver has answered well. So a receiver gets
 //! every change at least once and in order, whatever is killed in between, and tells repeats by
-//! their id. What fails is tried again, ever more slowly; what the receiver refuses for what it is
+//! their id; and no webhook waits for another's receiver. With `parallel` several calls of one are
+//! on their way at once, a page of changes at a time ([`lanes`]): then order is kept for each job
+//! alone, and after a kill a page may come again. What fails is tried again, ever more slowly; what the receiver refuses for what it is
 //! (400, 413, 415, 422) is passed over after [`MAX_REFUSALS`] tries, so that it blocks nothing;
 //! 410 ends the webhook until the gateway starts again.
 //!
@@ -11,11 +13,14 @@
 //! `queue_changes` its limit.
 
 mod call;
+mod lanes;
 mod message;
 mod settings;
+mod tell;
 
+use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -26,7 +31,7 @@ pub(crate) use settings::check;
 pub use settings::{Secrets, Webhook};
 
 use self::call::CallError;
-use crate::ledger::{self, LedgerError, Moved, Progress, Stretch, now_ms};
+use crate::ledger::{self, LedgerError, Progress, Stretch, now_ms};
 use crate::reconcile::Policy;
 use crate::shared::Shared;
 
@@ -71,9 +76,10 @@ fn run(shared: &Shared, webhook: &Webhook) {
         written: 0,
         wrote: Instant::now(),
         spacing: None,
-        called: None,
+        called: Mutex::new(None),
         failures: 0,
-        refusals: 0,
+        refusals: HashMap::new(),
+        ahead: BTreeSet::new(),
         state: "starting",
     };
     teller.run();
@@ -101,9 +107,12 @@ struct Teller<'a> {
     wrote: Instant,
     /// Least time between two calls; None before the handshake.
     spacing: Option<Duration>,
-    called: Option<Instant>,
+    called: Mutex<Option<Instant>>,
     failures: u32,
-    refusals: u32,
+    /// How often each change was refused for what it is.
+    refusals: HashMap<i64, u32>,
+    /// What was taken behind the mark, while something before it was not.
+    ahead: BTreeSet<i64>,
     state: &'static str,
 }
 
@@ -168,11 +177,21 @@ impl Teller<'_> {
             true => None,
             false => Some(self.webhook.secrets().map_err(HookError::Secrets)?),
         };
-        for (change, secrets) in changes.iter().zip(secrets.iter().cycle()) {
+        if let Some(secrets) = secrets {
+            match self.webhook.parallel {
+                1 => {
+                    for change in &changes {
+                        if self.shared.is_stopping() {
+                            return Ok(());
+                        }
+                        self.tell(change, &secrets)?;
+                    }
+                }
+                _ => self.tell_at_once(changes, until, &secrets)?,
+            }
             if self.shared.is_stopping() {
                 return Ok(());
             }
-            self.tell(change, secrets)?;
         }
         let is_news = until > self.at.mark;
         self.at.mark = until.max(self.at.mark);
@@ -183,40 +202,6 @@ impl Teller<'_> {
         if !is_news {
             self.sleep(LOOK_EVERY);
         }
-        Ok(())
-    }
-
-    /// Delivers one change and moves the mark behind it.
-    fn tell(&mut self, change: &Moved, secrets: &Secrets) -> Result<(), HookError> {
-        if let (Some(called), Some(spacing)) = (self.called, self.spacing) {
-            self.sleep(spacing.saturating_sub(called.elapsed()));
-        }
-        self.called = Some(Instant::now());
-        let message = message::message(change, self.webhook, secrets, now_ms() / 1000);
-        match call::deliver(&self.agent, self.webhook, message) {
-            Ok(()) => {
-                self.at.delivered += 1;
-                self.count("delivered", 1);
-            }
-            Err(CallError::Refused(reason)) if self.refusals + 1 >= MAX_REFUSALS => {
-                warn!(
-                    webhook = self.webhook.name,
-                    change = change.id,
-                    reason,
-                    "a change is passed over"
-                );
-                self.at.refused += 1;
-                self.count("refused", 1);
-            }
-            Err(error) => {
-                self.refusals += u32::from(matches!(error, CallError::Refused(_)));
-                return Err(error.into());
-            }
-        }
-        (self.failures, self.refusals) = (0, 0);
-        self.at.mark = change.id;
-        self.tell_state("open", None);
-        self.write_mark();
         Ok(())
     }
 
@@ -236,7 +221,8 @@ impl Teller<'_> {
         if first > mark {
             self.at.mark = first;
             self.at.dropped = self.at.dropped.saturating_add(count);
-            self.refusals = 0;
+            self.refusals.clear();
+            self.ahead.retain(|id| *id > first);
             self.count("dropped", u64::from(count));
             warn!(
                 webhook = webhook.name,

@@ -13,6 +13,9 @@ use mizar_slurm::marker::is_label;
 /// Most webhooks of one gateway: each has a thread.
 const MAX_WEBHOOKS: usize = 16;
 
+/// Most calls of one webhook at the same time: each has a thread meanwhile.
+const MAX_PARALLEL: usize = 32;
+
 /// Shortest key of the signature, and shortest token.
 const MIN_SECRET_BYTES: usize = 16;
 
@@ -47,6 +50,9 @@ pub struct Webhook {
     /// Whether http:// may go to another machine.
     #[serde(default)]
     pub clear: bool,
+    /// Calls at the same time; with more than one, order is kept for each job alone.
+    #[serde(default = "default_parallel")]
+    pub parallel: usize,
     /// Limit of one call.
     #[serde(default = "default_timeout_ms")]
     pub timeout_ms: u64,
@@ -71,6 +77,10 @@ fn default_handshake() -> bool {
 
 fn default_origin() -> String {
     "mizar-gateway".to_owned()
+}
+
+fn default_parallel() -> usize {
+    1
 }
 
 fn default_timeout_ms() -> u64 {
@@ -169,6 +179,9 @@ impl Webhook {
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(format!("`{key}` must be at least 1"));
         }
+        if !(1..=MAX_PARALLEL).contains(&self.parallel) {
+            return Err(format!("`parallel` must be 1 to {MAX_PARALLEL}"));
+        }
         if self.queue_changes > limits.changes {
             return Err("`queue_changes` must be at most limits.changes".to_owned());
         }
@@ -219,6 +232,7 @@ mod tests {
         }
         for (lines, problem) in [
             ("url = \"ftp://site.org\"", "is not http"),
+            ("url = \"https://site.org\"\nparallel = 33", "1 to 32"),
             ("url = \"https://user:word@site.org\"", "login"),
             ("url = \"site.org\"", "is not http"),
             ("url = \"http://site.org\"", "in the clear"),

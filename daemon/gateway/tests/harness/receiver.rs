@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -34,6 +35,9 @@ struct State {
     calls: Vec<Call>,
     posts: VecDeque<String>,
     options: VecDeque<String>,
+    delay: Duration,
+    open: usize,
+    most_open: usize,
 }
 
 pub(crate) const GOOD: &str = "HTTP/1.1 204 No Content\r\n";
@@ -73,6 +77,16 @@ impl Receiver {
             .extend(heads.iter().map(|&head| head.to_owned()));
     }
 
+    /// How long each POST takes from now on.
+    pub(crate) fn slow(&self, delay: Duration) {
+        self.state.lock().unwrap().delay = delay;
+    }
+
+    /// Most POSTs that were open at once.
+    pub(crate) fn most_open(&self) -> usize {
+        self.state.lock().unwrap().most_open
+    }
+
     pub(crate) fn calls(&self, method: &str) -> Vec<Call> {
         let state = self.state.lock().unwrap();
         let calls = state.calls.iter().filter(|call| call.method == method);
@@ -104,8 +118,11 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) -> Option<()> {
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
         let method = lines[0].split(' ').next().unwrap().to_owned();
-        let answer = {
+        let is_post = method == "POST";
+        let (answer, delay) = {
             let mut state = state.lock().unwrap();
+            state.open += usize::from(is_post);
+            state.most_open = state.most_open.max(state.open);
             let answer = match method.as_str() {
                 "OPTIONS" => state.options.pop_front().unwrap_or(ALLOWED.to_owned()),
                 _ => state.posts.pop_front().unwrap_or(GOOD.to_owned()),
@@ -116,8 +133,10 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) -> Option<()> {
                 body: String::from_utf8(body).unwrap(),
                 answer: answer.clone(),
             });
-            answer
+            (answer, if is_post { state.delay } else { Duration::ZERO })
         };
+        std::thread::sleep(delay);
+        state.lock().unwrap().open -= usize::from(is_post);
         if answer.is_empty() {
             return None;
         }
