@@ -169,6 +169,12 @@ enum Command {
         /// The job's folder.
         folder: PathBuf,
     },
+    /// Make the calls of a service as the gateway gives them; a worker's batch script runs this.
+    #[command(hide = true)]
+    Worker {
+        /// The job's folder.
+        folder: PathBuf,
+    },
     /// Print a shell's completions or the manual page.
     #[command(hide = true)]
     Generate {
@@ -212,6 +218,10 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Some(Command::Apply(wish)) => apply::run(&cli.config, wish),
         Some(Command::Supervise { folder }) => {
             let code = crate::supervise::run(folder)?;
+            Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+        }
+        Some(Command::Worker { folder }) => {
+            let code = crate::supervise::worker::run(folder)?;
             Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
         }
         Some(Command::Set { service, settings }) => set(&cli.config, service, settings),
@@ -314,6 +324,7 @@ fn is_service(config: &Path, service: &str) -> Result<bool> {
     let configured = Config::load(config)?.load_services()?;
     let known = configured.iter().any(|one| one.name == service)
         || service == crate::interlink::SERVICE
+        || service == ledger::WORKERS
         || write(config, |ledger| ledger::is_known(ledger, service))?;
     if !known {
         eprintln!("mizar-gateway: there is no service `{service}`");

@@ -35,11 +35,23 @@ impl JobFile {
     }
 }
 
+/// What a planned job's batch script runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verb {
+    /// The supervisor: the plan, once.
+    #[default]
+    Supervise,
+    /// A warm worker: the plan, for each call that the gateway gives it.
+    Worker,
+}
+
 /// A job that the supervisor carries out.
 #[derive(Clone, Debug, Default)]
 pub struct Planned {
     /// Options of sbatch.
     pub options: Vec<(String, String)>,
+    /// What its batch script runs.
+    pub verb: Verb,
     /// What the supervisor does.
     pub plan: Plan,
     /// What it needs.
@@ -50,9 +62,13 @@ pub struct Planned {
 
 /// The batch script of every planned job: it holds two words, both the site's.
 #[must_use]
-pub fn batch_script(supervisor: &Path, folder: &Path) -> String {
+pub fn batch_script(supervisor: &Path, verb: Verb, folder: &Path) -> String {
+    let verb = match verb {
+        Verb::Supervise => "supervise",
+        Verb::Worker => "worker",
+    };
     format!(
-        "#!/bin/sh\nexec {} supervise {}\n",
+        "#!/bin/sh\nexec {} {verb} {}\n",
         quoted(&supervisor.display().to_string()),
         quoted(&folder.display().to_string())
     )
@@ -93,7 +109,11 @@ pub fn write_planned(folder: &Path, planned: &Planned, supervisor: &Path) -> io:
     let plan = serde_json::to_vec(&planned.plan)?;
     write(&folder.join(PLAN_FILE), &plan, 0o600)?;
     let script = folder.join(BATCH_FILE);
-    write(&script, batch_script(supervisor, folder).as_bytes(), 0o700)?;
+    write(
+        &script,
+        batch_script(supervisor, planned.verb, folder).as_bytes(),
+        0o700,
+    )?;
     Ok(script)
 }
 

@@ -1,6 +1,7 @@
 //! What Prometheus sees.
 
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -10,6 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::ledger::{State, Tally};
+use crate::oscar::warm::pool::Counts;
 
 type Label = [(&'static str, String); 1];
 type SourceLabel = [(&'static str, String); 2];
@@ -28,6 +30,12 @@ pub struct Metrics {
     source_messages: Family<SourceLabel, Counter>,
     source_up: Family<Label, Gauge>,
     webhook_changes: Family<SourceLabel, Counter>,
+    workers: Family<Label, Gauge>,
+    calls: Family<Label, Counter>,
+    calls_waiting: Gauge,
+    call: Histogram,
+    call_wait: Histogram,
+    call_overhead: Histogram,
     /// Whether Slurm answered the last question.
     pub scheduler_up: Gauge,
     /// Whether no events are taken.
@@ -62,6 +70,12 @@ impl Default for Metrics {
             source_messages: Family::default(),
             source_up: Family::default(),
             webhook_changes: Family::default(),
+            workers: Family::default(),
+            calls: Family::default(),
+            calls_waiting: Gauge::default(),
+            call: histogram(),
+            call_wait: histogram(),
+            call_overhead: histogram(),
             listeners: Gauge::default(),
             listeners_dropped: Counter::default(),
             scheduler_up: Gauge::default(),
@@ -74,6 +88,7 @@ impl Default for Metrics {
             audit_failed: Counter::default(),
         };
         metrics.register();
+        metrics.register_warm();
         metrics
     }
 }
@@ -154,6 +169,70 @@ impl Metrics {
             "Calls that the audit log could not be told of",
             self.audit_failed.clone(),
         );
+    }
+
+    fn register_warm(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "workers",
+            "Warm workers by what they are at",
+            self.workers.clone(),
+        );
+        r.register(
+            "calls",
+            "Synchronous calls to warm workers by what became of them",
+            self.calls.clone(),
+        );
+        r.register(
+            "calls_waiting",
+            "Synchronous calls that wait for a warm worker",
+            self.calls_waiting.clone(),
+        );
+        r.register(
+            "call_seconds",
+            "From a synchronous call to its answer",
+            self.call.clone(),
+        );
+        r.register(
+            "call_wait_seconds",
+            "How long a synchronous call waited for a worker",
+            self.call_wait.clone(),
+        );
+        r.register(
+            "call_overhead_seconds",
+            "What a synchronous call took besides its wait and its function",
+            self.call_overhead.clone(),
+        );
+    }
+
+    /// Counts a synchronous call.
+    pub fn count_call(&self, result: &str) {
+        self.calls
+            .get_or_create(&[("result", result.to_owned())])
+            .inc();
+    }
+
+    /// Remembers how long a synchronous call took, and its parts.
+    pub fn observe_call(&self, whole: Duration, waited: Duration, function: Duration) {
+        self.call.observe(whole.as_secs_f64());
+        self.call_wait.observe(waited.as_secs_f64());
+        let rest = whole.saturating_sub(waited).saturating_sub(function);
+        self.call_overhead.observe(rest.as_secs_f64());
+    }
+
+    /// Sets the numbers of workers by what they are at, and of calls that wait.
+    pub fn set_workers(&self, counts: &Counts) {
+        for (state, count) in [
+            ("starting", counts.starting),
+            ("idle", counts.idle),
+            ("busy", counts.busy),
+            ("leaving", counts.leaving),
+        ] {
+            self.workers
+                .get_or_create(&[("state", state.to_owned())])
+                .set(count);
+        }
+        self.calls_waiting.set(counts.queue);
     }
 
     /// Counts events by what became of them.

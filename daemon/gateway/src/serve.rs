@@ -19,6 +19,7 @@ use crate::identity::Gate;
 use crate::ledger::{
     Reader, Writer, configure_conditions, doubt_claims, first_flow, mend_waits, now_ms,
 };
+use crate::oscar::warm::Warm;
 use crate::shared::Shared;
 use crate::tls::Acceptor;
 use crate::{poller, submit};
@@ -93,6 +94,7 @@ pub fn run(path: &Path) -> Result<()> {
         gate,
         tls,
         record: http::Record::new(&shared.config.limits, audit.clone()),
+        warm: Warm::new(&shared).context("cannot keep workers")?,
         feed: http::Feed::new(shared.config.limits.listeners, stop.subscribe()),
     });
     let served = runtime.block_on(serve_until_signal(listen, front, stop));
@@ -151,6 +153,10 @@ async fn serve_until_signal(
     let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
     let mut hang_up = signal(SignalKind::hangup()).context("no signal handler")?;
     let stopped = stop.subscribe();
+    if let Some(warm) = &front.warm {
+        let started = warm.start(&front.shared, &stopped).await;
+        started.context("cannot listen for workers")?;
+    }
     info!(%address, services = front.shared.services.len(), "ready");
     let sources = crate::sources::start(&front.shared, &stopped)
         .await

@@ -237,6 +237,7 @@ fn prepare(shared: &Shared, claim: &Claim) -> Result<(SubmitRequest, Option<Plan
         Door::Event => return prepare_service(shared, claim).map(|request| (request, None)),
         Door::Pod => plan_pod(shared, claim, &folder)?,
         Door::Oscar => crate::oscar::job::plan(shared, claim, &folder)?,
+        Door::Worker => crate::oscar::warm::plan(shared, claim)?,
     };
     let request = SubmitRequest {
         marker: claim.marker.clone(),

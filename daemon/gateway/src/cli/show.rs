@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::{Command, dead_letters};
-use crate::ledger::{self, JobRow, Reader, Selection, SourceRow, State, WebhookRow};
+use crate::ledger::{self, JobRow, Reader, Selection, SourceRow, State, WebhookRow, WorkerCount};
 
 /// Longest event name in a table.
 const SUBJECT_CHARS: usize = 48;
@@ -37,6 +37,7 @@ pub(super) fn run(reader: &Reader, command: &Command) -> Result<ExitCode> {
         | Command::Retry { .. }
         | Command::Apply(_)
         | Command::Supervise { .. }
+        | Command::Worker { .. }
         | Command::Set { .. }
         | Command::Pause { .. }
         | Command::Resume { .. }
@@ -54,6 +55,7 @@ fn status(reader: &Reader, as_json: bool) -> Result<ExitCode> {
     let sources = reader.read(ledger::sources)?;
     let draining = reader.read(ledger::is_draining)?;
     let webhooks = reader.read(ledger::webhooks)?;
+    let workers = reader.read(ledger::worker_counts)?;
     let of = |state| {
         counts
             .iter()
@@ -66,7 +68,7 @@ fn status(reader: &Reader, as_json: bool) -> Result<ExitCode> {
             .map(|&state| (state.word().to_owned(), json!(of(state))))
             .collect();
         let all = json!({"jobs": states, "unmatched": unmatched, "sources": sources,
-            "draining": draining, "webhooks": webhooks});
+            "draining": draining, "webhooks": webhooks, "workers": workers});
         println!("{all}");
     } else {
         let mut table = table(&["STATE", "JOBS"]);
@@ -81,11 +83,27 @@ fn status(reader: &Reader, as_json: bool) -> Result<ExitCode> {
         if !webhooks.is_empty() {
             println!("\n{}", webhook_table(&webhooks));
         }
+        if !workers.is_empty() {
+            println!("\n{}", worker_table(&workers));
+        }
         if draining {
             println!("\nno events are taken: drained, until `mizar-gateway resume`");
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The warm workers of each service, by what Slurm last said of their jobs.
+fn worker_table(workers: &[WorkerCount]) -> Table {
+    let mut table = table(&["WORKERS OF", "WAITING", "RUNNING"]);
+    for count in workers {
+        table.add_row([
+            count.service.clone(),
+            count.waiting.to_string(),
+            count.running.to_string(),
+        ]);
+    }
+    table
 }
 
 /// How each source did when a gateway last wrote of it.

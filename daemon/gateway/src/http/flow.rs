@@ -21,7 +21,7 @@ async fn known(front: &Arc<Front>, name: &str) -> Result<(), Response> {
         .services
         .iter()
         .any(|service| service.name == name);
-    let own = configured || name == crate::interlink::SERVICE;
+    let own = configured || name == crate::interlink::SERVICE || name == crate::ledger::WORKERS;
     let asked = name.to_owned();
     match ask(front, move |ledger| ledger::is_known(ledger, &asked)).await {
         Ok(found) if own || found => Ok(()),

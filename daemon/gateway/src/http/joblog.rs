@@ -115,7 +115,7 @@ fn end_of(
 ) -> io::Result<(Vec<u8>, u64)> {
     let container = match (row.door, container) {
         (Door::Oscar, None) => Some(SCRIPT),
-        (Door::Event, _) => None,
+        (Door::Event | Door::Worker, _) => None,
         (_, container) => container,
     };
     if let Some(container) = container {

@@ -42,8 +42,19 @@ pub struct Front {
     pub tls: Option<Acceptor>,
     /// Numbers, bounds and the audit log of calls.
     pub record: Record,
+    /// Workers of the OSCAR API's synchronous calls; None where the site has none.
+    pub warm: Option<Arc<crate::oscar::warm::Warm>>,
     /// What listeners of the stream share.
     pub feed: Feed,
+}
+
+impl Front {
+    /// Tells that the services of the OSCAR API are others now.
+    pub(crate) fn services_changed(&self) {
+        if let Some(warm) = &self.warm {
+            warm.services_changed();
+        }
+    }
 }
 
 /// The routes.
@@ -72,6 +83,7 @@ pub fn router(front: Arc<Front>) -> Router {
         .route("/v1/events/stream", get(stream::stream))
         .route("/v1/overview", get(overview::show))
         .route("/v1/webhooks", get(overview::webhooks))
+        .route("/v1/workers", get(overview::workers))
         .route("/v1/services", get(jobs::services))
         .route("/v1/services/{name}/flow", get(flow::show).put(flow::set))
         .route("/v1/services/{name}/replay", post(flow::replay))

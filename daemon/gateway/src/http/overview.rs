@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use axum::Json;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::Front;
@@ -17,6 +18,9 @@ pub(super) async fn show(State(front): State<Arc<Front>>) -> Response {
     let mut names: Vec<String> = shared.services.iter().map(|one| one.name.clone()).collect();
     if shared.config.interlink.is_some() {
         names.push(crate::interlink::SERVICE.to_owned());
+    }
+    if front.warm.is_some() {
+        names.push(ledger::WORKERS.to_owned());
     }
     let now = now_ms();
     let found = ask(&front, move |connection| {
@@ -41,4 +45,10 @@ pub(super) async fn show(State(front): State<Arc<Front>>) -> Response {
 pub(super) async fn webhooks(State(front): State<Arc<Front>>) -> Response {
     let found = ask(&front, ledger::webhooks).await;
     answer(found.map(|webhooks| json!({ "webhooks": webhooks })))
+}
+
+/// GET /v1/workers.
+pub(super) async fn workers(State(front): State<Arc<Front>>) -> Response {
+    let services = front.warm.as_ref().map(|warm| warm.view());
+    Json(json!({ "services": services.unwrap_or_default() })).into_response()
 }

@@ -180,7 +180,11 @@ proptest! {
         prop_assert_eq!(&argv[argv.len() - words.len()..], &expected[..]);
         let found = read.apps[0].env.iter().rev().find(|(name, _)| name.ends_with('W'));
         prop_assert_eq!(found.map(|(_, value)| value), Some(&known[1].1));
-        let script = crate::jobfiles::batch_script("/opt/mizar-gateway".as_ref(), "/work/x".as_ref());
+        let script = crate::jobfiles::batch_script(
+            "/opt/mizar-gateway".as_ref(),
+            crate::jobfiles::Verb::Supervise,
+            "/work/x".as_ref(),
+        );
         prop_assert_eq!(script, "#!/bin/sh\nexec '/opt/mizar-gateway' supervise '/work/x'\n");
     }
 }

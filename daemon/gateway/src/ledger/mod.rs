@@ -27,6 +27,7 @@ mod schema;
 mod sources;
 mod state;
 mod webhooks;
+mod workers;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -49,6 +50,7 @@ pub use schema::SCHEMA_VERSION;
 pub use sources::*;
 pub use state::*;
 pub use webhooks::*;
+pub use workers::*;
 pub use writer::{Pending, Writer};
 
 /// How long a connection waits for another's lock.

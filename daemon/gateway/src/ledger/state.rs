@@ -94,6 +94,8 @@ words! {
         Pod = "pod",
         /// A job of a service of the OSCAR API.
         Oscar = "oscar",
+        /// A warm worker of the OSCAR API's synchronous calls.
+        Worker = "worker",
     }
 }
 

@@ -176,6 +176,7 @@ impl Definition {
         if !["SERVICE", "USER"].contains(&self.isolation_level.as_str()) {
             return invalid("`isolation_level` must be SERVICE or USER".to_owned());
         }
+        super::warm::scale_of(self).map_err(DefinitionError::Invalid)?;
         for place in self.input.iter().chain(&self.output) {
             let odd =
                 |part: &str| part == ".." || part == "." || part.chars().any(char::is_control);

@@ -328,6 +328,7 @@ async fn create(
     };
     let name = definition.name.clone();
     let taken = name == crate::interlink::SERVICE
+        || name == crate::ledger::WORKERS
         || shared.services.iter().any(|service| service.name == name);
     if taken {
         return text(
@@ -354,6 +355,7 @@ async fn create(
     match write(shared, move |ledger| store::insert(ledger, &new)).await {
         Ok(true) => {
             tracing::info!(service = %name, "a service was made");
+            front.services_changed();
             touching(StatusCode::CREATED.into_response(), vec![name])
         }
         Ok(false) => text(
@@ -387,7 +389,10 @@ async fn update(
     })
     .await
     {
-        Ok(true) => touching(StatusCode::NO_CONTENT.into_response(), vec![name]),
+        Ok(true) => {
+            front.services_changed();
+            touching(StatusCode::NO_CONTENT.into_response(), vec![name])
+        }
         Ok(false) => StatusCode::NOT_FOUND.into_response(),
         Err(error) => unavailable(&error),
     }
@@ -409,6 +414,7 @@ async fn remove(
     {
         Ok(true) => {
             tracing::info!(service = %name.escape_debug(), "a service was removed with its jobs");
+            front.services_changed();
             front.shared.look.ring();
             StatusCode::NO_CONTENT.into_response()
         }

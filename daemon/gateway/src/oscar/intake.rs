@@ -2,12 +2,14 @@
 //! which is the same job with somebody waiting for it.
 //!
 //! The body is bytes, whatever its type claims: clients send base64 and forms as JSON. A body
-//! with several `Records` is a job for each of them.
+//! with several `Records` is a job for each of them. A synchronous call that nothing says may have
+//! come before is made by a warm worker, where the site has them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::http::{header_text, text, unavailable};
 use super::store::Kept;
+use super::warm::MAX_REPLY_BYTES;
 use crate::event::{Event, parse_json};
 use crate::http::Front;
 use crate::http::intake::{announce, body, store};
@@ -47,9 +50,6 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Every so many looks the ledger is asked as well: a job that never starts leaves no answer.
 const LEDGER_EVERY: u32 = 25;
 
-/// Longest answer of a synchronous call.
-const MAX_REPLY_BYTES: u64 = 256 << 20;
-
 /// POST /job/NAME: 201 without a body, as OSCAR's clients know it.
 pub(super) async fn job(
     State(front): State<Arc<Front>>,
@@ -57,7 +57,15 @@ pub(super) async fn job(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Response {
-    match take(&front.shared, &kept, &caller, request).await {
+    let opened = match open(&front.shared, request, true).await {
+        Ok(opened) => opened,
+        Err(response) => return response,
+    };
+    let callee = Callee {
+        kept: &kept,
+        caller: &caller,
+    };
+    match keep(&front.shared, &callee, opened).await {
         Ok(names) => named(StatusCode::CREATED.into_response(), &names),
         Err(response) => response,
     }
@@ -70,7 +78,21 @@ pub(super) async fn run(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Response {
-    let names = match take(&front.shared, &kept, &caller, request).await {
+    let shared = &front.shared;
+    let opened = match open(shared, request, front.warm.is_none()).await {
+        Ok(opened) => opened,
+        Err(response) => return response,
+    };
+    if let Some(warm) = &front.warm
+        && opened.is_plain(shared)
+    {
+        return super::warm::run(shared, warm, &kept, opened.body).await;
+    }
+    let callee = Callee {
+        kept: &kept,
+        caller: &caller,
+    };
+    let names = match keep(shared, &callee, opened).await {
         Ok(names) => names,
         Err(response) => return response,
     };
@@ -78,42 +100,72 @@ pub(super) async fn run(
         return StatusCode::OK.into_response();
     };
     let name = &kept.definition.name;
-    let owner = Callee {
-        kept: &kept,
-        caller: &caller,
-    };
-    let owner = owner.sender().owner;
+    let owner = callee.sender().owner;
     named(wait(&front.shared, name, &first, owner).await, &names)
 }
 
-fn named(mut response: Response, names: &[String]) -> Response {
+/// An answer that tells the jobs' names.
+pub(super) fn named(mut response: Response, names: &[String]) -> Response {
     if let Ok(value) = HeaderValue::from_str(&names.join(",")) {
         response.headers_mut().insert(JOB_HEADER, value);
     }
     touching(response, names.to_vec())
 }
 
-/// Reads the body and stores its jobs; returns their names.
-async fn take(
-    shared: &Shared,
-    kept: &Kept,
-    caller: &Caller,
-    request: Request,
-) -> Result<Vec<String>, Response> {
-    if shared.backlog.load(std::sync::atomic::Ordering::SeqCst) >= shared.config.limits.queue_events
-    {
-        let mut busy = text(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too many events wait for submission",
-        );
-        busy.headers_mut()
-            .insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-        return Err(busy);
+/// A call as it came.
+struct Opened {
+    given: Option<String>,
+    body: Bytes,
+}
+
+impl Opened {
+    /// Whether two such calls are two calls: nothing in it says that it may have come before.
+    fn is_plain(&self, shared: &Shared) -> bool {
+        let value = parse_json(&self.body, shared.config.limits.nesting).ok();
+        let event = value.map(undelegated).filter(s3::is_notification);
+        self.given.is_none() && event.is_none()
+    }
+}
+
+/// Reads a call.
+async fn open(shared: &Shared, request: Request, is_job: bool) -> Result<Opened, Response> {
+    if is_job {
+        // Before the body is read: a full queue should cost the caller and us little.
+        room(shared)?;
     }
     let given =
         given_id(request.headers()).map_err(|problem| text(StatusCode::BAD_REQUEST, problem))?;
     let body = body(request, shared.config.limits.body_bytes).await?;
-    let events = calls(&Callee { kept, caller }, &body, given, shared)
+    Ok(Opened { given, body })
+}
+
+/// Refuses a call while too much waits for submission.
+#[allow(
+    clippy::result_large_err,
+    reason = "an answer is what the caller has for it"
+)]
+fn room(shared: &Shared) -> Result<(), Response> {
+    if shared.backlog.load(std::sync::atomic::Ordering::SeqCst) < shared.config.limits.queue_events
+    {
+        return Ok(());
+    }
+    let mut busy = text(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too many events wait for submission",
+    );
+    busy.headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    Err(busy)
+}
+
+/// Stores the jobs of a call; returns their names.
+async fn keep(
+    shared: &Shared,
+    callee: &Callee<'_>,
+    opened: Opened,
+) -> Result<Vec<String>, Response> {
+    room(shared)?;
+    let events = calls(callee, &opened.body, opened.given, shared)
         .map_err(|problem| text(StatusCode::BAD_REQUEST, problem))?;
     let names: Vec<String> = events.iter().map(|event| event.id.clone()).collect();
     if names.is_empty() {
@@ -260,7 +312,7 @@ fn call(
 }
 
 /// `<service>-<uuid>`, as OSCAR names jobs; a repeated event gives the same one.
-fn job_name(service: &str, hash: &str) -> String {
+pub(super) fn job_name(service: &str, hash: &str) -> String {
     let short = if service.len() >= LONG_NAME_BYTES {
         &service[..CUT_NAME_BYTES]
     } else {
@@ -277,7 +329,7 @@ fn job_name(service: &str, hash: &str) -> String {
 }
 
 /// So many random bytes as hexadecimal digits.
-pub(super) fn random_hex(bytes: usize) -> std::io::Result<String> {
+pub(crate) fn random_hex(bytes: usize) -> std::io::Result<String> {
     let mut random = vec![0; bytes];
     std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut random)?;
     Ok(mizar_core::hex(random))

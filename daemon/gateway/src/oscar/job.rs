@@ -17,7 +17,13 @@ use crate::supervise::plan::{Container, Plan};
 use crate::supervise::s3::S3;
 
 /// Folder of the script, apart from everything that the script can name.
-const SCRIPT_FOLDER: &str = "script";
+pub(crate) const SCRIPT_FOLDER: &str = "script";
+
+/// The script itself, in the job's folder.
+pub(crate) const SCRIPT_FILE: &str = "script/script.sh";
+
+/// The variable with a call's name.
+pub(crate) const JOB_VARIABLE: &str = "JOB_UUID";
 
 /// Options of sbatch that a service may ask for, as pods do.
 const FLAGS: &str = "slurm-job.vk.io/flags";
@@ -26,7 +32,8 @@ const FLAGS: &str = "slurm-job.vk.io/flags";
 const GRACE_MS: u64 = 30_000;
 
 /// Variables that only the supervisor knows.
-const LATER: [&str; 8] = [
+const LATER: [&str; 9] = [
+    JOB_VARIABLE,
     "TMP_INPUT_DIR",
     "TMP_OUTPUT_DIR",
     "STORAGE_OUTPUT_DIR",
@@ -69,16 +76,39 @@ pub fn plan(shared: &Shared, claim: &Claim, folder: &Path) -> Result<Planned, St
             is_executable: false,
         },
         JobFile {
-            path: format!("{SCRIPT_FOLDER}/script.sh"),
+            path: SCRIPT_FILE.to_owned(),
             data: Some(kept.definition.script.clone().into_bytes()),
             is_executable: true,
         },
     ];
+    let script = Script {
+        job: Some(&job),
+        folder,
+    };
+    planned.plan = plan_of(shared, &kept, &script)?;
+    Ok(planned)
+}
+
+/// Where a script runs, and for which call.
+pub(crate) struct Script<'a> {
+    /// The call's name; None if each of many calls brings its own.
+    pub(crate) job: Option<&'a str>,
+    /// The folder with the script, the input and the output.
+    pub(crate) folder: &'a Path,
+}
+
+/// What the supervisor does for a call of a service.
+///
+/// # Errors
+/// What cannot be done.
+pub(crate) fn plan_of(shared: &Shared, kept: &Kept, script: &Script<'_>) -> Result<Plan, String> {
+    let settings = shared.config.oscar.as_ref();
+    let settings = settings.ok_or("this site serves no OSCAR API any more")?;
     let containers = &shared.config.containers;
     let mut stores = settings.load_stores()?;
     stores.extend(own_stores(&kept.definition));
-    planned.plan = Plan {
-        apps: vec![container(&kept, &job, folder, containers)?],
+    Ok(Plan {
+        apps: vec![container(kept, script, containers)?],
         grace_ms: GRACE_MS,
         event: Some(Stage {
             inputs: inputs(&kept.definition),
@@ -88,8 +118,7 @@ pub fn plan(shared: &Shared, claim: &Claim, folder: &Path) -> Result<Planned, St
             prefixes: vec![containers.variable_prefix().to_owned()],
         }),
         ..Plan::default()
-    };
-    Ok(planned)
+    })
 }
 
 /// Options of sbatch: the service's own, then its limits.
@@ -117,22 +146,21 @@ pub fn options(definition: &Definition, gpu: &str) -> Result<Vec<(String, String
     Ok(options.into_iter().collect())
 }
 
-fn container(
-    kept: &Kept,
-    job: &str,
-    folder: &Path,
-    site: &Containers,
-) -> Result<Container, String> {
+fn container(kept: &Kept, script: &Script<'_>, site: &Containers) -> Result<Container, String> {
     let definition = &kept.definition;
-    let place = |name: &str| folder.join(name).display().to_string();
+    let place = |name: &str| script.folder.join(name).display().to_string();
     let environment = &definition.environment;
     let mut env: Vec<(String, String)> = Vec::new();
     for (name, value) in environment.variables.iter().chain(&environment.secrets) {
         env.push((name.clone(), value.clone()));
     }
+    env.extend(
+        script
+            .job
+            .map(|job| (JOB_VARIABLE.to_owned(), job.to_owned())),
+    );
     for (name, value) in [
-        ("JOB_UUID", job),
-        ("OSCAR_SERVICE_NAME", &definition.name),
+        ("OSCAR_SERVICE_NAME", definition.name.as_str()),
         ("OSCAR_SERVICE_TOKEN", &kept.token),
         ("OSCAR_SERVICE_BASE_PATH", ""),
         ("LOG_LEVEL", &definition.log_level),
@@ -146,17 +174,18 @@ fn container(
     };
     let wanted = Wanted {
         image: definition.image.clone(),
-        command: vec![
-            "/bin/sh".to_owned(),
-            format!("{}/script.sh", place(SCRIPT_FOLDER)),
-        ],
+        command: vec!["/bin/sh".to_owned(), place(SCRIPT_FILE)],
         env,
         binds: vec![
             bind(SCRIPT_FOLDER, true),
             bind(INPUT, true),
             bind(OUTPUT, false),
         ],
-        later: LATER.map(str::to_owned).to_vec(),
+        later: LATER
+            .into_iter()
+            .filter(|name| *name != JOB_VARIABLE || script.job.is_none())
+            .map(str::to_owned)
+            .collect(),
         ..Wanted::default()
     };
     let line = site.command_line(&wanted)?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::warm::WarmSettings;
 use crate::supervise::event::Store;
 use crate::supervise::s3::S3;
 
@@ -28,6 +29,9 @@ pub struct Oscar {
     /// The generic resource of a service with `enable_gpu`.
     #[serde(default = "default_gpu")]
     pub gpu: String,
+    /// Workers that answer synchronous calls; without the table each of those is a batch job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm: Option<WarmSettings>,
 }
 
 /// A store of the site: a folder, or an object store with its keys in a file.
@@ -74,6 +78,9 @@ impl Oscar {
     /// # Errors
     /// What is wrong.
     pub fn check(&self) -> Result<(), String> {
+        if let Some(warm) = &self.warm {
+            warm.check()?;
+        }
         for (name, store) in &self.stores {
             if !matches!(name.split_once('.'), Some(("minio" | "s3", id)) if !id.is_empty()) {
                 return Err(format!(

@@ -102,6 +102,7 @@ pub fn remove(connection: &Connection, now_ms: i64, found: &Kept) -> rusqlite::R
     )?;
     if count == 1 {
         remove_jobs(connection, now_ms, name, true, None)?;
+        crate::ledger::delete_workers(connection, now_ms, name)?;
     }
     Ok(count == 1)
 }

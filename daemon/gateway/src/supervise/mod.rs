@@ -17,6 +17,7 @@ pub mod plan;
 pub mod probe;
 pub mod progress;
 pub mod s3;
+pub mod worker;
 mod zip;
 
 use std::io;

@@ -62,7 +62,10 @@ n=$(ls $D/asking 2>/dev/null | wc -l)
 mkdir -p $D/asking; touch $D/asking/$$
 echo $(($n + 1)) >> $D/asked
 s=$(cat $D/state)
-while IFS='|' read -r id m; do echo "$id|$s|0|None|$m|$m|"; done < $D/jobs
+while IFS='|' read -r id m; do
+  t=$s; if [ -e $D/state.$id ]; then t=$(cat $D/state.$id); fi
+  echo "$id|$t|0|None|$m|$m|"
+done < $D/jobs
 rm -f $D/asking/$$
 "#
             ),
@@ -102,6 +105,11 @@ rm -f $D/asking/$$
 
     pub(crate) fn set_state(&self, state: &str) {
         fs::write(self.dir.join("state"), state).unwrap();
+    }
+
+    /// The same of one job: the n-th that was accepted, from 1.
+    pub(crate) fn set_job_state(&self, id: usize, state: &str) {
+        fs::write(self.dir.join(format!("state.{id}")), state).unwrap();
     }
 
     /// Forgets all jobs, as a controller does that lost its state.
