@@ -40,7 +40,7 @@ pub struct Line<'a> {
     pub time: String,
     /// Its number, which the answer's `x-request-id` has too.
     pub id: &'a str,
-    /// Who called; none if that was not proved.
+    /// Who called, and without `how` who was refused as nobody's; none if that was not proved.
     pub caller: Option<&'a str>,
     /// How that was proved.
     pub how: Option<&'a str>,

@@ -7,8 +7,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use mizar_http::{TrustError, certificates};
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use serde::{Deserialize, Serialize};
@@ -32,22 +33,17 @@ pub struct Tls {
 /// Why TLS cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file is not what it should be.
-    #[error("cannot read {what} in PEM form from {}", .path.display())]
+    /// A file of certificates.
+    #[error(transparent)]
+    Certificates(#[from] TrustError),
+    /// The key is none.
+    #[error("cannot read a key in PEM form from {}", .path.display())]
     Pem {
-        /// What it should hold.
-        what: &'static str,
         /// The file.
         path: PathBuf,
         /// What is wrong.
         #[source]
         source: pem::Error,
-    },
-    /// A file holds no certificate.
-    #[error("{} holds no certificate in PEM form", .path.display())]
-    None {
-        /// The file.
-        path: PathBuf,
     },
     /// The key's file.
     #[error(transparent)]
@@ -78,7 +74,6 @@ impl Tls {
         let key = read_secret("tls.key", &self.key)?;
         let key =
             PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|source| TlsError::Pem {
-                what: "a key",
                 path: self.key.clone(),
                 source,
             })?;
@@ -103,22 +98,6 @@ impl Tls {
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(config)
-    }
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let unreadable = |source| TlsError::Pem {
-        what: "certificates",
-        path: path.to_owned(),
-        source,
-    };
-    let found = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
-    let found: Vec<_> = found.collect::<Result<_, _>>().map_err(unreadable)?;
-    match found.is_empty() {
-        true => Err(TlsError::None {
-            path: path.to_owned(),
-        }),
-        false => Ok(found),
     }
 }
 

@@ -124,6 +124,8 @@ fn what_changes_and_what_is_refused_is_written_down_without_secrets() {
     pod["pod"]["spec"]["containers"][0]["env"] = json!([{"name": "A", "value": "s3cret-env"}]);
     let event = event("s3cret-event");
     let none = Value::Null;
+    let stranger = format!("Bearer {}", site.signer.token(&site.issuer.claims("eve")));
+    let eve = format!("{}#eve", site.issuer.url);
     // Method, path, proof, body; status, caller, how, door, touched. What only asks is not there.
     let me = format!("{}#ann", site.issuer.url);
     let uid = pods::uid(1);
@@ -208,6 +210,16 @@ fn what_changes_and_what_is_refused_is_written_down_without_secrets() {
             Some("token:1"),
             "interlink",
             &uid,
+        ),
+        (
+            "GET",
+            "/v1/services",
+            &stranger,
+            &none,
+            403,
+            Some(&eve),
+            "api",
+            "",
         ),
         (
             "POST",

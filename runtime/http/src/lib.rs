@@ -1,4 +1,4 @@
-//! How Mizar asks servers: by which client ([`agent`]), whom it trusts ([`tls`], [`trust`]), how
+//! How Mizar asks servers: by which client ([`agent`]), whom it trusts ([`tls`], [`trust`], [`certificates`]), how
 //! names stand in a URL ([`escaped`]), and how a request to S3 and its like is signed ([`s3`]).
 //!
 //! Called by whatever speaks to a server: the array engine's remote files, the report's MLflow
@@ -63,6 +63,25 @@ pub enum TrustError {
     Tls(#[from] rustls::Error),
 }
 
+/// The certificates in a file in PEM form, of which there must be one at least.
+///
+/// # Errors
+/// [`TrustError`].
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    let unreadable = |source| TrustError::Certificates {
+        path: path.to_owned(),
+        source,
+    };
+    let found = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
+    let found: Vec<_> = found.collect::<Result<_, _>>().map_err(unreadable)?;
+    match found.is_empty() {
+        true => Err(TrustError::None {
+            path: path.to_owned(),
+        }),
+        false => Ok(found),
+    }
+}
+
 /// The same trust for what speaks over its own sockets, and in the certificates of a file.
 ///
 /// # Errors
@@ -70,22 +89,8 @@ pub enum TrustError {
 pub fn trust(more: Option<&Path>) -> Result<ClientConfig, TrustError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = more {
-        let unreadable = |source| TrustError::Certificates {
-            path: path.to_owned(),
-            source,
-        };
-        let found = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
-        let mut count = 0;
-        for certificate in found {
-            roots.add(certificate.map_err(unreadable)?)?;
-            count += 1;
-        }
-        if count == 0 {
-            return Err(TrustError::None {
-                path: path.to_owned(),
-            });
-        }
+    for certificate in more.map(certificates).transpose()?.unwrap_or_default() {
+        roots.add(certificate)?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     Ok(ClientConfig::builder_with_provider(provider)

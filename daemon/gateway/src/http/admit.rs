@@ -193,6 +193,18 @@ pub(crate) fn status_of(refusal: &Refusal) -> (StatusCode, Option<&'static str>)
     }
 }
 
+/// An answer to somebody who is known and nobody's, with the name for the audit log.
+#[derive(Clone, Debug)]
+pub(crate) struct Stranger(pub(crate) String);
+
+/// An answer that bears who was refused, if that is known.
+pub(crate) fn strange(mut response: Response, refusal: &Refusal) -> Response {
+    if let Refusal::Unmapped(name) = refusal {
+        response.extensions_mut().insert(Stranger(name.clone()));
+    }
+    response
+}
+
 /// The answer to somebody who is not let in.
 fn refused(refusal: &Refusal) -> Response {
     let (status, asks) = status_of(refusal);
@@ -204,7 +216,7 @@ fn refused(refusal: &Refusal) -> Response {
         let headers = response.headers_mut();
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
     }
-    response
+    strange(response, refusal)
 }
 
 /// Whether a browser sends this for a page of another site: without tokens, being on this machine

@@ -110,22 +110,24 @@ fn peer_of(stream: &TlsStream<TcpStream>, address: SocketAddr) -> Peer {
     }
 }
 
-/// Answers the requests of a connection until either side ends it.
-async fn answer<S>(
+/// Answers the requests of a connection until either side ends it; `who` is at its other end, and
+/// found among each request's extensions.
+pub(crate) async fn answer<S, W>(
     stream: S,
-    peer: Peer,
+    who: W,
     router: Router,
     limits: &Limits,
     mut stop: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    W: Clone + Send + Sync + 'static,
 {
     let routes = TowerToHyperService::new(router);
     let hang_up = HangUp::default();
     let given = hang_up.clone();
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(given.clone());
-        request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(who.clone());
         routes.call(request)
     });
     let mut builder = http1::Builder::new();

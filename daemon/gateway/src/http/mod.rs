@@ -3,7 +3,7 @@
 //! page that people see.
 
 pub(crate) mod admit;
-mod connections;
+pub(crate) mod connections;
 mod drain;
 mod flow;
 pub(crate) mod intake;

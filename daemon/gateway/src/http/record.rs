@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::admit::Peer;
+use super::admit::{Peer, Stranger};
 use super::{Front, refuse_for};
 use crate::audit::{AuditLog, Line, MAX_TOUCHED};
 use crate::config::Limits;
@@ -162,11 +162,13 @@ fn door(path: &str) -> &'static str {
 fn write(log: &AuditLog, call: &Call, caller: Option<&Caller>, response: &Response) -> bool {
     let touched = response.extensions().get::<Touched>();
     let touched = touched.map_or(&[][..], |touched| &touched.0);
+    let stranger = response.extensions().get::<Stranger>();
+    let stranger = stranger.map(|stranger| stranger.0.as_str());
     let status = response.status();
     log.write(&Line {
         time: crate::interlink::status::stamp(call.time_ms),
         id: &call.id,
-        caller: caller.map(|caller| caller.name.as_str()),
+        caller: caller.map(|caller| caller.name.as_str()).or(stranger),
         how: caller.map(|caller| caller.how.word()),
         user: caller.and_then(|caller| caller.user.as_deref()),
         peer: call.peer.as_ref().map(|peer| peer.address.to_string()),

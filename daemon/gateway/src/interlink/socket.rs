@@ -10,17 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::Interlink;
-use crate::http::Front;
+use crate::http::connections::answer;
+use crate::http::{Front, plugin_router};
 use crate::identity::{Caller, How};
 
 /// Most connections at once: one API server has a few.
@@ -106,7 +102,8 @@ pub async fn serve(listener: UnixListener, front: Arc<Front>, mut stop: watch::R
         let (front, stop) = (Arc::clone(&front), stop.clone());
         tokio::spawn(async move {
             let _permit = permit;
-            answer(stream, caller, front, stop).await;
+            let limits = front.shared.config.limits;
+            answer(stream, caller, plugin_router(front), &limits, stop).await;
         });
     }
     if let Some(path) = &settings.socket {
@@ -135,37 +132,6 @@ fn caller(stream: &UnixStream, settings: &Interlink) -> Option<Caller> {
     }
     // An API server speaks for all pods of its cluster.
     Some(Caller::of_site(format!("uid:{uid}"), How::Token))
-}
-
-async fn answer(
-    stream: UnixStream,
-    caller: Caller,
-    front: Arc<Front>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let limits = front.shared.config.limits;
-    let routes = TowerToHyperService::new(crate::http::plugin_router(front));
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(caller.clone());
-        routes.call(request)
-    });
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(limits.header_ms))
-        .max_buf_size(64 << 10);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        _ = stop.changed() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        debug!(%error, "a connection at the socket ended early");
-    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::store::Kept;
 use super::users::same_text;
 use crate::auth::{Given, given};
 use crate::http::Front;
-use crate::http::admit::{Proof, enter, status_of};
+use crate::http::admit::{Proof, enter, status_of, strange};
 use crate::identity::{Caller, Refusal};
 
 /// Whether a service is somebody's own.
@@ -137,5 +137,5 @@ fn refused(refusal: &Refusal, scheme: &'static str) -> Response {
         let headers = response.headers_mut();
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
     }
-    response
+    strange(response, refusal)
 }
