@@ -19,6 +19,7 @@ use crate::config::{Config, ConfigError};
 use crate::ledger::{self, Reader, Selection, Setting, State};
 use crate::sources::{self, Replayed};
 use crate::tls::Tls;
+use crate::way::Note;
 
 /// Where the configuration is unless told.
 const DEFAULT_CONFIG: &str = "/etc/mizar/gateway.toml";
@@ -67,7 +68,8 @@ pub struct Cli {
 enum Command {
     /// Take events, show the page and tell what happens to jobs, until SIGTERM.
     Serve,
-    /// Show how many jobs are in each state, and how each source of events and each webhook does.
+    /// Show how many jobs are in each state, by which way they go to Slurm, and how each source of
+    /// events and each webhook does.
     Status {
         /// Print JSON.
         #[arg(long)]
@@ -250,6 +252,11 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Some(Command::DeadLetters {
             discard: Some(id), ..
         }) => discard_message(&cli.config, *id),
+        Some(Command::Status { json }) => {
+            let config = Config::load(&cli.config)?;
+            let way = Note::read(&config.state_dir);
+            show::status(&Reader::open(&config.ledger_path())?, way, *json)
+        }
         Some(command) => show::run(&open(&cli.config)?, command),
     }
 }
@@ -263,6 +270,7 @@ fn check_config(path: &Path) -> Result<ExitCode> {
     let services = config.load_services()?;
     let tokens = config.load_tokens()?;
     config.load_oscar_users()?;
+    config.check_slurm_token()?;
     config.check_source_secrets()?;
     config.check_webhook_secrets()?;
     config.tls.as_ref().map(Tls::load).transpose()?;

@@ -18,6 +18,7 @@ use crate::oscar::{Oscar, Users};
 use crate::service::{Service, ServiceError};
 use crate::sources::Source;
 use crate::tls::Tls;
+use crate::way::{Slurmrestd, Via};
 use crate::webhook::Webhook;
 
 /// The file, as it is written. Paths may be relative to its folder.
@@ -161,11 +162,16 @@ pub struct Slurm {
     /// slurm.conf; none means Slurm's own choice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conf: Option<PathBuf>,
+    /// By which way jobs are submitted.
+    pub via: Via,
+    /// Where slurmrestd is; without the table it is not used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slurmrestd: Option<Slurmrestd>,
     /// `auto`, `on` or `off`.
     pub accounting: Accounting,
-    /// sbatch commands at the same time.
+    /// Submissions at the same time.
     pub submit_parallel: usize,
-    /// Limit of one sbatch.
+    /// Limit of one submission.
     pub submit_ms: u64,
     /// Limit of one squeue or sacct.
     pub query_ms: u64,
@@ -187,6 +193,8 @@ impl Default for Slurm {
         Self {
             bin_dir: None,
             conf: None,
+            via: Via::Auto,
+            slurmrestd: None,
             accounting: Accounting::Auto,
             submit_parallel: 4,
             submit_ms: 40_000,
@@ -304,7 +312,10 @@ impl Config {
         let more = paths.chain(files).chain(&mut self.token_file);
         let socket = self.interlink.as_mut();
         let socket = socket.and_then(|interlink| interlink.socket.as_mut());
-        for path in more.chain(supervisor).chain(users).chain(socket) {
+        let rest = self.slurm.slurmrestd.as_mut();
+        let slurm_token = rest.and_then(|rest| rest.token_file.as_mut());
+        let more = more.chain(supervisor).chain(users).chain(socket);
+        for path in more.chain(slurm_token) {
             *path = folder.join(&path);
         }
         self.identity.resolve(folder);
@@ -396,6 +407,7 @@ impl Config {
                 ));
             }
         }
+        crate::way::check(&self.slurm).map_err(|problem| invalid("slurm.slurmrestd", problem))?;
         crate::sources::check(&self.sources).map_err(|problem| invalid("sources", problem))?;
         crate::webhook::check(&self.webhooks, &self.limits)
             .map_err(|problem| invalid("webhooks", problem))?;
@@ -454,6 +466,18 @@ impl Config {
         Users::parse(&text)
             .map(Some)
             .map_err(|problem| invalid("oscar.user_file", problem))
+    }
+
+    /// Reads the token for slurmrestd, which is read again when used.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if others may read the file.
+    pub fn check_slurm_token(&self) -> Result<(), ConfigError> {
+        let rest = self.slurm.slurmrestd.as_ref();
+        match rest.and_then(|rest| rest.token_file.as_deref()) {
+            Some(path) => read_secret("slurm.slurmrestd.token_file", path).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Reads the sources' files with what proves who asks; they are read again when used.

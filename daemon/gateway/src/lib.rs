@@ -3,7 +3,8 @@
 //! One event's way: a source ([`cloudevents`], [`s3`], [`sources`]) turns what it is given or
 //! fetches into [`event::Event`]s;
 //! [`service`] says who wants them; [`ledger`] stores them, and only then is the sender
-//! answered; [`submit`] claims them and runs sbatch; [`poller`] looks at all of them at once,
+//! answered; [`submit`] claims them and hands them to Slurm, by the
+//! way that [`way`] chose; [`poller`] looks at all of them at once,
 //! and [`reconcile`] decides what the look means. Every state that a job comes into is a change in
 //! the ledger, which [`http`] streams and [`webhook`] sends. The binary in `main.rs` only calls [`cli`].
 //!
@@ -48,5 +49,6 @@ pub mod sql;
 pub mod submit;
 pub mod supervise;
 pub mod tls;
+pub mod way;
 pub mod webhook;
 mod wildcard;

@@ -46,7 +46,7 @@ pub struct Metrics {
     pub looks: Counter,
     /// From a request's last byte to its commit.
     pub commit: Histogram,
-    /// How long sbatch took.
+    /// How long a submission took, sbatch or slurmrestd.
     pub sbatch: Histogram,
     /// Listeners of the stream of changes.
     pub listeners: Gauge,
@@ -104,7 +104,7 @@ impl Metrics {
         r.register("requests", "Requests by status code", self.requests.clone());
         r.register(
             "submissions",
-            "Runs of sbatch by outcome",
+            "Submissions by outcome",
             self.submissions.clone(),
         );
         r.register("jobs", "Jobs in the ledger by state", self.jobs.clone());

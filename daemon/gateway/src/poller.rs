@@ -20,6 +20,7 @@ use crate::ledger::{
 use crate::reconcile::{Sight, by_marker, decide, keep};
 use crate::shared::Shared;
 use crate::supervise::event::last_words;
+use crate::way::Note;
 
 /// Most changes in one ledger operation, so that intake is not kept waiting.
 const CHANGES_AT_ONCE: usize = 500;
@@ -61,11 +62,13 @@ fn run(shared: &Shared) {
     let interval = Duration::from_millis(shared.config.slurm.poll_ms);
     let mut pause = interval;
     let mut round = 0_u64;
+    let mut note = Note::new(&shared.config.state_dir);
     let mut seen: Option<Instant> = None;
     let mut more_to_forget = false;
     while !shared.is_stopping() {
         round += 1;
         refresh_counts(shared);
+        note.keep(shared.scheduler.way());
         let due = seen.is_none_or(|seen| seen.elapsed() >= CAPACITY_EVERY);
         if due && look_at_nodes(shared) {
             seen = Some(Instant::now());

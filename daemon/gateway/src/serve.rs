@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use mizar_slurm::SlurmCli;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -22,7 +21,7 @@ use crate::ledger::{
 use crate::oscar::warm::Warm;
 use crate::shared::Shared;
 use crate::tls::Acceptor;
-use crate::{poller, submit};
+use crate::{poller, submit, way};
 
 /// Threads for connections; the work of a request is small, the disk is what it waits for.
 const HTTP_THREADS: usize = 2;
@@ -73,7 +72,9 @@ pub fn run(path: &Path) -> Result<()> {
             "looking for jobs that were being submitted when we stopped"
         );
     }
-    let scheduler = Box::new(SlurmCli::new(config.slurm.cli()));
+    let scheduler = way::choose(&config.slurm)
+        .map_err(anyhow::Error::msg)
+        .context("slurm.slurmrestd")?;
     let listen = config.listen;
     let shared = Arc::new(Shared::new(config, services, writer, reader, scheduler));
     shared.look_at_drain()?;

@@ -1,4 +1,4 @@
-//! Submission: claims jobs in the ledger and runs sbatch for them, some at a time.
+//! Submission: claims jobs in the ledger and hands them to Slurm, some at a time.
 //!
 //! A claim is on disk before its sbatch starts, and its outcome is on disk before the worker
 //! takes the next; see [`crate::reconcile`] for what that buys.
@@ -219,7 +219,7 @@ fn weigh(shared: &Shared, claim: &Claim, outcome: SubmitOutcome) -> Change {
         }
         SubmitOutcome::Unknown(reason) => ("unknown", doubt(Verdict::Unknown, reason)),
     };
-    warn!(job = claim.job, %marker, outcome = word, reason = change.reason.as_deref(), "sbatch failed");
+    warn!(job = claim.job, %marker, outcome = word, reason = change.reason.as_deref(), "submission failed");
     shared.look.ring();
     count(shared, word, change)
 }

@@ -12,7 +12,7 @@ use tracing::debug;
 use crate::answer::{failure, shorten};
 use crate::process::{Finished, run};
 use crate::{
-    Capacity, JobId, JobReport, Marker, QueryError, Scheduler, SubmitOutcome, SubmitRequest,
+    Capacity, JobId, JobReport, Marker, QueryError, Scheduler, SubmitOutcome, SubmitRequest, Way,
 };
 use crate::{capacity, table};
 
@@ -83,6 +83,7 @@ pub struct SlurmCli {
     environment: Vec<(String, String)>,
     uid: u32,
     user: String,
+    why: String,
 }
 
 impl SlurmCli {
@@ -103,8 +104,16 @@ impl SlurmCli {
             settings,
             environment,
             uid: uid.as_raw(),
+            why: String::new(),
             user: user.map_or_else(|| uid.to_string(), |user| user.name),
         }
+    }
+
+    /// Says why jobs go this way.
+    #[must_use]
+    pub fn because(mut self, why: impl Into<String>) -> Self {
+        self.why = why.into();
+        self
     }
 
     /// The name of this process's user; its number where it has none.
@@ -127,6 +136,11 @@ impl SlurmCli {
             arguments.push(format!("username={user}"));
         }
         self.ask("scontrol", &arguments)
+    }
+
+    /// The settings of this cluster, as `scontrol show config` lists them.
+    pub(crate) fn site_settings(&self) -> Result<String, QueryError> {
+        self.ask("scontrol", &["show".to_owned(), "config".to_owned()])
     }
 
     fn program(&self, name: &str) -> PathBuf {
@@ -255,6 +269,13 @@ impl Scheduler for SlurmCli {
             program: "sinfo".to_owned(),
             line: shorten(line),
         })
+    }
+
+    fn way(&self) -> Way {
+        Way {
+            via: "sbatch".to_owned(),
+            why: self.why.clone(),
+        }
     }
 
     fn cancel(&self, job: JobId) -> Result<(), QueryError> {

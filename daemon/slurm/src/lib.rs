@@ -84,6 +84,15 @@ pub struct JobReport {
     pub reason: String,
 }
 
+/// By which way jobs go to the scheduler, for people to read.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Way {
+    /// `sbatch` or `slurmrestd`.
+    pub via: String,
+    /// Why this one.
+    pub why: String,
+}
+
 /// A question that got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
@@ -161,6 +170,9 @@ pub trait Scheduler: Send + Sync {
     /// # Errors
     /// [`QueryError`] if the scheduler did not answer.
     fn capacity(&self) -> Result<Capacity, QueryError>;
+
+    /// By which way jobs go now, as the last submission or [`SlurmRestd::probe`] found it.
+    fn way(&self) -> Way;
 
     /// Cancels a job; one that has ended already is no error.
     ///

@@ -26,6 +26,7 @@ fn client(lab: &Lab, place: &str, proof: Proof, is_only: bool) -> SlurmRestd {
         proof,
         limit: Duration::from_secs(20),
         is_only,
+        is_careful: !is_only,
     };
     SlurmRestd::new(cli(lab), settings)
 }
@@ -97,6 +98,8 @@ fn what_only_sbatch_can_say_goes_through_sbatch() {
     let folder = lab.dir().join("out");
     let either = client(&lab, &socket(&lab), Proof::Socket, false);
     let only = client(&lab, &socket(&lab), Proof::Socket, true);
+    assert!(either.probe().is_ok());
+    assert_eq!(either.way().via, "slurmrestd");
     let asks = "#!/bin/sh\n#SBATCH --time=7 --ntasks=2\nsleep 1\n";
     let job = id(either.submit(&request(&folder, asks, 'a')));
     assert_eq!(lab.job_field(job, "TimeLimit").unwrap(), "00:07:00");
@@ -122,6 +125,12 @@ fn what_only_sbatch_can_say_goes_through_sbatch() {
         matches!(outcome, SubmitOutcome::Unavailable(_)),
         "{outcome:?}"
     );
+    assert_eq!(either.way().via, "sbatch");
+    assert!(
+        either.way().why.contains("nothing was sent"),
+        "{:?}",
+        either.way()
+    );
     lab.start_slurmrestd().unwrap();
     id(either.submit(&request(&folder, "#!/bin/sh\n", 'e')));
     assert_eq!(either.sent(), 2, "slurmrestd is used again");
@@ -129,6 +138,23 @@ fn what_only_sbatch_can_say_goes_through_sbatch() {
         let marker = Marker::new("restd", &letter.to_string().repeat(32), 0).unwrap();
         assert_eq!(either.find_by_marker(&marker).unwrap().len(), 1, "{letter}");
     }
+}
+
+#[test]
+fn a_site_with_plugins_for_sbatch_has_all_jobs_through_it() {
+    let Some(lab) = Lab::builder()
+        .nodes(1)
+        .slurmrestd(true)
+        .plugstack("optional no_such_plugin.so\n")
+        .start_or_skip()
+    else {
+        return;
+    };
+    let careful = client(&lab, &socket(&lab), Proof::Socket, false);
+    let why = careful.probe().unwrap_err();
+    assert!(why.contains("no_such_plugin.so"), "{why}");
+    id(careful.submit(&request(&lab.dir().join("out"), "#!/bin/sh\n", 'a')));
+    assert_eq!((careful.sent(), careful.way().via.as_str()), (0, "sbatch"));
 }
 
 #[test]

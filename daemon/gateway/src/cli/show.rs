@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets};
+use mizar_slurm::Way;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -16,7 +17,6 @@ const SUBJECT_CHARS: usize = 48;
 
 pub(super) fn run(reader: &Reader, command: &Command) -> Result<ExitCode> {
     match command {
-        Command::Status { json } => status(reader, *json),
         Command::Jobs {
             service,
             state,
@@ -33,7 +33,8 @@ pub(super) fn run(reader: &Reader, command: &Command) -> Result<ExitCode> {
         }
         Command::DeadLetters { limit, json, .. } => dead(reader, *limit, *json),
         Command::Job { id, json } => job(reader, *id, *json),
-        Command::Serve
+        Command::Status { .. }
+        | Command::Serve
         | Command::Retry { .. }
         | Command::Apply(_)
         | Command::Supervise { .. }
@@ -44,12 +45,13 @@ pub(super) fn run(reader: &Reader, command: &Command) -> Result<ExitCode> {
         | Command::Drain { .. }
         | Command::Replay { .. }
         | Command::Generate { .. } => {
-            unreachable!("these do not read")
+            unreachable!("these do not read, or not only the ledger")
         }
     }
 }
 
-fn status(reader: &Reader, as_json: bool) -> Result<ExitCode> {
+/// How all stands; `way` is what a serving gateway noted.
+pub(super) fn status(reader: &Reader, way: Option<Way>, as_json: bool) -> Result<ExitCode> {
     let counts = reader.read(ledger::counts)?;
     let unmatched = reader.read(ledger::unmatched)?;
     let sources = reader.read(ledger::sources)?;
@@ -68,7 +70,7 @@ fn status(reader: &Reader, as_json: bool) -> Result<ExitCode> {
             .map(|&state| (state.word().to_owned(), json!(of(state))))
             .collect();
         let all = json!({"jobs": states, "unmatched": unmatched, "sources": sources,
-            "draining": draining, "webhooks": webhooks, "workers": workers});
+            "draining": draining, "webhooks": webhooks, "workers": workers, "submission": way});
         println!("{all}");
     } else {
         let mut table = table(&["STATE", "JOBS"]);
@@ -77,6 +79,9 @@ fn status(reader: &Reader, as_json: bool) -> Result<ExitCode> {
         }
         table.add_row(["(no service)".to_owned(), unmatched.to_string()]);
         println!("{table}");
+        if let Some(way) = way {
+            println!("\njobs go through {}: {}", way.via, printable_all(&way.why));
+        }
         if !sources.is_empty() {
             println!("\n{}", source_table(&sources));
         }
@@ -279,9 +284,14 @@ fn moment(ms: i64) -> String {
         .unwrap_or_else(|| "-".to_owned())
 }
 
+/// Text from outside without control characters, for a terminal.
+fn printable_all(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
 /// Text from outside, cut and without control characters, for a terminal.
 fn printable(text: &str) -> String {
-    let clean: String = text.chars().filter(|c| !c.is_control()).collect();
+    let clean = printable_all(text);
     match clean.char_indices().nth(SUBJECT_CHARS) {
         Some((end, _)) => format!("{}…", &clean[..end]),
         None => clean,

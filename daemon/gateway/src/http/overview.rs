@@ -28,6 +28,7 @@ pub(super) async fn show(State(front): State<Arc<Front>>) -> Response {
         Ok((services, ledger::newest_change(connection)?))
     });
     let draining = shared.is_draining();
+    let way = shared.scheduler.way();
     let away = shared.away.load(Ordering::SeqCst);
     answer(found.await.map(|(services, change)| {
         json!({
@@ -35,6 +36,7 @@ pub(super) async fn show(State(front): State<Arc<Front>>) -> Response {
             "time_ms": now,
             "change": change,
             "slurm_answers": !away,
+            "submission": way,
             "draining": draining,
             "services": services,
         })

@@ -13,10 +13,11 @@ mod http;
 mod job;
 mod option;
 mod script;
+mod site;
 mod token;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -25,7 +26,7 @@ use tracing::{debug, info, warn};
 use crate::answer::{failure, shorten};
 use crate::{
     Capacity, JobId, JobReport, Marker, QueryError, Scheduler, SlurmCli, SubmitOutcome,
-    SubmitRequest,
+    SubmitRequest, Way,
 };
 use api::{Api, DESCRIPTIONS};
 use http::{Answer, Client, Failure, Request};
@@ -46,6 +47,8 @@ pub struct RestSettings {
     pub limit: Duration,
     /// Submit nothing by sbatch: what cannot be said here is refused.
     pub is_only: bool,
+    /// Leave everything to sbatch on a site whose plugins act in sbatch.
+    pub is_careful: bool,
 }
 
 /// Slurm, through slurmrestd and Slurm's commands.
@@ -57,7 +60,8 @@ pub struct SlurmRestd {
     api: Mutex<Option<Arc<Api>>>,
     tokens: Tokens,
     surroundings: Surroundings,
-    is_away: AtomicBool,
+    site: OnceLock<Option<String>>,
+    standing: Mutex<Result<String, String>>,
     sent: AtomicU64,
 }
 
@@ -67,6 +71,14 @@ enum Instead {
     Inexpressible(String),
     /// slurmrestd does not take it now.
     Away(String),
+}
+
+impl Instead {
+    fn into_words(self) -> String {
+        match self {
+            Self::Inexpressible(why) | Self::Away(why) => why,
+        }
+    }
 }
 
 impl SlurmRestd {
@@ -80,7 +92,8 @@ impl SlurmRestd {
             settings,
             api: Mutex::default(),
             tokens: Tokens::default(),
-            is_away: AtomicBool::new(false),
+            site: OnceLock::new(),
+            standing: Mutex::new(Err("slurmrestd was not asked yet".to_owned())),
             sent: AtomicU64::new(0),
         }
     }
@@ -91,13 +104,56 @@ impl SlurmRestd {
     /// # Errors
     /// Why not.
     pub fn probe(&self) -> Result<String, String> {
+        let found = self.look();
+        self.stand(found.clone());
+        found
+    }
+
+    fn look(&self) -> Result<String, String> {
+        self.leave_to_sbatch().map_err(Instead::into_words)?;
         let user = self.cli.user().to_owned();
         let api = self.api(&user)?;
         let answer = self.ask("GET", &api.probe_path, &user, b"")?;
         if answer.status != 200 {
             return Err(format!("it answers {}", words(&answer)));
         }
-        Ok(format!("{api} at {}", self.client.place()))
+        Ok(self.describe(&api))
+    }
+
+    fn describe(&self, api: &Api) -> String {
+        format!("{api} at {}", self.client.place())
+    }
+
+    /// Whether plugins of this site want to see every sbatch; looked for once.
+    fn leave_to_sbatch(&self) -> Result<(), Instead> {
+        if !self.settings.is_careful {
+            return Ok(());
+        }
+        let found = match self.site.get() {
+            Some(found) => found,
+            None => {
+                let settings = self.cli.site_settings();
+                let settings = settings.map_err(|error| Instead::Away(error.to_string()))?;
+                self.site.get_or_init(|| site::plugin(&settings))
+            }
+        };
+        found.clone().map_or(Ok(()), |why| Err(Instead::Away(why)))
+    }
+
+    /// Notes how it stands, and says so where that changed.
+    fn stand(&self, found: Result<String, String>) {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*standing, &found) {
+            (Err(_), Ok(how)) => info!(%how, "jobs go through slurmrestd"),
+            (Ok(_), Err(why)) => {
+                warn!(%why, "jobs go through sbatch, until slurmrestd takes them again");
+            }
+            (Err(before), Err(why)) if before != why => {
+                info!(%why, "jobs go through sbatch");
+            }
+            _ => {}
+        }
+        *standing = found;
     }
 
     /// How many jobs went this way and not through sbatch.
@@ -169,6 +225,7 @@ impl SlurmRestd {
             let why = format!("a job of `{user}` without tokens of scontrol");
             return Err(Instead::Inexpressible(why));
         }
+        self.leave_to_sbatch()?;
         let api = self.api(user).map_err(Instead::Away)?;
         let body = job::body(&api, request, &self.surroundings).map_err(Instead::Inexpressible)?;
         let body = body.to_string().into_bytes();
@@ -203,6 +260,7 @@ impl SlurmRestd {
                 400 => return Err(Instead::Inexpressible(words(&answer))),
                 _ => {
                     self.sent.fetch_add(1, Ordering::Relaxed);
+                    self.stand(Ok(self.describe(&api)));
                     return Ok(outcome(&answer));
                 }
             }
@@ -215,12 +273,7 @@ impl Scheduler for SlurmRestd {
     fn submit(&self, request: &SubmitRequest) -> SubmitOutcome {
         let marker = &request.marker;
         let why = match self.send(request) {
-            Ok(outcome) => {
-                if self.is_away.swap(false, Ordering::Relaxed) {
-                    info!(place = %self.client.place(), "slurmrestd takes jobs again");
-                }
-                return outcome;
-            }
+            Ok(outcome) => return outcome,
             Err(Instead::Inexpressible(why)) if self.settings.is_only => {
                 return SubmitOutcome::Refused(format!("slurmrestd cannot be told: {why}"));
             }
@@ -229,9 +282,7 @@ impl Scheduler for SlurmRestd {
             }
             Err(Instead::Inexpressible(why)) => why,
             Err(Instead::Away(why)) => {
-                if !self.is_away.swap(true, Ordering::Relaxed) {
-                    warn!(%why, "slurmrestd takes no jobs: sbatch does, until it does again");
-                }
+                self.stand(Err(why.clone()));
                 why
             }
         };
@@ -249,6 +300,18 @@ impl Scheduler for SlurmRestd {
 
     fn capacity(&self) -> Result<Capacity, QueryError> {
         self.cli.capacity()
+    }
+
+    fn way(&self) -> Way {
+        let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (via, why) = match &*standing {
+            Ok(how) => ("slurmrestd", how),
+            Err(why) => ("sbatch", why),
+        };
+        Way {
+            via: via.to_owned(),
+            why: why.clone(),
+        }
     }
 
     fn cancel(&self, job: JobId) -> Result<(), QueryError> {
