@@ -124,7 +124,7 @@ module_dir = $(share)/modulefiles/mizar
 .PHONY: install
 install: ## build in release and install under PREFIX=/usr/local, DESTDIR= (PLUGIN=no: without Slurm)
 	$(say) 'building in release'
-	@$(CARGO) build --release -p mizar-cli -p mizar-agent -p mizar-gateway -p mizar-preload -p mizar-collective $(if $(filter yes,$(PLUGIN)),-p spank-mizar)
+	@$(CARGO) build --release -p mizar-cli -p mizar-agent -p mizar-gateway -p mizar-slurm -p mizar-preload -p mizar-collective $(if $(filter yes,$(PLUGIN)),-p spank-mizar)
 	$(say) 'installing to $(DESTDIR)$(PREFIX)'
 	@install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/slurm $(module_dir) \
 	  $(DESTDIR)$(PREFIX)/lib/systemd/system $(share)/man/man1 $(share)/doc/mizar/examples \
@@ -137,7 +137,7 @@ install: ## build in release and install under PREFIX=/usr/local, DESTDIR= (PLUG
 	@for library in libmizar_comm.so libmizar_collective.so; do \
 	  install -m 755 $(release)/$$library $(DESTDIR)$(PREFIX)/lib/.$$library.new && \
 	  mv -f $(DESTDIR)$(PREFIX)/lib/.$$library.new $(DESTDIR)$(PREFIX)/lib/$$library || exit 1; done
-	@install -m 755 $(release)/mizar $(release)/mizard $(release)/mizar-gateway $(DESTDIR)$(PREFIX)/bin/
+	@install -m 755 $(release)/mizar $(release)/mizard $(release)/mizar-gateway $(release)/mizar-submit-as $(DESTDIR)$(PREFIX)/bin/
 ifeq ($(PLUGIN),yes)
 	@# A rename swaps the plugin whole: a half-written one would be loaded by a running slurmd.
 	@install -m 755 $(release)/libspank_mizar.so $(DESTDIR)$(PREFIX)/lib/slurm/.spank_mizar.so.new

@@ -1,11 +1,12 @@
 //! The gateway's configuration: one TOML file, checked as a whole before anything starts.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mizar_slurm::{Accounting, CliSettings};
+use mizar_slurm::{Accounting, CliSettings, SubmitAs};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Audit;
@@ -167,6 +168,11 @@ pub struct Slurm {
     /// Where slurmrestd is; without the table it is not used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slurmrestd: Option<Slurmrestd>,
+    /// Socket of `mizar-submit-as`, which jobs of other users need.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub submit_as: Option<PathBuf>,
+    /// The gateway's user is an operator in Slurm: it sees all jobs, whatever `PrivateData` says.
+    pub is_operator: bool,
     /// `auto`, `on` or `off`.
     pub accounting: Accounting,
     /// Submissions at the same time.
@@ -194,6 +200,8 @@ impl Default for Slurm {
             bin_dir: None,
             conf: None,
             via: Via::Auto,
+            submit_as: None,
+            is_operator: false,
             slurmrestd: None,
             accounting: Accounting::Auto,
             submit_parallel: 4,
@@ -218,6 +226,9 @@ impl Slurm {
             submit_limit: Duration::from_millis(self.submit_ms),
             query_limit: Duration::from_millis(self.query_ms),
             accounting: self.accounting,
+            submit_as: self.submit_as.clone().map(SubmitAs::new),
+            is_operator: self.is_operator,
+            users: Vec::new(),
         }
     }
 }
@@ -466,6 +477,13 @@ impl Config {
         Users::parse(&text)
             .map(Some)
             .map_err(|problem| invalid("oscar.user_file", problem))
+    }
+
+    /// The Unix users that callers can be, each once.
+    #[must_use]
+    pub fn users(&self) -> Vec<String> {
+        let named = self.identity.users.iter().map(|rule| rule.user.clone());
+        named.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Reads the token for slurmrestd, which is read again when used.

@@ -79,13 +79,30 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
+/// All files of a planned job that runs in `folder`: what it needs, its plan, its batch script.
+#[must_use]
+pub fn planned_files(planned: &Planned, folder: &Path, supervisor: &Path) -> Vec<JobFile> {
+    let mut all = planned.files.clone();
+    let file = |path: &str, data: Vec<u8>, is_executable| JobFile {
+        path: path.to_owned(),
+        data: Some(data),
+        is_executable,
+    };
+    // Texts, numbers and lists of them: there is nothing that could not be written.
+    let plan = serde_json::to_vec(&planned.plan).unwrap_or_default();
+    all.push(file(PLAN_FILE, plan, false));
+    let script = batch_script(supervisor, planned.verb, folder).into_bytes();
+    all.push(file(BATCH_FILE, script, true));
+    all
+}
+
 /// Writes all that a planned job needs; whatever an earlier try left is replaced.
 ///
 /// # Errors
 /// If the disk refuses.
 pub fn write_planned(folder: &Path, planned: &Planned, supervisor: &Path) -> io::Result<PathBuf> {
     make_folder(folder)?;
-    for file in &planned.files {
+    for file in &planned_files(planned, folder, supervisor) {
         let path = folder.join(&file.path);
         match &file.data {
             None => make_folder(&path)?,
@@ -106,15 +123,7 @@ pub fn write_planned(folder: &Path, planned: &Planned, supervisor: &Path) -> io:
             symlink(to, &path)?;
         }
     }
-    let plan = serde_json::to_vec(&planned.plan)?;
-    write(&folder.join(PLAN_FILE), &plan, 0o600)?;
-    let script = folder.join(BATCH_FILE);
-    write(
-        &script,
-        batch_script(supervisor, planned.verb, folder).as_bytes(),
-        0o700,
-    )?;
-    Ok(script)
+    Ok(folder.join(BATCH_FILE))
 }
 
 fn make_folder(path: &Path) -> io::Result<()> {

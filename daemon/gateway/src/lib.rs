@@ -49,6 +49,7 @@ pub mod sql;
 pub mod submit;
 pub mod supervise;
 pub mod tls;
+pub mod userfolder;
 pub mod way;
 pub mod webhook;
 mod wildcard;

@@ -20,6 +20,7 @@ use crate::ledger::{
 use crate::reconcile::{Sight, by_marker, decide, keep};
 use crate::shared::Shared;
 use crate::supervise::event::last_words;
+use crate::userfolder;
 use crate::way::Note;
 
 /// Most changes in one ledger operation, so that intake is not kept waiting.
@@ -146,12 +147,9 @@ fn tidy(shared: &Shared) {
                 continue;
             };
             let folder = shared.folder(&marker);
-            match std::fs::remove_dir_all(&folder) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    warn!(%error, folder = %folder.display(), "cannot remove a deleted job's folder");
-                    removed = false;
-                }
-                _ => {}
+            if let Err(error) = userfolder::remove(&folder) {
+                warn!(%error, folder = %folder.display(), "cannot remove a deleted job's folder");
+                removed = false;
             }
         }
         // The payload stays until its folder has gone: it is what says that there is one.
@@ -229,15 +227,18 @@ enum LookError {
 fn look(shared: &Shared) -> Result<(), LookError> {
     let look_ms = now_ms();
     shared.metrics.looks.inc();
-    let queue = by_marker(shared.scheduler.queue()?);
+    let mut queue = by_marker(shared.scheduler.queue()?);
     let rows = shared.reader.read(followed)?;
+    let users = shared.config.users();
+    drop_forged(&mut queue, &rows, &users);
     let gone: Vec<Marker> = rows
         .iter()
         .map(|row| &row.marker)
         .filter(|m| !queue.contains_key(*m))
         .cloned()
         .collect();
-    let accounted = by_marker(shared.scheduler.accounted(&gone)?);
+    let mut accounted = by_marker(shared.scheduler.accounted(&gone)?);
+    drop_forged(&mut accounted, &rows, &users);
     cancel_extras(shared, &queue, &rows);
     cancel_deleted(shared, &queue, &rows);
     let mut changes = Vec::new();
@@ -257,6 +258,23 @@ fn look(shared: &Shared) -> Result<(), LookError> {
         shared.work.ring();
     }
     Ok(())
+}
+
+/// Leaves out jobs that carry the marker of somebody else's: anybody can write a comment.
+fn drop_forged(jobs: &mut HashMap<Marker, Vec<JobReport>>, rows: &[Followed], users: &[String]) {
+    for row in rows {
+        let Some(found) = jobs.get_mut(&row.marker) else {
+            continue;
+        };
+        found.retain(|job| match &row.user {
+            Some(user) => job.user == *user,
+            // Our own user may have no name, or another in Slurm.
+            None => !users.contains(&job.user),
+        });
+        if found.is_empty() {
+            jobs.remove(&row.marker);
+        }
+    }
 }
 
 fn record(shared: &Shared, changes: Vec<Change>) -> Result<(), LookError> {

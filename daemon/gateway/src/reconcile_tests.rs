@@ -28,12 +28,14 @@ fn row(state: State) -> Followed {
         next_ms: 0,
         changed_ms: 5_000,
         is_deleted: false,
+        user: None,
     }
 }
 
 fn job(id: u32, state: JobState) -> JobReport {
     let exit_code = state.phase().is_final().then(|| state.default_exit_code());
     JobReport {
+        user: String::new(),
         id: JobId(id),
         marker: M.parse().unwrap(),
         state,

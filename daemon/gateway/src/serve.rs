@@ -72,7 +72,8 @@ pub fn run(path: &Path) -> Result<()> {
             "looking for jobs that were being submitted when we stopped"
         );
     }
-    let scheduler = way::choose(&config.slurm)
+    way::check_helper(&config.slurm, &config.work_dir);
+    let scheduler = way::choose(&config.slurm, config.users())
         .map_err(anyhow::Error::msg)
         .context("slurm.slurmrestd")?;
     let listen = config.listen;

@@ -25,6 +25,8 @@ pub struct Shared {
     pub writer: Writer,
     /// Reads the ledger.
     pub reader: Reader,
+    /// The name of the gateway's own user.
+    pub own_user: String,
     /// Slurm.
     pub scheduler: Box<dyn Scheduler>,
     /// What Prometheus sees.
@@ -60,6 +62,7 @@ impl Shared {
             services,
             writer,
             reader,
+            own_user: mizar_slurm::cli::own_user(),
             scheduler,
             metrics: Metrics::default(),
             backlog: AtomicU64::new(0),

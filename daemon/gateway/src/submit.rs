@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mizar_slurm::{Marker, SubmitOutcome, SubmitRequest};
+use mizar_slurm::{Marker, SubmitAsError, SubmitOutcome, SubmitRequest};
 use tracing::{error, info, warn};
 
 use crate::event::Event;
@@ -22,6 +22,7 @@ use crate::ledger::{
     Change, Claim, Door, LedgerError, State, Verdict, apply, claim, is_due, now_ms, settle,
 };
 use crate::shared::Shared;
+use crate::userfolder::{self, UserFolderError};
 
 /// Claims per worker: one at work and one ready, so that no worker waits for a commit.
 const CLAIMS_PER_WORKER: usize = 2;
@@ -170,22 +171,8 @@ fn attempt(shared: &Shared, claim: &Claim) -> Change {
         Ok(request) => request,
         Err(reason) => return dead(claim, reason),
     };
-    let written = write_event(&request.directory, &claim.document).and_then(|()| match &planned {
-        Some(planned) => {
-            write_planned(&request.directory, planned, &shared.config.supervisor()).map(drop)
-        }
-        None => Ok(()),
-    });
-    if let Err(error) = written {
-        // Nothing was submitted; the disk may have room again later.
-        warn!(%error, folder = %request.directory.display(), "cannot write an event file");
-        let mut later = plain(claim, State::Received);
-        later.reason = Some(format!(
-            "cannot write {}: {error}",
-            request.directory.display()
-        ));
-        later.next_ms = now_ms() + shared.policy().backoff(claim.failures + 1);
-        return later;
+    if let Err(change) = write_folder(shared, claim, &request.directory, planned.as_ref()) {
+        return change;
     }
     let started = Instant::now();
     let outcome = shared.scheduler.submit(&request);
@@ -194,6 +181,47 @@ fn attempt(shared: &Shared, claim: &Claim) -> Change {
         .sbatch
         .observe(started.elapsed().as_secs_f64());
     weigh(shared, claim, outcome)
+}
+
+/// Writes what the job finds in its folder; else says what is to be recorded.
+fn write_folder(
+    shared: &Shared,
+    claim: &Claim,
+    folder: &Path,
+    planned: Option<&Planned>,
+) -> Result<(), Change> {
+    let written = match userfolder::other(shared, claim.user.as_deref()) {
+        Some(user) => {
+            let event = (EVENT_FILE, claim.document.as_str());
+            match userfolder::make(shared, &claim.marker, user, event, planned) {
+                Err(error @ UserFolderError::NoHelper { .. }) => {
+                    return Err(dead(claim, error.to_string()));
+                }
+                Err(UserFolderError::Helper {
+                    source: error @ SubmitAsError::Refused(_),
+                    ..
+                }) => return Err(dead(claim, error.to_string())),
+                other => other.map_err(|error| mizar_core::chain(&error)),
+            }
+        }
+        None => write_event(folder, &claim.document)
+            .and_then(|()| match planned {
+                Some(planned) => {
+                    write_planned(folder, planned, &shared.config.supervisor()).map(drop)
+                }
+                None => Ok(()),
+            })
+            .map_err(|error| format!("cannot write {}: {error}", folder.display())),
+    };
+    written.map_err(|reason| {
+        // Nothing was submitted; the disk may have room again later.
+        warn!(job = claim.job, %reason, "a job's folder is not written");
+        Change {
+            reason: Some(reason),
+            next_ms: now_ms() + shared.policy().backoff(claim.failures + 1),
+            ..plain(claim, State::Received)
+        }
+    })
 }
 
 fn weigh(shared: &Shared, claim: &Claim, outcome: SubmitOutcome) -> Change {
@@ -232,7 +260,7 @@ fn count(shared: &Shared, outcome: &str, change: Change) -> Change {
 /// Builds the request; a reason that no retry can mend makes a dead letter.
 fn prepare(shared: &Shared, claim: &Claim) -> Result<(SubmitRequest, Option<Planned>), String> {
     check_user(shared, claim)?;
-    let folder = shared.folder(&claim.marker);
+    let folder = userfolder::place(shared, &claim.marker, claim.user.as_deref());
     let planned = match claim.door {
         Door::Event => return prepare_service(shared, claim).map(|request| (request, None)),
         Door::Pod => plan_pod(shared, claim, &folder)?,
@@ -300,7 +328,7 @@ fn prepare_service(shared: &Shared, claim: &Claim) -> Result<SubmitRequest, Stri
     let event = Event::from_document(document).map_err(|error| error.to_string())?;
     let taken: Result<Vec<_>, _> = service.args.iter().map(|arg| arg.take(&event)).collect();
     let arguments = taken.map_err(|error| error.to_string())?;
-    let directory = shared.folder(marker);
+    let directory = userfolder::place(shared, marker, claim.user.as_deref());
     Ok(SubmitRequest {
         marker: marker.clone(),
         script: service.script.clone(),

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mizar_slurm::{Place, Proof, RestSettings, Scheduler, SlurmCli, SlurmRestd, Way};
+use mizar_slurm::{
+    CliSettings, Place, Proof, RestSettings, Scheduler, SlurmCli, SlurmRestd, SubmitAs, Way,
+};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
@@ -96,13 +98,16 @@ pub fn check(slurm: &Slurm) -> Result<(), String> {
     }
 }
 
-/// The client for the wanted way. slurmrestd is asked once, so that the log begins with what it
+/// The client for the wanted way, for jobs of ours and of `users`. slurmrestd is asked once, so that the log begins with what it
 /// says; if it cannot be used now, jobs go through sbatch until it can.
 ///
 /// # Errors
 /// The rule of the configuration that is broken.
-pub fn choose(slurm: &Slurm) -> Result<Box<dyn Scheduler>, String> {
-    let cli = SlurmCli::new(slurm.cli());
+pub fn choose(slurm: &Slurm, users: Vec<String>) -> Result<Box<dyn Scheduler>, String> {
+    let cli = SlurmCli::new(CliSettings {
+        users,
+        ..slurm.cli()
+    });
     let table = match (slurm.via, &slurm.slurmrestd) {
         (Via::Sbatch, _) => return Ok(Box::new(cli.because("as configured"))),
         (_, None) => {
@@ -122,6 +127,25 @@ pub fn choose(slurm: &Slurm) -> Result<Box<dyn Scheduler>, String> {
     // It logs what it finds, and keeps it for `way`.
     let _ = rest.probe();
     Ok(Box::new(rest))
+}
+
+/// Says what is wrong with the helper that jobs of other users need, if anything is.
+pub fn check_helper(slurm: &Slurm, work_dir: &Path) {
+    let Some(socket) = &slurm.submit_as else {
+        return;
+    };
+    match SubmitAs::new(socket.clone()).work_dir() {
+        Ok(theirs) if theirs == work_dir => info!(socket = %socket.display(), "mizar-submit-as"),
+        Ok(theirs) => warn!(
+            theirs = %theirs.display(),
+            ours = %work_dir.display(),
+            "mizar-submit-as has another work_dir: jobs of other users will not find their folders"
+        ),
+        Err(error) => warn!(
+            error = mizar_core::chain(&error),
+            "jobs of other users wait until mizar-submit-as answers"
+        ),
+    }
 }
 
 /// Keeps the note up to date.
@@ -202,7 +226,10 @@ mod tests {
             ..Slurm::default()
         };
         assert!(check(&slurm).is_err());
-        assert_eq!(choose(&Slurm::default()).unwrap().way().via, "sbatch");
+        assert_eq!(
+            choose(&Slurm::default(), vec![]).unwrap().way().via,
+            "sbatch"
+        );
     }
 
     #[test]

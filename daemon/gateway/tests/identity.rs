@@ -531,7 +531,7 @@ fn jobs_are_of_the_user_whom_their_sender_is_mapped_to() {
     assert!(dead.len() >= 2, "{jobs:?}");
     for job in dead {
         assert!(
-            job["reason"].as_str().unwrap().contains("submits as"),
+            job["reason"].as_str().unwrap().contains("submit_as"),
             "{job}"
         );
     }
@@ -590,7 +590,7 @@ fn pods_are_their_senders() {
         pod["pod"]["spec"]["securityContext"] = json!({"runAsUser": uid_of(name)});
         let (status, text) = site.bearer("POST", "/create", &ann, &pod);
         // The double's sbatch is ours alone: the pod is kept, and its job refused.
-        let fits = status == expected || (expected == 200 && text.contains("submits as"));
+        let fits = status == expected || (expected == 200 && text.contains("submit_as"));
         assert!(fits, "{name}: {status} {text}");
     }
     assert_eq!(

@@ -10,9 +10,11 @@ use std::time::Duration;
 use tracing::debug;
 
 use crate::answer::{failure, shorten};
+use crate::others::cancel_as;
 use crate::process::{Finished, run};
 use crate::{
-    Capacity, JobId, JobReport, Marker, QueryError, Scheduler, SubmitOutcome, SubmitRequest, Way,
+    Capacity, JobId, JobReport, Marker, QueryError, Scheduler, SubmitAs, SubmitOutcome,
+    SubmitRequest, Way,
 };
 use crate::{capacity, table};
 
@@ -62,6 +64,12 @@ pub struct CliSettings {
     pub query_limit: Duration,
     /// Whether to ask sacct.
     pub accounting: Accounting,
+    /// Other users whose jobs with our marker are ours.
+    pub users: Vec<String>,
+    /// The helper that submits as them.
+    pub submit_as: Option<SubmitAs>,
+    /// The site shows us all users' jobs although `PrivateData` has `jobs`.
+    pub is_operator: bool,
 }
 
 impl Default for CliSettings {
@@ -72,8 +80,19 @@ impl Default for CliSettings {
             submit_limit: Duration::from_secs(40),
             query_limit: Duration::from_secs(40),
             accounting: Accounting::Auto,
+            users: Vec::new(),
+            submit_as: None,
+            is_operator: false,
         }
     }
+}
+
+/// The name of this process's user; its number where it has none.
+#[must_use]
+pub fn own_user() -> String {
+    let uid = nix::unistd::getuid();
+    let user = nix::unistd::User::from_uid(uid).ok().flatten();
+    user.map_or_else(|| uid.to_string(), |user| user.name)
 }
 
 /// Slurm, through sbatch, squeue, sacct and scancel.
@@ -98,14 +117,12 @@ impl SlurmCli {
             environment.retain(|(name, _)| name != "SLURM_CONF");
             environment.push(("SLURM_CONF".to_owned(), conf.display().to_string()));
         }
-        let uid = nix::unistd::getuid();
-        let user = nix::unistd::User::from_uid(uid).ok().flatten();
         Self {
             settings,
             environment,
-            uid: uid.as_raw(),
+            uid: nix::unistd::getuid().as_raw(),
             why: String::new(),
-            user: user.map_or_else(|| uid.to_string(), |user| user.name),
+            user: own_user(),
         }
     }
 
@@ -114,6 +131,14 @@ impl SlurmCli {
     pub fn because(mut self, why: impl Into<String>) -> Self {
         self.why = why.into();
         self
+    }
+
+    pub(crate) fn settings(&self) -> &CliSettings {
+        &self.settings
+    }
+
+    pub(crate) fn uid(&self) -> u32 {
+        self.uid
     }
 
     /// The name of this process's user; its number where it has none.
@@ -143,6 +168,16 @@ impl SlurmCli {
         self.ask("scontrol", &["show".to_owned(), "config".to_owned()])
     }
 
+    /// Our number and the names of those whose jobs are ours, for squeue and sacct.
+    fn users(&self) -> String {
+        let mut all = self.uid.to_string();
+        for user in &self.settings.users {
+            all.push(',');
+            all.push_str(user);
+        }
+        all
+    }
+
     fn program(&self, name: &str) -> PathBuf {
         self.settings
             .bin_dir
@@ -151,7 +186,7 @@ impl SlurmCli {
     }
 
     /// Runs a question and returns stdout of a success.
-    fn ask(&self, name: &str, arguments: &[String]) -> Result<String, QueryError> {
+    pub(crate) fn ask(&self, name: &str, arguments: &[String]) -> Result<String, QueryError> {
         let program = self.program(name);
         let limit = self.settings.query_limit;
         let done = run(&program, arguments, &self.environment, None, limit)
@@ -183,12 +218,8 @@ impl SlurmCli {
 
 impl Scheduler for SlurmCli {
     fn submit(&self, request: &SubmitRequest) -> SubmitOutcome {
-        if let Some(user) = request.user.as_ref().filter(|user| **user != self.user) {
-            // Rather no job than one with another's rights.
-            return SubmitOutcome::Refused(format!(
-                "the job is of `{user}`, and sbatch submits as `{}` alone: jobs of others need slurmrestd",
-                self.user
-            ));
+        if let Some(user) = request.user.as_deref().filter(|user| *user != self.user) {
+            return self.submit_as(user, request);
         }
         let mut environment = self.environment.clone();
         environment.extend(request.environment.iter().cloned());
@@ -221,7 +252,7 @@ impl Scheduler for SlurmCli {
             "--noheader".to_owned(),
             "--all".to_owned(),
             "--states=all".to_owned(),
-            format!("--user={}", self.uid),
+            format!("--user={}", self.users()),
             format!("--Format={}", table::QUEUE_FORMAT),
         ];
         Self::read_table("squeue", &self.ask("squeue", &arguments)?)
@@ -238,7 +269,7 @@ impl Scheduler for SlurmCli {
                 "--noheader".to_owned(),
                 "--parsable2".to_owned(),
                 "--allocations".to_owned(),
-                format!("--uid={}", self.uid),
+                format!("--uid={}", self.users()),
                 format!("--starttime={ACCOUNT_SINCE}"),
                 format!("--format={}", table::ACCOUNT_FORMAT),
                 format!("--name={}", names.join(",")),
@@ -279,13 +310,18 @@ impl Scheduler for SlurmCli {
     }
 
     fn cancel(&self, job: JobId) -> Result<(), QueryError> {
+        if let Some(helper) = &self.settings.submit_as
+            && let Some(user) = self.other_owner(job)?
+        {
+            return cancel_as(helper, &user, job);
+        }
         self.ask("scancel", &["--quiet".to_owned(), job.to_string()])
             .map(drop)
     }
 }
 
 /// The argument vector of sbatch: options, then the script, which ends them, then its own.
-fn submit_arguments(request: &SubmitRequest) -> Vec<String> {
+pub(crate) fn submit_arguments(request: &SubmitRequest) -> Vec<String> {
     let marker = request.marker.to_string();
     let directory = request.directory.display();
     let mut arguments = vec![
@@ -348,7 +384,7 @@ pub fn started_jobs(directory: &Path) -> std::io::Result<Vec<JobId>> {
     Ok(found)
 }
 
-fn read_submission(done: &Finished) -> SubmitOutcome {
+pub(crate) fn read_submission(done: &Finished) -> SubmitOutcome {
     match done.status {
         Some(status) if status.success() => match parsable_id(&done.stdout) {
             Some(id) => SubmitOutcome::Submitted(id),

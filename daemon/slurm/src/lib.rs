@@ -22,9 +22,11 @@ pub mod capacity;
 pub mod cli;
 pub mod conformance;
 pub mod marker;
+mod others;
 mod process;
 pub mod restd;
 pub mod state;
+pub mod submit_as;
 mod table;
 
 use std::path::PathBuf;
@@ -35,6 +37,7 @@ pub use marker::{Marker, MarkerError};
 pub use mizar_core::ids::JobId;
 pub use restd::{Place, Proof, RestSettings, SlurmRestd};
 pub use state::{JobState, Phase};
+pub use submit_as::{SubmitAs, SubmitAsError};
 
 /// What to submit. Everything is passed as it is: no value is looked at by a shell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +79,8 @@ pub struct JobReport {
     pub id: JobId,
     /// The marker that makes it ours.
     pub marker: Marker,
+    /// The Unix user it runs as.
+    pub user: String,
     /// Its state.
     pub state: JobState,
     /// How its script ended, once it has: the exit code, or 128 plus the signal.

@@ -46,6 +46,22 @@ pub(crate) fn run(
     directory: Option<&Path>,
     limit: Duration,
 ) -> io::Result<Finished> {
+    let shape = |command: &mut Command| {
+        if let Some(directory) = directory {
+            command.current_dir(directory);
+        }
+    };
+    run_with(program, arguments, environment, limit, shape)
+}
+
+/// As [`run`]; `shape` may change the command before it starts.
+pub(crate) fn run_with(
+    program: &Path,
+    arguments: &[String],
+    environment: &[(String, String)],
+    limit: Duration,
+    shape: impl FnOnce(&mut Command),
+) -> io::Result<Finished> {
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -55,9 +71,8 @@ pub(crate) fn run(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
-    if let Some(directory) = directory {
-        command.current_dir(directory);
-    }
+    shape(&mut command);
+    // After a change of user, which would undo it.
     ffi::die_with_parent(&mut command);
     let mut child = Group(command.spawn()?);
     collect(&mut child.0, Instant::now() + limit)

@@ -6,13 +6,14 @@ use crate::{JobId, JobReport, Marker};
 
 /// `--Format` of squeue. The comment is last because it alone may hold the separator; the
 /// name comes before it because a site's submit plugin may replace the comment.
-pub(crate) const QUEUE_FORMAT: &str = "JobID:|,State:|,exit_code:|,Reason:|,Name:|,Comment:|";
+pub(crate) const QUEUE_FORMAT: &str =
+    "JobID:|,UserName:|,State:|,exit_code:|,Reason:|,Name:|,Comment:|";
 
 /// `--format` of sacct.
-pub(crate) const ACCOUNT_FORMAT: &str = "JobIDRaw,State,ExitCode,Reason,JobName,Comment";
+pub(crate) const ACCOUNT_FORMAT: &str = "JobIDRaw,User,State,ExitCode,Reason,JobName,Comment";
 
 /// Fields of both formats.
-const FIELDS: usize = 6;
+const FIELDS: usize = 7;
 
 /// Reads one line: a job of ours, None for somebody else's, or the line itself
 /// if it is not in the format asked for.
@@ -20,7 +21,7 @@ const FIELDS: usize = 6;
 /// A job is ours if its comment or its name is a marker.
 fn job(line: &str) -> Result<Option<JobReport>, &str> {
     let fields: Vec<&str> = line.splitn(FIELDS, '|').collect();
-    let [id, state, code, reason, name, comment] = fields[..] else {
+    let [id, user, state, code, reason, name, comment] = fields[..] else {
         return Err(line);
     };
     let comment = comment.strip_suffix('|').unwrap_or(comment);
@@ -48,6 +49,7 @@ fn job(line: &str) -> Result<Option<JobReport>, &str> {
     Ok(Some(JobReport {
         id,
         marker,
+        user: user.trim().to_owned(),
         state,
         exit_code,
         reason,
@@ -85,11 +87,11 @@ mod tests {
     #[test]
     fn lines_of_squeue_22_05() {
         let text = format!(
-            "1|COMPLETED|0|None|{M}|{M}|\n\
-             5|FAILED|768|NonZeroExitCode|f.sh|a|b|\n\
-             6|FAILED|9|JobLaunchFailure|x|{M}|\n\
-             8|RUNNING|0|None|{M}|(null)|\n\
-             9|PENDING|0|Resources|{M}|é x|\n"
+            "1|ann|COMPLETED|0|None|{M}|{M}|\n\
+             5|ann|FAILED|768|NonZeroExitCode|f.sh|a|b|\n\
+             6|ann|FAILED|9|JobLaunchFailure|x|{M}|\n\
+             8|ann|RUNNING|0|None|{M}|(null)|\n\
+             9|ann|PENDING|0|Resources|{M}|é x|\n"
         );
         let found = jobs(&text).unwrap();
         let short: Vec<_> = found
@@ -109,7 +111,8 @@ mod tests {
 
     #[test]
     fn lines_of_sacct() {
-        let text = format!("12|CANCELLED by 1000|0:15|None|{M}|\n13|TIMEOUT|0:0|TimeLimit|{M}|\n");
+        let text =
+            format!("12|ann|CANCELLED by 1000|0:15|None|{M}|\n13|ann|TIMEOUT|0:0|TimeLimit|{M}|\n");
         let found = jobs(&text).unwrap();
         assert_eq!(found[0].state, JobState::Cancelled);
         assert_eq!(found[0].exit_code, Some(143));
@@ -119,11 +122,11 @@ mod tests {
     #[test]
     fn a_strange_name_of_anothers_job_hides_none_of_ours() {
         let text = format!(
-            "1|PENDING|0|Resources|two\nlines|x|\n8|RUNNING|0|None|{M}|one\ntwo|\n9|PENDING|0|None|{M}|{M}|\n"
+            "1|ann|PENDING|0|Resources|two\nlines|x|\n8|ann|RUNNING|0|None|{M}|one\ntwo|\n9|ann|PENDING|0|None|{M}|{M}|\n"
         );
         let ids: Vec<u32> = jobs(&text).unwrap().iter().map(|job| job.id.0).collect();
         assert_eq!(ids, [8, 9]);
-        let cut = format!("1|PENDING|0|None|a|b|\n9|PEND\n2|{M}");
+        let cut = format!("1|ann|PENDING|0|None|a|b|\n9|ann|PEND\n2|{M}");
         assert!(jobs(&cut).is_err());
     }
 
@@ -131,9 +134,9 @@ mod tests {
     fn an_unknown_format_is_an_error_and_not_an_absence() {
         for line in [
             "garbage",
-            "1|RUNNING|0",
-            &format!("x|RUNNING|0|None|a|{M}|"),
-            &format!("1|HAPPY|0|None|a|{M}|"),
+            "1|ann|RUNNING|0",
+            &format!("x|ann|RUNNING|0|None|a|{M}|"),
+            &format!("1|ann|HAPPY|0|None|a|{M}|"),
         ] {
             assert_eq!(jobs(line), Err(line));
         }

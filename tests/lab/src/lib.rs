@@ -40,6 +40,7 @@ mod plan;
 mod ports;
 mod process;
 mod rest;
+mod users;
 pub mod venv;
 
 pub use binaries::{binary, plugin_path};
@@ -52,6 +53,7 @@ pub use mizar::MizarOptions;
 pub use mpirun::{has_mpirun, mpirun, mpirun_command};
 pub use nix::sys::signal::Signal;
 pub use node::NodeProcess;
+pub use users::Users;
 
 /// The names in a folder, sorted: what a test finds there, and nothing else.
 ///

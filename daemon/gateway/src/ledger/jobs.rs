@@ -253,13 +253,15 @@ pub struct Followed {
     pub changed_ms: i64,
     /// Its owner deleted it: it is cancelled wherever it is seen.
     pub is_deleted: bool,
+    /// The Unix user of the job; None means the gateway's own.
+    pub user: Option<String>,
 }
 
 /// Lists all jobs that Slurm may know and that have not ended.
 pub fn followed(connection: &Connection) -> rusqlite::Result<Vec<Followed>> {
     let mut list = connection.prepare_cached(
         "SELECT id, service, key_hash, generation, state, verdict, slurm_job, slurm_state, reason,
-                looks, failures, next_ms, changed_ms, deleted_ms IS NOT NULL
+                looks, failures, next_ms, changed_ms, deleted_ms IS NOT NULL, user
          FROM jobs WHERE state IN ('unsure', 'submitted', 'running')",
     )?;
     let rows = list.query_map([], |row| {
@@ -276,6 +278,7 @@ pub fn followed(connection: &Connection) -> rusqlite::Result<Vec<Followed>> {
             next_ms: row.get(11)?,
             changed_ms: row.get(12)?,
             is_deleted: row.get(13)?,
+            user: row.get(14)?,
         })
     })?;
     rows.collect()

@@ -64,7 +64,7 @@ echo $(($n + 1)) >> $D/asked
 s=$(cat $D/state)
 while IFS='|' read -r id m; do
   t=$s; if [ -e $D/state.$id ]; then t=$(cat $D/state.$id); fi
-  echo "$id|$t|0|None|$m|$m|"
+  echo "$id|gateway|$t|0|None|$m|$m|"
 done < $D/jobs
 rm -f $D/asking/$$
 "#

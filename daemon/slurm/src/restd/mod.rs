@@ -225,6 +225,11 @@ impl SlurmRestd {
             let why = format!("a job of `{user}` without tokens of scontrol");
             return Err(Instead::Inexpressible(why));
         }
+        if user != own
+            && let Err(outcome) = self.cli.check_other(user)
+        {
+            return Ok(outcome);
+        }
         self.leave_to_sbatch()?;
         let api = self.api(user).map_err(Instead::Away)?;
         let body = job::body(&api, request, &self.surroundings).map_err(Instead::Inexpressible)?;
