@@ -6,7 +6,6 @@
 //! signs both random words, the other's and its own.
 
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use ring::hmac;
@@ -66,16 +65,7 @@ impl Key {
 fn make(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; KEY_BYTES];
     io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
-    let part = path.with_extension("part");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&part)?;
-    io::Write::write_all(&mut file, &bytes)?;
-    file.sync_all()?;
-    std::fs::rename(part, path)?;
+    crate::jobfiles::write(path, &bytes, 0o600)?;
     Ok(bytes)
 }
 

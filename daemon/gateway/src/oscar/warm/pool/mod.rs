@@ -238,15 +238,12 @@ impl Pool {
             return ordered;
         };
         worker.calls += u64::from(had_a_call);
-        let age = worker
-            .born
-            .map_or(Duration::ZERO, |born| now.saturating_duration_since(born));
         let is_done = is_draining
             || is_removed
             || worker.is_cancelled
             || worker.revision != revision
             || worker.calls >= bounds.calls
-            || age >= bounds.life;
+            || worker.age(now) >= bounds.life;
         if is_done {
             worker.set(Phase::Idle(order), now);
             worker.leave(now);

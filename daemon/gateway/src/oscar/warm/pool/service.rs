@@ -63,6 +63,11 @@ impl Worker {
         (self.phase, self.since) = (phase, now);
     }
 
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        let born = self.born.unwrap_or(now);
+        now.saturating_duration_since(born)
+    }
+
     pub(super) fn leave(&mut self, now: Instant) {
         // Whoever waits for an order gets the last one.
         if let Phase::Idle(order) = std::mem::replace(&mut self.phase, Phase::Leaving) {
@@ -194,7 +199,10 @@ impl Service {
         if is_draining || self.kept.is_none() {
             return self.end_idle(now, |_, _| true);
         }
-        self.end_idle(now, |worker, revision| worker.revision != revision);
+        // An old one may not get a call now: Slurm would end its job during it.
+        self.end_idle(now, |worker, revision| {
+            worker.revision != revision || worker.age(now) >= bounds.life
+        });
         let mut spare = self.useful().saturating_sub(self.least(bounds));
         let mut idle: Vec<&mut Worker> = self.workers.values_mut().collect();
         idle.retain(|worker| {

@@ -384,9 +384,16 @@ fn old_and_busy_workers_are_replaced() {
     world.end(1);
     assert_eq!(world.pass(SECOND).len(), 1);
     world.join(2);
-    world.now += 3601 * SECOND;
-    assert!(
-        is_end(&mut world.pool.next(2, true, world.now)),
-        "and so is an hour"
-    );
+    let mut order = world.pool.next(2, false, world.now);
+    world.pass(3599 * SECOND);
+    assert!(!is_end(&mut order));
+    let row = world.rows[0].clone();
+    world.pool.left(2, None, world.now);
+    world
+        .pool
+        .join(&row, "n1", 3598 * SECOND, world.now)
+        .unwrap();
+    let mut order = world.pool.next(2, false, world.now);
+    world.pass(3 * SECOND);
+    assert!(is_end(&mut order), "an hour is enough, as it counts itself");
 }
