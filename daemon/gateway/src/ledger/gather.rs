@@ -10,36 +10,16 @@
 //!   and is never a job by itself.
 
 use rusqlite::{Connection, OptionalExtension, params};
-use serde::{Deserialize, Serialize};
 
 use super::accept::Match;
 use super::join::{Group, Shape, Waiting, join, plain};
+use super::rules::{Rule, rule, rules};
 
 /// A batch is a job as soon as its events have this size together.
 const MAX_JOB_BYTES: i64 = 16 << 20;
 
 /// Most groups that are settled in one operation, so that intake is not kept waiting.
 const GROUPS_AT_ONCE: u32 = 200;
-
-/// How the events of a service make jobs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Rule {
-    /// One of each part, all of them within a time.
-    AllOf {
-        /// The parts, in order.
-        parts: Vec<String>,
-        /// The time from the first on.
-        within_ms: i64,
-    },
-    /// So many, or fewer after a time.
-    Batch {
-        /// How many.
-        events: u32,
-        /// The time from the first on.
-        after_ms: i64,
-    },
-}
 
 /// What an event is among those that make a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +68,7 @@ pub(super) fn add(
 }
 
 /// Makes the jobs that a group has all events for; returns how many.
-fn complete(
+pub(super) fn complete(
     connection: &Connection,
     now_ms: i64,
     group: &Group<'_>,
@@ -334,7 +314,7 @@ fn give_up(connection: &Connection, now_ms: i64, job: i64, reason: &str) -> rusq
 }
 
 /// Makes dead letters of what waits for a service that gathers no more.
-fn abandon(connection: &Connection, now_ms: i64, service: &str) -> rusqlite::Result<()> {
+pub(super) fn abandon(connection: &Connection, now_ms: i64, service: &str) -> rusqlite::Result<()> {
     let mut list =
         connection.prepare("SELECT job FROM members WHERE service = ?1 AND waiting = 1")?;
     let jobs: Vec<i64> = list
@@ -378,61 +358,6 @@ pub(super) fn mend(connection: &Connection, now_ms: i64) -> rusqlite::Result<usi
          WHERE waiting = 1 AND since_ms > ?1",
         [now_ms],
     )
-}
-
-fn rule(connection: &Connection, service: &str) -> rusqlite::Result<Option<Rule>> {
-    let text: Option<String> = connection
-        .prepare_cached("SELECT rule FROM conditions WHERE service = ?1")?
-        .query_row([service], |row| row.get(0))
-        .optional()?;
-    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
-}
-
-fn rules(connection: &Connection) -> rusqlite::Result<Vec<(String, Rule)>> {
-    let mut list = connection.prepare_cached("SELECT service, rule FROM conditions")?;
-    let rows = list.query_map([], |row| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-    })?;
-    let mut found = Vec::new();
-    for row in rows {
-        let (service, text) = row?;
-        found.extend(serde_json::from_str(&text).ok().map(|rule| (service, rule)));
-    }
-    Ok(found)
-}
-
-/// Makes the rules those of the configuration, which what waits follows from now on; what waits
-/// for a service without one becomes a dead letter.
-pub fn configure_conditions(
-    connection: &Connection,
-    now_ms: i64,
-    configured: &[(String, Rule)],
-) -> rusqlite::Result<()> {
-    connection.execute("DELETE FROM conditions", [])?;
-    for (service, rule) in configured {
-        let text = serde_json::to_string(rule).unwrap_or_default();
-        connection.execute(
-            "INSERT INTO conditions (service, rule) VALUES (?1, ?2)",
-            [service, &text],
-        )?;
-    }
-    let mut list = connection
-        .prepare("SELECT DISTINCT service, correlation FROM members WHERE waiting = 1")?;
-    let groups: Vec<(String, String)> = list
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    for (service, correlation) in &groups {
-        let group = Group {
-            service,
-            correlation,
-        };
-        match configured.iter().find(|(name, _)| name == service) {
-            // With a smaller number a batch may be whole now.
-            Some((_, rule)) => drop(complete(connection, now_ms, &group, rule)?),
-            None => abandon(connection, now_ms, service)?,
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

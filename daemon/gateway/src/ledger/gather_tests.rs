@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::super::join::JOINED_TYPE;
 use super::super::{
-    Door, JobRow, NewEvent, Selection, Sender, State, Writer, accept, claim, drain, forget,
-    is_draining, jobs, left, mend_waits, replay, resume, retry,
+    Door, JobRow, NewEvent, Selection, Sender, State, Writer, accept, claim, configure_conditions,
+    drain, forget, is_draining, jobs, left, mend_waits, replay, resume, retry,
 };
 use super::*;
 use crate::event::hash_key;

@@ -166,11 +166,10 @@ pub fn document(connection: &Connection, job: i64) -> rusqlite::Result<Option<St
 /// The bytes that came with a job's event and are shown to nobody.
 pub fn payload(connection: &Connection, job: i64) -> rusqlite::Result<Option<Vec<u8>>> {
     connection
-        .query_row(
+        .prepare_cached(
             "SELECT body FROM payloads JOIN jobs ON jobs.event = payloads.event WHERE jobs.id = ?1",
-            [job],
-            |row| row.get(0),
-        )
+        )?
+        .query_row([job], |row| row.get(0))
         .optional()
 }
 
