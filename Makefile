@@ -111,6 +111,7 @@ bench-infer: ## mizar infer and its server beside onnxruntime in Python
 bench-arrays: ## the array engine beside CDO, xarray and a C loop
 # What a benchmark needs of this repository; all of it unless said here. (No tract: minutes.)
 bench_packages       = --workspace --bins --lib
+bench_packages_gateway = -p mizar-benches -p mizar-gateway --no-default-features --bin bench_gateway --bin mizar-gateway
 bench_packages_infer = -p mizar-benches -p mizar-cli --no-default-features --bin bench_infer --bin mizar
 $(benches:%=bench-%): bench-%: packages venv
 	@$(CARGO) build --quiet --release $(or $(bench_packages_$*),$(bench_packages))

@@ -4,6 +4,7 @@ mod client;
 mod gateway;
 mod intake;
 mod pods;
+mod run;
 mod submission;
 
 use std::time::Duration;
@@ -14,7 +15,7 @@ use mizar_benches::Report;
 /// Time to be ready, and for the last submission.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Times intake, submission and pods of the gateway.
+/// Times intake, submission, pods and synchronous calls of the gateway.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Seconds of each intake measurement; 0 leaves intake out
@@ -30,6 +31,9 @@ struct Arguments {
     /// Pods that are asked about; 0 leaves them out
     #[arg(long, default_value_t = 1000)]
     pods: usize,
+    /// Synchronous calls to a warm worker; 0 leaves them out
+    #[arg(long, default_value_t = 500)]
+    calls: usize,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -39,8 +43,8 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let method = format!(
         "{} keep-alive clients over loopback for {} s each; {} jobs into a stopped partition; {} \
-         running pods",
-        arguments.clients, arguments.seconds, arguments.jobs, arguments.pods
+         running pods; {} synchronous calls",
+        arguments.clients, arguments.seconds, arguments.jobs, arguments.pods, arguments.calls
     );
     let mut report = Report::new("gateway", method);
     report.peer("slurm", "slurmctld", &["-V"]);
@@ -52,6 +56,9 @@ fn main() -> anyhow::Result<()> {
     }
     if arguments.pods > 0 {
         pods::pods(&arguments, &mut report)?;
+    }
+    if arguments.calls > 0 {
+        run::run(&arguments, &mut report)?;
     }
     std::process::exit(report.finish(arguments.json));
 }
