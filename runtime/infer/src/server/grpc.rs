@@ -5,7 +5,6 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::extract::{Path as Part, Request, State};
@@ -68,23 +67,11 @@ where
     A: Future<Output = Result<R, Status>> + Send + 'static,
 {
     type Response = R;
-    type Future = Answer<R>;
+    type Future = Pin<Box<dyn Future<Output = Result<tonic::Response<R>, Status>> + Send>>;
 
-    fn call(&mut self, request: tonic::Request<Q>) -> Answer<R> {
+    fn call(&mut self, request: tonic::Request<Q>) -> Self::Future {
         let answer = (self.answer)(Arc::clone(&self.front), request.into_inner());
-        Answer(Box::pin(answer))
-    }
-}
-
-/// What a method comes to.
-struct Answer<R>(Pin<Box<dyn Future<Output = Result<R, Status>> + Send>>);
-
-impl<R> Future for Answer<R> {
-    type Output = Result<tonic::Response<R>, Status>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let polled = self.0.as_mut().poll(context);
-        polled.map(|answer| answer.map(tonic::Response::new))
+        Box::pin(async move { answer.await.map(tonic::Response::new) })
     }
 }
 
