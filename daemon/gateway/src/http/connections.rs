@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::serve::Listener;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -26,50 +27,71 @@ use crate::identity::claimed_by;
 /// How long open requests may take to end once the gateway was told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Pause after a failed accept, which means that the process is out of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// Most headers of a request, and most bytes of them.
 const MAX_HEADERS: usize = 100;
 const MAX_HEADER_BYTES: usize = 64 << 10;
 
 /// Serves until `stop` says so, then lets open requests end.
-pub async fn serve(listener: TcpListener, front: Arc<Front>, mut stop: watch::Receiver<bool>) {
-    let limits = front.shared.config.limits;
-    let connections = Arc::new(Semaphore::new(limits.connections));
+pub async fn serve(mut listener: TcpListener, front: Arc<Front>, mut stop: watch::Receiver<bool>) {
     tokio::spawn(watch_ledger(Arc::clone(&front)));
     let router = router(Arc::clone(&front));
+    let stopped = stop.clone();
+    let attend = |stream: TcpStream, address| {
+        let _ = stream.set_nodelay(true);
+        let (front, router, stop) = (Arc::clone(&front), router.clone(), stopped.clone());
+        Some(async move { meet(stream, address, &front, router, stop).await })
+    };
+    let most = front.shared.config.limits.connections;
+    let open = accept_all(&mut listener, most, attend, &mut stop).await;
+    drop(listener);
+    open.drain().await;
+}
+
+/// Takes connections until `stop` says so, `most` at a time, each attended by a task of its own; what
+/// `attend` has no answer for is hung up on.
+pub(crate) async fn accept_all<L: Listener, F>(
+    listener: &mut L,
+    most: usize,
+    attend: impl Fn(L::Io, L::Addr) -> Option<F>,
+    stop: &mut watch::Receiver<bool>,
+) -> Open
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(most));
     loop {
-        let permit = tokio::select! {
-            permit = Arc::clone(&connections).acquire_owned() => permit,
+        let place = tokio::select! {
+            place = Arc::clone(&places).acquire_owned() => place,
             _ = stop.changed() => break,
         };
-        let stream = tokio::select! {
+        let (stream, address) = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.changed() => break,
         };
-        let (stream, address) = match stream {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let _ = stream.set_nodelay(true);
-        let (front, router, stop) = (Arc::clone(&front), router.clone(), stop.clone());
-        tokio::spawn(async move {
-            let _permit = permit;
-            meet(stream, address, &front, router, stop).await;
-        });
+        if let Some(attended) = attend(stream, address) {
+            tokio::spawn(async move {
+                let _place = place;
+                attended.await;
+            });
+        }
     }
-    drop(listener);
-    let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
-    if tokio::time::timeout(DRAIN, connections.acquire_many(all))
-        .await
-        .is_err()
-    {
-        warn!("some requests did not end in time");
+    Open { places, most }
+}
+
+/// Connections that are still attended.
+pub(crate) struct Open {
+    places: Arc<Semaphore>,
+    most: usize,
+}
+
+impl Open {
+    /// Waits until they end, for a time.
+    pub(crate) async fn drain(self) {
+        let all = u32::try_from(self.most).unwrap_or(u32::MAX);
+        let ended = tokio::time::timeout(DRAIN, self.places.acquire_many(all)).await;
+        if ended.is_err() {
+            warn!("some requests did not end in time");
+        }
     }
 }
 

@@ -8,25 +8,18 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as Probe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::Interlink;
-use crate::http::connections::answer;
+use crate::http::connections::{accept_all, answer};
 use crate::http::{Front, plugin_router};
 use crate::identity::{Caller, How};
 
 /// Most connections at once: one API server has a few.
 const CONNECTIONS: usize = 64;
-
-/// How long open requests may take to end once the gateway was told to stop.
-const DRAIN: Duration = Duration::from_secs(10);
-
-/// Pause after a failed accept, which means that the process is out of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
@@ -72,45 +65,27 @@ pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     Ok(listener)
 }
 
-/// Serves the plugin API until `stop` says so, then lets open requests end and takes the socket away.
-pub async fn serve(listener: UnixListener, front: Arc<Front>, mut stop: watch::Receiver<bool>) {
+/// Serves the plugin API until `stop` says so, then takes the socket away and lets open requests end.
+pub async fn serve(mut listener: UnixListener, front: Arc<Front>, mut stop: watch::Receiver<bool>) {
     let Some(settings) = front.shared.config.interlink.clone() else {
         return;
     };
-    let connections = Arc::new(Semaphore::new(CONNECTIONS));
     info!(socket = ?settings.socket, "the plugin API listens");
-    loop {
-        let permit = tokio::select! {
-            permit = Arc::clone(&connections).acquire_owned() => permit,
-            _ = stop.changed() => break,
-        };
-        let stream = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stop.changed() => break,
-        };
-        let stream = match stream {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                warn!(%error, "cannot accept a connection at the socket");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let Some(caller) = caller(&stream, &settings) else {
-            continue;
-        };
-        let (front, stop) = (Arc::clone(&front), stop.clone());
-        tokio::spawn(async move {
-            let _permit = permit;
+    let stopped = stop.clone();
+    let attend = |stream: UnixStream, _| {
+        let caller = caller(&stream, &settings)?;
+        let (front, stop) = (Arc::clone(&front), stopped.clone());
+        Some(async move {
             let limits = front.shared.config.limits;
             answer(stream, caller, plugin_router(front), &limits, stop).await;
-        });
-    }
+        })
+    };
+    let open = accept_all(&mut listener, CONNECTIONS, attend, &mut stop).await;
+    drop(listener);
     if let Some(path) = &settings.socket {
         let _ = std::fs::remove_file(path);
     }
-    let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
-    let _ = tokio::time::timeout(DRAIN, connections.acquire_many(all)).await;
+    open.drain().await;
 }
 
 /// Who is at the other end, if it may ask: this process's own user, or one that the site named.
