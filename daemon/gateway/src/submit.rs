@@ -3,9 +3,7 @@
 //! A claim is on disk before its sbatch starts, and its outcome is on disk before the worker
 //! takes the next; see [`crate::reconcile`] for what that buys.
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -13,11 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mizar_slurm::{Marker, SubmitAsError, SubmitOutcome, SubmitRequest};
+use mizar_slurm::jobfile::{self, Modes};
+use mizar_slurm::{JobFile, Marker, SubmitAsError, SubmitOutcome, SubmitRequest};
 use tracing::{error, info, warn};
 
 use crate::event::Event;
-use crate::jobfiles::{BATCH_FILE, Planned, write_planned};
+use crate::jobfiles::{BATCH_FILE, Planned, planned_files};
 use crate::ledger::{
     Change, Claim, Door, LedgerError, State, Verdict, apply, claim, is_due, now_ms, settle,
 };
@@ -190,27 +189,24 @@ fn write_folder(
     folder: &Path,
     planned: Option<&Planned>,
 ) -> Result<(), Change> {
+    let mut files = vec![JobFile::new(EVENT_FILE, claim.document.as_str())];
+    let mut links = Vec::new();
+    if let Some(planned) = planned {
+        files.extend(planned_files(planned, folder, &shared.config.supervisor()));
+        links.clone_from(&planned.links);
+    }
     let written = match userfolder::other(shared, claim.user.as_deref()) {
-        Some(user) => {
-            let event = (EVENT_FILE, claim.document.as_str());
-            match userfolder::make(shared, &claim.marker, user, event, planned) {
-                Err(error @ UserFolderError::NoHelper { .. }) => {
-                    return Err(dead(claim, error.to_string()));
-                }
-                Err(UserFolderError::Helper {
-                    source: error @ SubmitAsError::Refused(_),
-                    ..
-                }) => return Err(dead(claim, error.to_string())),
-                other => other.map_err(|error| mizar_core::chain(&error)),
+        Some(user) => match userfolder::make(shared, &claim.marker, user, files, links) {
+            Err(error @ UserFolderError::NoHelper { .. }) => {
+                return Err(dead(claim, error.to_string()));
             }
-        }
-        None => write_event(folder, &claim.document)
-            .and_then(|()| match planned {
-                Some(planned) => {
-                    write_planned(folder, planned, &shared.config.supervisor()).map(drop)
-                }
-                None => Ok(()),
-            })
+            Err(UserFolderError::Helper {
+                source: error @ SubmitAsError::Refused(_),
+                ..
+            }) => return Err(dead(claim, error.to_string())),
+            other => other.map_err(|error| mizar_core::chain(&error)),
+        },
+        None => jobfile::make(folder, &files, &links, Modes::OWNER)
             .map_err(|error| format!("cannot write {}: {error}", folder.display())),
     };
     written.map_err(|reason| {
@@ -338,24 +334,4 @@ fn prepare_service(shared: &Shared, claim: &Claim) -> Result<SubmitRequest, Stri
         user: claim.user.clone(),
         directory,
     })
-}
-
-/// Writes the event where its job finds it, for the owner's eyes only.
-fn write_event(folder: &Path, document: &str) -> io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
-    let temporary = folder.join(".event.json.part");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    file.write_all(document.as_bytes())?;
-    // Slurm keeps the job over a power cut, which would leave it an empty event.
-    file.sync_all()?;
-    drop(file);
-    std::fs::rename(&temporary, folder.join(EVENT_FILE))
 }

@@ -6,10 +6,9 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 
-use mizar_slurm::submit_as::{File, Folder};
-use mizar_slurm::{Marker, SubmitAs};
+use mizar_slurm::submit_as::Folder;
+use mizar_slurm::{JobFile, Marker, SubmitAs};
 
-use crate::jobfiles::{JobFile, Planned, planned_files};
 use crate::shared::Shared;
 
 /// Whose folder a job of `user` needs: none if the gateway's own.
@@ -59,7 +58,7 @@ pub enum UserFolderError {
     },
 }
 
-/// Makes the folder of a job of `user`, with its event and what it needs.
+/// Makes the folder of a job of `user`, with what it finds there.
 ///
 /// # Errors
 /// [`UserFolderError`].
@@ -67,8 +66,8 @@ pub fn make(
     shared: &Shared,
     marker: &Marker,
     user: &str,
-    event: (&str, &str),
-    planned: Option<&Planned>,
+    files: Vec<JobFile>,
+    links: Vec<(String, String)>,
 ) -> Result<(), UserFolderError> {
     let socket = shared.config.slurm.submit_as.clone();
     let socket = socket.ok_or_else(|| UserFolderError::NoHelper {
@@ -76,19 +75,11 @@ pub fn make(
     })?;
     let ours = shared.folder(marker);
     let theirs = place(shared, marker, Some(user));
-    let (name, document) = event;
-    let mut files = vec![File::new(name, Some(document.as_bytes()), false)];
-    if let Some(planned) = planned {
-        let all = planned_files(planned, &theirs, &shared.config.supervisor());
-        files.extend(all.iter().map(as_file));
-    }
     let path = ours.strip_prefix(&shared.config.work_dir).unwrap_or(&ours);
     let folder = Folder {
         path: path.display().to_string(),
         files,
-        links: planned
-            .map(|planned| planned.links.clone())
-            .unwrap_or_default(),
+        links,
     };
     SubmitAs::new(socket)
         .prepare(user, folder)
@@ -97,10 +88,6 @@ pub fn make(
             source,
         })?;
     link(&ours, &theirs).map_err(|source| UserFolderError::Link { path: ours, source })
-}
-
-fn as_file(file: &JobFile) -> File {
-    File::new(&file.path, file.data.as_deref(), file.is_executable)
 }
 
 /// Puts a link where the folder would be; an earlier try may have.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mizar_slurm::jobfile;
 use mizar_slurm::{
     CliSettings, Place, Proof, RestSettings, Scheduler, SlurmCli, SlurmRestd, SubmitAs, Way,
 };
@@ -12,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use crate::config::Slurm;
-use crate::jobfiles;
 
 /// Name of the note in the folder of the ledger.
 const NOTE: &str = "way.json";
@@ -98,8 +98,8 @@ pub fn check(slurm: &Slurm) -> Result<(), String> {
     }
 }
 
-/// The client for the wanted way, for jobs of ours and of `users`. slurmrestd is asked once, so that the log begins with what it
-/// says; if it cannot be used now, jobs go through sbatch until it can.
+/// The client for the wanted way, for jobs of ours and of `users`. slurmrestd is asked once, so that
+/// the log begins with what it says; if it cannot be used now, jobs go through sbatch until it can.
 ///
 /// # Errors
 /// The rule of the configuration that is broken.
@@ -172,7 +172,7 @@ impl Note {
         }
         info!(via = %way.via, why = %way.why, "the way of jobs to Slurm");
         let text = serde_json::to_vec(&way).unwrap_or_default();
-        match jobfiles::write(&self.path, &text, 0o644) {
+        match jobfile::write(&self.path, &text, 0o644) {
             Ok(()) => self.written = Some(way),
             Err(error) => warn!(%error, path = %self.path.display(), "cannot note the way of jobs"),
         }

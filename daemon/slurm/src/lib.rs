@@ -21,6 +21,7 @@ mod answer;
 pub mod capacity;
 pub mod cli;
 pub mod conformance;
+pub mod jobfile;
 pub mod marker;
 mod others;
 mod process;
@@ -33,6 +34,7 @@ use std::path::PathBuf;
 
 pub use capacity::Capacity;
 pub use cli::{Accounting, CliSettings, SlurmCli};
+pub use jobfile::JobFile;
 pub use marker::{Marker, MarkerError};
 pub use mizar_core::ids::JobId;
 pub use restd::{Place, Proof, RestSettings, SlurmRestd};

@@ -10,7 +10,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use mizar_lab::{Lab, Users};
-use mizar_slurm::submit_as::{File, Folder};
+use mizar_slurm::JobFile;
+use mizar_slurm::submit_as::Folder;
 use mizar_slurm::{
     CliSettings, JobReport, Marker, Phase, Proof, RestSettings, Scheduler, SlurmCli, SlurmRestd,
     SubmitAs, SubmitAsError, SubmitOutcome, SubmitRequest,
@@ -92,8 +93,8 @@ fn prepare(helper: &Helper, user: &str, letter: char) -> SubmitRequest {
     let folder = Folder {
         path: path.clone(),
         files: vec![
-            File::new("job.sh", Some(SCRIPT), true),
-            File::new("event.json", Some(b"{\"a\":1}\n"), false),
+            JobFile::program("job.sh", SCRIPT),
+            JobFile::new("event.json", "{\"a\":1}\n"),
         ],
         links: vec![],
     };

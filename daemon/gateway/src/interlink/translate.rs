@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use mizar_slurm::JobFile;
 use mizar_slurm::marker::is_label;
 
 use super::PodError;
@@ -17,7 +18,7 @@ use super::settings::Interlink;
 use super::variables::{expand, variables};
 use super::volumes::{Place, binds, lay_out};
 use crate::container_runtime::{Bind, Containers, Runtime, Wanted};
-use crate::jobfiles::{JobFile, Planned};
+use crate::jobfiles::Planned;
 use crate::supervise::plan::{self, Plan};
 
 /// Most containers of a pod.
@@ -378,11 +379,7 @@ fn replace_script(create: &Create, site: Site<'_>, planned: &mut Planned) -> Res
             "runs on the node, which this site does not allow (interlink.host_commands)",
         ));
     }
-    let file = JobFile {
-        path: "job-script".to_owned(),
-        data: Some(create.job_script.clone().into_bytes()),
-        is_executable: true,
-    };
+    let file = JobFile::program("job-script", create.job_script.as_str());
     planned.files.push(file);
     planned.plan.init.clear();
     planned.plan.apps.truncate(1);

@@ -1,5 +1,6 @@
 //! Volumes: which files and folders they are in the job's folder, and where containers see them.
 
+use mizar_slurm::JobFile;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -9,7 +10,6 @@ use super::pod::{
     ConfigMapSource, Container, HostPathSource, Item, ProjectedSource, SecretSource, Volume,
 };
 use crate::container_runtime::{Bind, Containers};
-use crate::jobfiles::JobFile;
 
 /// Folder of the volumes in the job's folder.
 pub const VOLUMES: &str = "volumes";
@@ -113,7 +113,7 @@ pub fn lay_out(
     if files.len() > MAX_FILES {
         return Err(PodError::new(at(), "has more files than a pod may have"));
     }
-    files.push(JobFile::folder(&own));
+    files.push(JobFile::folder(own.as_str()));
     Ok(Place {
         name: volume.name.clone(),
         path: format!("{folder}/{own}"),
@@ -219,12 +219,14 @@ fn push(
         )
     })?;
     files.push(JobFile {
-        path: format!("{folder}/{path}"),
-        data: Some(data.to_vec()),
         is_executable: mode.is_some_and(|mode| mode & 0o111 != 0),
+        ..JobFile::new(format!("{folder}/{path}"), data)
     });
     Ok(())
 }
+
+/// Longest path in a volume: with the volume's own folder it fits what [`mizar_slurm::jobfile`] takes.
+const MAX_PATH_BYTES: usize = 900;
 
 /// Refuses every path that could name something outside its folder.
 ///
@@ -237,7 +239,7 @@ pub fn check_relative(path: &str) -> Result<(), &'static str> {
         Err("which has an empty part, `.` or `..`")
     } else if path.chars().any(char::is_control) {
         Err("which holds a control character")
-    } else if path.len() > 1000 || path.split('/').any(|part| part.len() > 250) {
+    } else if path.len() > MAX_PATH_BYTES || path.split('/').any(|part| part.len() > 250) {
         Err("which is too long, or has too long a part")
     } else {
         Ok(())

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use mizar_slurm::JobFile;
+
 use super::definition::Definition;
 use super::settings::default_region;
 use super::store::{self, Kept};
 use crate::container_runtime::{Bind, Containers, Runtime, Wanted};
 use crate::interlink::flags::{Options, merge, words};
 use crate::interlink::quantity::quantity;
-use crate::jobfiles::{JobFile, Planned};
+use crate::jobfiles::Planned;
 use crate::ledger::Claim;
 use crate::shared::Shared;
 use crate::supervise::event::{INPUT, OUTPUT, Output, PAYLOAD_FILE, SCRIPT, Stage, Store};
@@ -70,16 +72,8 @@ pub fn plan(shared: &Shared, claim: &Claim, folder: &Path) -> Result<Planned, St
         ..Planned::default()
     };
     planned.files = vec![
-        JobFile {
-            path: PAYLOAD_FILE.to_owned(),
-            data: Some(payload),
-            is_executable: false,
-        },
-        JobFile {
-            path: SCRIPT_FILE.to_owned(),
-            data: Some(kept.definition.script.clone().into_bytes()),
-            is_executable: true,
-        },
+        JobFile::new(PAYLOAD_FILE, payload),
+        JobFile::program(SCRIPT_FILE, kept.definition.script.as_str()),
     ];
     let script = Script {
         job: Some(&job),

@@ -6,11 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use nix::sys::socket::{getsockopt, sockopt};
 
-use super::{File, Folder, Order, Reply, Task, USERS_DIR, read_frame, write_frame};
+use super::{Folder, Order, Reply, Task, USERS_DIR, read_frame, write_frame};
 
 /// Longest wait for a reply: the helper ends what it runs before that.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -140,18 +138,6 @@ impl SubmitAs {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(stream)
-    }
-}
-
-impl File {
-    /// A file with this content, or a folder without.
-    #[must_use]
-    pub fn new(path: &str, data: Option<&[u8]>, is_executable: bool) -> Self {
-        Self {
-            path: path.to_owned(),
-            data: data.map(|bytes| STANDARD.encode(bytes)),
-            is_executable,
-        }
     }
 }
 

@@ -4,20 +4,17 @@
 //! A user's folder is theirs, and its group the gateway's (which must be a group of its own):
 //! new files inherit it, so that the gateway can read a job's output, and others cannot.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use nix::unistd::{Gid, Uid, fchown};
 
-use super::{Folder, MAX_ORDER_BYTES, USERS_DIR, is_inner};
+use super::{Folder, MAX_ORDER_BYTES, USERS_DIR};
+use crate::jobfile::{self, Modes};
 
 /// Of `_users`: everybody may pass, nobody may look.
 const USERS_MODE: Mode = Mode::from_bits_truncate(0o711);
@@ -86,102 +83,29 @@ pub fn prepare_from_stdin(user_dir: &Path) -> io::Result<()> {
 }
 
 fn prepare(user_dir: &Path, folder: &Folder) -> io::Result<()> {
-    let inside = |base: &Path, path: &str| match is_inner(path) {
-        true => Ok(base.join(path)),
-        false => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("`{path}` leads out of the folder"),
-        )),
-    };
-    let base = inside(user_dir, &folder.path)?;
-    make_folder(&base)?;
-    for file in &folder.files {
-        let path = inside(&base, &file.path)?;
-        match &file.data {
-            None => make_folder(&path)?,
-            Some(data) => {
-                make_folder(path.parent().unwrap_or(&base))?;
-                let bytes = STANDARD
-                    .decode(data)
-                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-                write(
-                    &path,
-                    &bytes,
-                    if file.is_executable { 0o750 } else { 0o640 },
-                )?;
-            }
-        }
-    }
-    for (from, to) in &folder.links {
-        let path = inside(&base, from)?;
-        make_folder(path.parent().unwrap_or(&base))?;
-        if path.symlink_metadata().is_err() {
-            symlink(to, &path)?;
-        }
-    }
-    Ok(())
-}
-
-fn make_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o750).create(path)
-}
-
-/// Writes a file aside and renames it; what an earlier try left is replaced.
-fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let part = path.with_file_name(format!(".{name}.part"));
-    match fs::remove_file(&part) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&part)?;
-    file.write_all(bytes)?;
-    // Slurm keeps the job over a power cut, which would leave it empty files.
-    file.sync_all()?;
-    drop(file);
-    fs::rename(part, path)
+    let base = jobfile::inside(user_dir, &folder.path)?;
+    jobfile::make(&base, &folder.files, &folder.links, Modes::GROUP)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::File;
     use super::*;
+    use crate::JobFile;
 
     #[test]
-    fn a_folder_is_made_as_ordered_and_again() {
+    fn a_folder_lies_below_its_users() {
         let user_dir = tempfile::tempdir().unwrap();
-        let file = |path: &str, data: Option<&str>| File {
-            path: path.to_owned(),
-            data: data.map(|text| STANDARD.encode(text)),
-            is_executable: path.ends_with(".sh"),
-        };
         let mut folder = Folder {
             path: "svc/0a/0abc".to_owned(),
-            files: vec![
-                file("event.json", Some("{}")),
-                file("in/job.sh", Some("#!/bin/sh\n")),
-                file("out", None),
-            ],
-            links: vec![("in/node".to_owned(), "/scratch".to_owned())],
+            files: vec![JobFile::new("event.json", "{}")],
+            links: vec![],
         };
-        for _ in 0..2 {
-            prepare(user_dir.path(), &folder).unwrap();
-            let base = user_dir.path().join("svc/0a/0abc");
-            assert_eq!(fs::read_to_string(base.join("event.json")).unwrap(), "{}");
-            assert!(base.join("out").is_dir());
-            assert_eq!(
-                fs::read_link(base.join("in/node")).unwrap(),
-                Path::new("/scratch")
-            );
+        prepare(user_dir.path(), &folder).unwrap();
+        let made = user_dir.path().join("svc/0a/0abc/event.json");
+        assert_eq!(std::fs::read_to_string(made).unwrap(), "{}");
+        for path in ["/tmp/x", "../x"] {
+            folder.path = path.to_owned();
+            assert!(prepare(user_dir.path(), &folder).is_err(), "{path}");
         }
-        folder.files.push(file("../../x", Some("")));
-        assert!(prepare(user_dir.path(), &folder).is_err());
-        folder.files.clear();
-        folder.path = "/tmp/x".to_owned();
-        assert!(prepare(user_dir.path(), &folder).is_err());
     }
 }

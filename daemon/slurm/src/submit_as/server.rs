@@ -128,49 +128,50 @@ impl Helper {
     }
 
     fn carry_out(&self, order: &Order) -> Reply {
-        if order.task == Task::Hello {
-            return Reply::Hello {
-                work_dir: self.config.work_dir.display().to_string(),
-            };
-        }
-        let (user, identity) = match self.config.user(&order.user) {
-            Ok(found) => found,
-            Err(why) => {
+        let allowed = || {
+            self.config.user(&order.user).map_err(|why| {
                 warn!(%why, "refused");
-                return Reply::Refused(why);
-            }
+                Reply::Refused(why)
+            })
         };
-        match &order.task {
-            Task::Hello => Reply::Failed("said already".to_owned()),
-            Task::Prepare(folder) => self.prepare(&user, &identity, folder),
+        let done = match &order.task {
+            Task::Hello => Ok(Reply::Hello {
+                work_dir: self.config.work_dir.display().to_string(),
+            }),
+            Task::Prepare(folder) => {
+                allowed().map(|(user, identity)| self.prepare(&user, &identity, folder))
+            }
             Task::Submit {
                 arguments,
                 environment,
-            } => {
-                if arguments.len() > MAX_WORDS || environment.len() > MAX_WORDS {
-                    return Reply::Refused("too many arguments or variables".to_owned());
-                }
-                let is_forbidden =
-                    |name: &str| FORBIDDEN.iter().any(|start| name.starts_with(start));
-                if let Some((name, _)) = environment.iter().find(|(name, _)| is_forbidden(name)) {
-                    return Reply::Refused(format!("the variable `{name}` is not for a job"));
-                }
-                let reply = self.run(
-                    &user,
-                    &identity,
-                    &self.config.sbatch,
-                    arguments,
-                    environment,
-                );
-                info!(user = %user.name, uid = user.uid.as_raw(), ?reply, "sbatch");
-                reply
-            }
-            Task::Cancel { job } => {
+            } => allowed()
+                .map(|(user, identity)| self.submit(&user, &identity, arguments, environment)),
+            Task::Cancel { job } => allowed().map(|(user, identity)| {
                 let arguments = ["--quiet".to_owned(), job.to_string()];
                 info!(user = %user.name, job, "scancel");
                 self.run(&user, &identity, &self.config.scancel, &arguments, &[])
-            }
+            }),
+        };
+        done.unwrap_or_else(|refused| refused)
+    }
+
+    fn submit(
+        &self,
+        user: &User,
+        identity: &Identity,
+        arguments: &[String],
+        environment: &[(String, String)],
+    ) -> Reply {
+        if arguments.len() > MAX_WORDS || environment.len() > MAX_WORDS {
+            return Reply::Refused("too many arguments or variables".to_owned());
         }
+        let is_forbidden = |name: &str| FORBIDDEN.iter().any(|start| name.starts_with(start));
+        if let Some((name, _)) = environment.iter().find(|(name, _)| is_forbidden(name)) {
+            return Reply::Refused(format!("the variable `{name}` is not for a job"));
+        }
+        let reply = self.run(user, identity, &self.config.sbatch, arguments, environment);
+        info!(user = %user.name, uid = user.uid.as_raw(), ?reply, "sbatch");
+        reply
     }
 
     /// The environment of a program of Slurm's: nothing of this process's own.

@@ -65,7 +65,7 @@ impl Key {
 fn make(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; KEY_BYTES];
     io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
-    crate::jobfiles::write(path, &bytes, 0o600)?;
+    mizar_slurm::jobfile::write(path, &bytes, 0o600)?;
     Ok(bytes)
 }
 

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use mizar_slurm::JobFile;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -10,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::proof::Key;
 use super::wire::PROTOCOL;
 use crate::event::hash_key;
-use crate::jobfiles::{JobFile, Planned, Verb};
+use crate::jobfiles::{Planned, Verb};
 use crate::ledger::{Claim, Door, NewEvent, Sender, WORKERS};
 use crate::oscar::definition::Definition;
 use crate::oscar::intake::random_hex;
@@ -193,19 +194,14 @@ pub fn plan(shared: &Shared, claim: &Claim) -> Result<Planned, String> {
     };
     let key = Key::load(&shared.config.state_dir)
         .map_err(|error| format!("no key for workers: {error}"))?;
-    let file = |path: &str, data: Vec<u8>| JobFile {
-        path: path.to_owned(),
-        data: Some(data),
-        is_executable: false,
-    };
     let told = serde_json::to_vec(&told).map_err(|error| error.to_string())?;
     Ok(Planned {
         options,
         verb: Verb::Worker,
         files: vec![
-            file(WORKER_FILE, told),
-            file(SECRET_FILE, key.secret(&marker).into_bytes()),
-            file(SCRIPT_FILE, kept.definition.script.clone().into_bytes()),
+            JobFile::new(WORKER_FILE, told),
+            JobFile::new(SECRET_FILE, key.secret(&marker)),
+            JobFile::new(SCRIPT_FILE, kept.definition.script.as_str()),
         ],
         plan: job::plan_of(
             shared,
