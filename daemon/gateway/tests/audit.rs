@@ -14,9 +14,10 @@ mod pods;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use double::Double;
-use harness::{Gateway, event};
+use harness::{Gateway, agent, event, secret};
 use issuer::{Issuer, Signer};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -36,8 +37,7 @@ fn site(limits: &str) -> Site {
     let folder = tempfile::tempdir().unwrap();
     let double = Double::new(folder.path());
     for (name, text) in [("users", "admin:correct horse\n"), ("token", OPERATOR)] {
-        fs::write(folder.path().join(name), text).unwrap();
-        fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(0o600)).unwrap();
+        secret(&folder.path().join(name), text);
     }
     let signer = Signer::ed25519("e");
     let issuer = Issuer::start(&[&signer]);
@@ -52,11 +52,7 @@ fn site(limits: &str) -> Site {
     let services = "[[service]]\nname = \"one\"\nscript = \"/bin/true\"\n";
     let mut gateway = Gateway::prepare(folder.path(), &extra, services);
     gateway.start();
-    let agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .max_idle_connections(0)
-        .build()
-        .into();
+    let agent = agent(Duration::from_secs(30));
     Site {
         folder,
         gateway,

@@ -12,16 +12,13 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use harness::{Gateway, event};
+use harness::{Gateway, agent, event};
 use serde_json::{Value, json};
 use site::{LIMIT, Site};
 
 /// Status and Retry-After of an answer to an event.
 fn send(gateway: &Gateway, id: &str) -> (u16, Option<String>) {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .build()
-        .into();
+    let agent = agent(LIMIT);
     let answer = agent
         .post(gateway.url("/events"))
         .header("content-type", "application/cloudevents+json")

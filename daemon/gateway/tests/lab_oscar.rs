@@ -6,10 +6,8 @@ mod harness;
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 
-use harness::Gateway;
+use harness::{Gateway, oscar, secret};
 use mizar_lab::{Lab, venv};
 
 #[test]
@@ -27,9 +25,7 @@ fn the_client_of_oscar_does_a_services_whole_life() {
     let dir = lab.dir().join("gateway");
     let store = dir.join("store");
     fs::create_dir_all(&store).unwrap();
-    let users = dir.join("users");
-    fs::write(&users, "ann:correct horse\n").unwrap();
-    fs::set_permissions(&users, fs::Permissions::from_mode(0o600)).unwrap();
+    secret(&dir.join("users"), oscar::LOGIN);
     let env: HashMap<_, _> = lab.env().into_iter().collect();
     let extra = format!(
         "[oscar]\nname = \"lab\"\nuser_file = \"users\"\nstores = {{ \"minio.default\" = {{ folder = \"{}\" }} }}\n\
@@ -39,22 +35,7 @@ fn the_client_of_oscar_does_a_services_whole_life() {
     );
     let mut gateway = Gateway::prepare(&dir, &extra, "");
     gateway.start();
-    let output = Command::new(python)
-        .arg(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/oscar_client.py"
-        ))
-        .args([&gateway.url(""), "ann", "correct horse"])
-        .arg(&store)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.trim_end().ends_with("done"),
-        "{text}{}\n{}",
-        String::from_utf8_lossy(&output.stderr),
-        gateway.log()
-    );
+    oscar::run_client(&python, "oscar_client.py", &gateway, &[store.as_os_str()]);
     let failed: Vec<_> = gateway
         .jobs()
         .into_iter()

@@ -11,55 +11,15 @@ mod issuer;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use harness::{Gateway, event, program};
+use harness::{Gateway, event, program, secret};
 use issuer::{Issuer, Signer};
-use mizar_lab::{Lab, Users};
+use mizar_lab::{Lab, SubmitAsHelper, Users};
 use mizar_slurm::SubmitAs;
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(120);
-
-/// The helper, killed on drop.
-struct Helper(Child);
-
-impl Drop for Helper {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn helper(lab: &Lab, users: &Users, socket: &Path) -> Option<Helper> {
-    let binary = mizar_lab::binary("mizar-submit-as");
-    if !binary.exists() {
-        println!("SKIP: mizar-submit-as is not built; cargo build -p mizar-slurm");
-        return None;
-    }
-    let config = lab.dir().join("etc/submit-as.toml");
-    let text = format!(
-        "socket = '{}'\ngateway_user = 'root'\nusers = ['{}', '{}']\nmin_uid = 500\n\
-         work_dir = '{dir}/gateway/work'\nconf = '{dir}/etc/slurm.conf'\n",
-        socket.display(),
-        users.first,
-        users.second,
-        dir = lab.dir().display()
-    );
-    fs::write(&config, text).unwrap();
-    let child = Command::new(binary)
-        .arg("--config")
-        .arg(&config)
-        .spawn()
-        .unwrap();
-    let started = Instant::now();
-    while SubmitAs::new(socket.to_path_buf()).work_dir().is_err() {
-        assert!(started.elapsed() < Duration::from_secs(20), "not ready");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Some(Helper(child))
-}
 
 fn gateway(lab: &Lab, users: &Users, issuer: &Issuer, socket: &Path) -> Gateway {
     let dir = lab.dir().join("gateway");
@@ -72,9 +32,7 @@ fn gateway(lab: &Lab, users: &Users, issuer: &Issuer, socket: &Path) -> Gateway 
         "[[service]]\nname = \"who\"\nscript = \"{}\"\nsbatch = {{ time = \"5\", mem = 10 }}\n",
         script.display()
     );
-    let token = dir.join("token");
-    fs::write(&token, "an-operators-token\n").unwrap();
-    fs::set_permissions(&token, PermissionsExt::from_mode(0o600)).unwrap();
+    secret(&dir.join("token"), "an-operators-token\n");
     let rule = |subject: &str, user: &str| {
         let url = &issuer.url;
         format!(
@@ -112,19 +70,13 @@ fn each_job_runs_as_the_user_of_its_caller() {
     let Some(lab) = Lab::builder().nodes(1).start_or_skip() else {
         return;
     };
-    fs::create_dir_all(lab.dir().join("gateway/work")).unwrap();
-    fs::set_permissions(
-        lab.dir().join("gateway/work"),
-        PermissionsExt::from_mode(0o711),
-    )
-    .unwrap();
-    let socket = lab.dir().join("run/submit-as.sock");
-    let Some(helper) = helper(&lab, &users, &socket) else {
-        return;
-    };
+    let work_dir = lab.dir().join("gateway/work");
+    fs::create_dir_all(&work_dir).unwrap();
+    fs::set_permissions(&work_dir, PermissionsExt::from_mode(0o711)).unwrap();
+    let helper = SubmitAsHelper::start(&lab, &users, &work_dir).unwrap();
     let signer = Signer::p256("p");
     let issuer = Issuer::start(&[&signer]);
-    let mut gateway = gateway(&lab, &users, &issuer, &socket);
+    let mut gateway = gateway(&lab, &users, &issuer, &helper.socket);
     gateway.start();
     let token = |subject: &str| signer.token(&issuer.claims(subject));
     run(&mut gateway, &token("ann"), 1);
@@ -168,7 +120,7 @@ fn each_job_runs_as_the_user_of_its_caller() {
     let reason = job["reason"].as_str().unwrap();
     assert!(reason.contains("is it running?"), "{reason}");
     let forged = forge(&lab, &users, &gateway, job);
-    let _helper = self::helper(&lab, &users, &socket);
+    let _helper = SubmitAsHelper::start(&lab, &users, &work_dir).unwrap();
     let jobs = gateway.wait_jobs(LIMIT, |jobs| {
         jobs.iter().all(|job| job["state"] == "completed") && jobs.len() == 4
     });

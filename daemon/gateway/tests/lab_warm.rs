@@ -7,15 +7,11 @@ mod harness;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use harness::{Gateway, free_address};
+use harness::{Gateway, agent, free_address, oscar, secret};
 use mizar_lab::{Lab, venv};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -44,9 +40,7 @@ impl Site {
     fn new(lab: &Lab, warm: &str) -> Self {
         let dir = lab.dir().join("gateway");
         fs::create_dir_all(&dir).unwrap();
-        let users = dir.join("users");
-        fs::write(&users, "ann:correct horse\n").unwrap();
-        fs::set_permissions(&users, fs::Permissions::from_mode(0o600)).unwrap();
+        secret(&dir.join("users"), oscar::LOGIN);
         let env: HashMap<_, _> = lab.env().into_iter().collect();
         let (listen, claim) = free_address();
         let extra = format!(
@@ -56,14 +50,9 @@ impl Site {
         );
         let mut gateway = Gateway::prepare(&dir, &extra, "");
         gateway.start();
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(LIMIT))
-            .build()
-            .into();
         Self {
             gateway,
-            agent,
+            agent: agent(LIMIT),
             _claim: claim,
         }
     }
@@ -71,21 +60,7 @@ impl Site {
     fn define(&self, script: &str, scale: (u32, u32)) -> String {
         let service = json!({"name": "plants", "image": "i", "script": script, "cpu": "1", "memory": "64Mi",
             "synchronous": {"min_scale": scale.0, "max_scale": scale.1}});
-        let basic = format!("Basic {}", STANDARD.encode("ann:correct horse"));
-        let url = self.gateway.url("/system/services");
-        let made = self
-            .agent
-            .post(&url)
-            .header("authorization", &basic)
-            .send(service.to_string());
-        assert_eq!(made.unwrap().status(), 201);
-        let shown = self
-            .agent
-            .get(format!("{url}/plants"))
-            .header("authorization", &basic)
-            .call();
-        let shown: Value = shown.unwrap().body_mut().read_json().unwrap();
-        shown["token"].as_str().unwrap().to_owned()
+        oscar::define(&self.gateway, &self.agent, &service)
     }
 
     fn call(&self, token: &str, body: &str) -> JoinHandle<(u16, String)> {
@@ -180,21 +155,7 @@ fn the_client_of_oscar_calls_synchronously() {
     };
     let Some(lab) = lab(1) else { return };
     let site = Site::new(&lab, "");
-    let output = Command::new(python)
-        .arg(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/oscar_warm_client.py"
-        ))
-        .args([&site.gateway.url(""), "ann", "correct horse"])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.trim_end().ends_with("done"),
-        "{text}{}\n{}",
-        String::from_utf8_lossy(&output.stderr),
-        site.gateway.log()
-    );
+    oscar::run_client(&python, "oscar_warm_client.py", &site.gateway, &[]);
     let jobs = site.gateway.jobs();
     let workers = jobs
         .iter()

@@ -8,11 +8,10 @@ mod double;
 mod harness;
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use double::Double;
-use harness::Gateway;
+use harness::{Gateway, agent, oscar, secret};
 use mizar_gateway::http::OPENAPI;
 use serde_json::Value;
 
@@ -106,21 +105,15 @@ fn every_reference_leads_somewhere() {
 fn every_route_is_answered_as_described() {
     let folder = tempfile::tempdir().unwrap();
     let double = Double::new(folder.path());
-    fs::write(folder.path().join("users"), "ann:correct horse\n").unwrap();
-    fs::write(folder.path().join("token"), "a-token-of-16-bytes\n").unwrap();
-    for name in ["users", "token"] {
-        fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(0o600)).unwrap();
-    }
+    secret(&folder.path().join("users"), oscar::LOGIN);
+    secret(&folder.path().join("token"), "a-token-of-16-bytes\n");
     let extra = format!(
         "token_file = \"token\"\n{}[interlink]\n[oscar]\nuser_file = \"users\"\nrun_ms = 1\n",
         double.config()
     );
     let mut gateway = Gateway::prepare(folder.path(), &extra, "");
     gateway.start();
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .build()
-        .into();
+    let agent = agent(Duration::from_secs(30));
     let described = described();
     for (path, item) in described["paths"].as_object().unwrap() {
         let filled = path

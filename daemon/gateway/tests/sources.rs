@@ -20,8 +20,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use driven::Driven;
+use harness::secret;
 use serde_json::Value;
-use site::{Site, secret};
+use site::Site;
 
 const FOLDER: &str =
     "[[sources]]\nkind = \"directory\"\nname = \"in\"\npath = \"in\"\nsuffix = \".nc\"\n";

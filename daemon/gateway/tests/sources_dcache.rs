@@ -12,8 +12,9 @@ mod harness;
 mod site;
 
 use driven::Driven;
+use harness::secret;
 use serde_json::Value;
-use site::{Site, secret};
+use site::Site;
 
 fn connected(source: &Value) -> bool {
     source["state"] == "connected"

@@ -14,9 +14,9 @@ mod site;
 use std::time::{Duration, Instant};
 
 use driven::Driven;
-use harness::event;
+use harness::{event, secret};
 use serde_json::Value;
-use site::{LIMIT, Site, secret};
+use site::{LIMIT, Site};
 
 fn connected(source: &Value) -> bool {
     source["state"] == "connected"

@@ -18,9 +18,9 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use brokers::Broker;
-use harness::event;
+use harness::{event, secret};
 use serde_json::{Value, json};
-use site::{Site, secret};
+use site::Site;
 
 const TOPIC: &str = "/topic/rucio.events";
 

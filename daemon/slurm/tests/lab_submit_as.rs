@@ -6,10 +6,10 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use mizar_lab::{Lab, Users};
+use mizar_lab::{Lab, SubmitAsHelper, Users};
 use mizar_slurm::JobFile;
 use mizar_slurm::submit_as::Folder;
 use mizar_slurm::{
@@ -26,16 +26,9 @@ fn run(words: &[&str]) -> Output {
 
 /// A running helper, and the place of its users' folders.
 struct Helper {
-    child: Child,
     client: SubmitAs,
     work_dir: PathBuf,
-}
-
-impl Drop for Helper {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    _running: SubmitAsHelper,
 }
 
 impl Helper {
@@ -43,35 +36,13 @@ impl Helper {
         let work_dir = lab.dir().join("work");
         fs::create_dir(&work_dir).unwrap();
         fs::set_permissions(&work_dir, PermissionsExt::from_mode(0o711)).unwrap();
-        let socket = lab.dir().join("run/submit-as.sock");
-        let config = lab.dir().join("etc/submit-as.toml");
-        let text = format!(
-            "socket = '{}'\ngateway_user = 'root'\nusers = ['{}', '{}']\nmin_uid = 500\n\
-             work_dir = '{}'\nconf = '{}/etc/slurm.conf'\n",
-            socket.display(),
-            users.first,
-            users.second,
-            work_dir.display(),
-            lab.dir().display()
-        );
-        fs::write(&config, text).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_mizar-submit-as"))
-            .arg("--config")
-            .arg(&config)
-            .env("LD_PRELOAD", "")
-            .spawn()
-            .unwrap();
-        let client = SubmitAs::new(socket);
-        let started = Instant::now();
-        while client.work_dir().is_err() {
-            assert!(started.elapsed() < Duration::from_secs(20), "not ready");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let running = SubmitAsHelper::start(lab, users, &work_dir).unwrap();
+        let client = SubmitAs::new(running.socket.clone());
         assert_eq!(client.work_dir().unwrap(), work_dir);
         Self {
-            child,
             client,
             work_dir,
+            _running: running,
         }
     }
 }

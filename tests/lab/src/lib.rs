@@ -40,6 +40,7 @@ mod plan;
 mod ports;
 mod process;
 mod rest;
+mod submit_as;
 mod users;
 pub mod venv;
 
@@ -53,6 +54,7 @@ pub use mizar::MizarOptions;
 pub use mpirun::{has_mpirun, mpirun, mpirun_command};
 pub use nix::sys::signal::Signal;
 pub use node::NodeProcess;
+pub use submit_as::SubmitAsHelper;
 pub use users::Users;
 
 /// The names in a folder, sorted: what a test finds there, and nothing else.

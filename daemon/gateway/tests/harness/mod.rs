@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod oscar;
+
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::linux::net::SocketAddrExt;
@@ -15,6 +17,24 @@ use serde_json::{Value, json};
 
 /// The built program.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_mizar-gateway");
+
+/// A client to which every status is an answer.
+pub(crate) fn agent(limit: Duration) -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(limit))
+        // Every kept connection to a killed gateway would cost a try.
+        .max_idle_connections(0)
+        .max_idle_connections_per_host(0)
+        .build()
+        .into()
+}
+
+/// Writes a file that its owner alone may read.
+pub(crate) fn secret(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+}
 
 /// A gateway with its folders; killed on drop.
 pub(crate) struct Gateway {
@@ -40,19 +60,11 @@ impl Gateway {
             "listen = \"{address}\"\nwork_dir = \"work\"\nservices = [\"services.toml\"]\n{head}{extra}"
         );
         fs::write(dir.join("gateway.toml"), config).unwrap();
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(30)))
-            // Every kept connection to a killed gateway would cost a try.
-            .max_idle_connections(0)
-            .max_idle_connections_per_host(0)
-            .build()
-            .into();
         Self {
             dir: dir.to_owned(),
             address,
             child: None,
-            agent,
+            agent: agent(Duration::from_secs(30)),
             token: None,
             _claim: claim,
         }

@@ -2,16 +2,14 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::double::Double;
-use crate::harness::{Gateway, program};
+use crate::harness::{Gateway, program, secret};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
@@ -107,10 +105,4 @@ impl Site {
         let told: Value = serde_json::from_slice(&output.stdout).unwrap();
         told["event"].clone()
     }
-}
-
-/// Writes a file that its owner alone may read.
-pub(crate) fn secret(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }

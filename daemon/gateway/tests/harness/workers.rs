@@ -9,14 +9,11 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use mizar_gateway::oscar::warm::WORKER_FILE;
 use serde_json::{Value, json};
 
 use crate::double::Double;
-use crate::harness::{Gateway, PROGRAM, free_address};
-use crate::site::secret;
+use crate::harness::{Gateway, PROGRAM, agent, free_address, oscar, secret};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
@@ -79,34 +76,29 @@ pub(crate) struct Works {
 }
 
 impl Works {
-    /// `oscar` and `warm` are more lines of those tables.
-    pub(crate) fn new(oscar: &str, warm: &str) -> Self {
+    /// `table` and `warm` are more lines of the tables `oscar` and `oscar.warm`.
+    pub(crate) fn new(table: &str, warm: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let double = Double::new(folder.path());
         double.set_state("RUNNING");
-        secret(&folder.path().join("users"), "ann:correct horse\n");
+        secret(&folder.path().join("users"), oscar::LOGIN);
         let (listen, claim) = free_address();
         let scratch = folder.path().join("scratch");
         fs::create_dir(&scratch).unwrap();
         let extra = format!(
-            "{}[oscar]\nuser_file = \"users\"\n{oscar}\n[oscar.warm]\nlisten = \"{listen}\"\nscratch_dir = \"{}\"\n{warm}\n",
+            "{}[oscar]\nuser_file = \"users\"\n{table}\n[oscar.warm]\nlisten = \"{listen}\"\nscratch_dir = \"{}\"\n{warm}\n",
             double.config(),
             scratch.display()
         );
         let mut gateway = Gateway::prepare(folder.path(), &extra, "");
         gateway.start();
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(LIMIT))
-            .build()
-            .into();
         Self {
             folder,
             double,
             gateway,
             listen,
             seen: BTreeSet::new(),
-            agent,
+            agent: agent(LIMIT),
             _claim: claim,
         }
     }
@@ -115,36 +107,12 @@ impl Works {
     pub(crate) fn define(&self, name: &str, script: &str, scale: (u32, u32)) -> String {
         let service = json!({"name": name, "image": "i", "script": script, "cpu": "1",
             "synchronous": {"min_scale": scale.0, "max_scale": scale.1}});
-        let basic = format!("Basic {}", STANDARD.encode("ann:correct horse"));
-        let url = self.gateway.url("/system/services");
-        let body = service.to_string();
-        let made = self
-            .agent
-            .post(&url)
-            .header("authorization", &basic)
-            .send(&body)
-            .unwrap();
-        if made.status() != 201 {
-            let changed = self
-                .agent
-                .put(&url)
-                .header("authorization", &basic)
-                .send(&body)
-                .unwrap();
-            assert_eq!(changed.status(), 204);
-        }
-        let shown = self
-            .agent
-            .get(format!("{url}/{name}"))
-            .header("authorization", &basic)
-            .call();
-        let shown: Value = shown.unwrap().body_mut().read_json().unwrap();
-        shown["token"].as_str().unwrap().to_owned()
+        oscar::define(&self.gateway, &self.agent, &service)
     }
 
     /// Removes a service.
     pub(crate) fn remove(&self, name: &str) {
-        let basic = format!("Basic {}", STANDARD.encode("ann:correct horse"));
+        let basic = oscar::basic();
         let url = self.gateway.url(&format!("/system/services/{name}"));
         assert_eq!(
             self.agent
