@@ -1,12 +1,14 @@
 //! The gateway's configuration: one TOML file, checked as a whole before anything starts.
 
+mod limits;
+mod slurm;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mizar_slurm::{Accounting, CliSettings, SubmitAs};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Audit;
@@ -19,8 +21,10 @@ use crate::oscar::{Oscar, Users};
 use crate::service::{Service, ServiceError};
 use crate::sources::Source;
 use crate::tls::Tls;
-use crate::way::{Slurmrestd, Via};
 use crate::webhook::Webhook;
+
+pub use limits::Limits;
+pub use slurm::Slurm;
 
 /// The file, as it is written. Paths may be relative to its folder.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -89,148 +93,6 @@ pub struct Included {
 
 fn default_listen() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 8742))
-}
-
-/// What bounds intake.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// Largest body.
-    pub body_bytes: usize,
-    /// Most events in one request.
-    pub batch_events: usize,
-    /// Deepest nesting of JSON.
-    pub nesting: usize,
-    /// Most events that wait for submission; beyond it senders are told to come again.
-    pub queue_events: u64,
-    /// Most connections at once.
-    pub connections: usize,
-    /// Time for the headers of a request.
-    pub header_ms: u64,
-    /// Time for a whole request.
-    pub request_ms: u64,
-    /// Days that finished jobs, and the memory of their events' keys, are kept.
-    pub keep_days: u32,
-    /// Most events without a service that are kept for a look.
-    pub unmatched_events: u32,
-    /// Most changes of jobs that are kept for listeners, webhooks and the page.
-    pub changes: u32,
-    /// Most listeners of the stream of changes.
-    pub listeners: usize,
-    /// Longest silence towards a listener.
-    pub heartbeat_ms: u64,
-    /// How long a listener may take nothing until it is hung up on.
-    pub stall_ms: u64,
-    /// Calls a second of one user: of an issuer, by certificate, of OSCAR; ten seconds' worth may
-    /// come at once, and 0 is no bound, here and below.
-    pub caller_per_s: u32,
-    /// Calls a second by one token of the site or of a service.
-    pub token_per_s: u32,
-    /// Refused calls a second from one address.
-    pub refused_per_s: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            body_bytes: 1 << 20,
-            batch_events: 1000,
-            nesting: 64,
-            queue_events: 100_000,
-            connections: 512,
-            header_ms: 10_000,
-            request_ms: 30_000,
-            keep_days: 90,
-            unmatched_events: 10_000,
-            changes: 1_000_000,
-            listeners: 64,
-            heartbeat_ms: 15_000,
-            stall_ms: 30_000,
-            caller_per_s: 100,
-            token_per_s: 0,
-            refused_per_s: 50,
-        }
-    }
-}
-
-/// How Slurm is driven.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Slurm {
-    /// Folder of sbatch, squeue, sacct and scancel; none means PATH.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bin_dir: Option<PathBuf>,
-    /// slurm.conf; none means Slurm's own choice.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub conf: Option<PathBuf>,
-    /// By which way jobs are submitted.
-    pub via: Via,
-    /// Where slurmrestd is; without the table it is not used.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub slurmrestd: Option<Slurmrestd>,
-    /// Socket of `mizar-submit-as`, which jobs of other users need.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub submit_as: Option<PathBuf>,
-    /// The gateway's user is an operator in Slurm: it sees all jobs, whatever `PrivateData` says.
-    pub is_operator: bool,
-    /// `auto`, `on` or `off`.
-    pub accounting: Accounting,
-    /// Submissions at the same time.
-    pub submit_parallel: usize,
-    /// Limit of one submission.
-    pub submit_ms: u64,
-    /// Limit of one squeue or sacct.
-    pub query_ms: u64,
-    /// Interval of the shared look at all jobs.
-    pub poll_ms: u64,
-    /// Time between the two looks for a job that may have been queued, or may be lost.
-    pub grace_ms: u64,
-    /// First wait after a failed submission; it doubles with each.
-    pub backoff_ms: u64,
-    /// Longest such wait.
-    pub backoff_max_ms: u64,
-    /// Failed submissions until an event goes to the dead letters. Times when Slurm could not
-    /// be reached do not count.
-    pub max_attempts: u32,
-}
-
-impl Default for Slurm {
-    fn default() -> Self {
-        Self {
-            bin_dir: None,
-            conf: None,
-            via: Via::Auto,
-            submit_as: None,
-            is_operator: false,
-            slurmrestd: None,
-            accounting: Accounting::Auto,
-            submit_parallel: 4,
-            submit_ms: 40_000,
-            query_ms: 40_000,
-            poll_ms: 2_000,
-            grace_ms: 15_000,
-            backoff_ms: 2_000,
-            backoff_max_ms: 300_000,
-            max_attempts: 8,
-        }
-    }
-}
-
-impl Slurm {
-    /// Settings of the command-line client.
-    #[must_use]
-    pub fn cli(&self) -> CliSettings {
-        CliSettings {
-            bin_dir: self.bin_dir.clone(),
-            conf: self.conf.clone(),
-            submit_limit: Duration::from_millis(self.submit_ms),
-            query_limit: Duration::from_millis(self.query_ms),
-            accounting: self.accounting,
-            submit_as: self.submit_as.clone().map(SubmitAs::new),
-            is_operator: self.is_operator,
-            users: Vec::new(),
-        }
-    }
 }
 
 /// Why a configuration is refused.
