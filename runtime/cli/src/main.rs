@@ -9,6 +9,7 @@ mod doctor;
 mod generate;
 mod infer;
 mod interrupt;
+mod memory;
 mod plot;
 mod ps;
 mod record_dir;

@@ -11,6 +11,7 @@
 //!
 //! Memory is bounded by a unit of each rank, not by the file.
 
+mod blend;
 mod error;
 mod field;
 mod layout;

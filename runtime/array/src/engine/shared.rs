@@ -59,10 +59,10 @@ impl<'a> SharedWriter<'a> {
     pub fn write_f32(
         &mut self,
         variable: usize,
-        own: &[(Vec<Range<usize>>, Vec<f32>)],
+        own: &[(Vec<Range<usize>>, impl AsRef<[f32]>)],
     ) -> Result<(), CubeError> {
         let cut = own.iter().map(|(region, values)| {
-            let pieces = self.writer.cut(variable, region, values);
+            let pieces = self.writer.cut(variable, region, values.as_ref());
             pieces.map_err(CubeError::from)
         });
         let cut: Result<Vec<_>, CubeError> = cut.collect();

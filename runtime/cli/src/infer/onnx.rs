@@ -95,6 +95,7 @@ pub(super) fn over_cube(
     if is_first && !is_quiet {
         introduce(&loaded);
     }
+    crate::memory::keep_freed();
     let started = Instant::now();
     let last = std::sync::Mutex::new(started);
     let progress = |done: usize, all: usize| {

@@ -1,6 +1,7 @@
 //! The file that comes out: its variables, the coordinates they keep, and what it says of its
 //! making.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use mizar_array::dataset::{AttrValue, Attributes, DType, Dataset, Variable};
@@ -164,13 +165,13 @@ impl Target {
     }
 
     /// The part of a variable that a unit computed: where it lies, and its values.
-    pub(crate) fn part(
+    pub(crate) fn part<'a>(
         &self,
         field: &TargetField,
         plan: &Plan,
         unit: &Unit,
-        computed: &Computed,
-    ) -> (Vec<Range<usize>>, Vec<f32>) {
+        computed: &'a Computed,
+    ) -> (Vec<Range<usize>>, Cow<'a, [f32]>) {
         let fields = &plan.fields;
         let mut region = Vec::new();
         region.extend(fields.time.map(|_| unit.steps.clone()));
@@ -179,7 +180,7 @@ impl Target {
         region.extend(fields.columns.map(|_| 0..fields.width));
         let channels = &computed.values[field.output][field.channels.clone()];
         if let [only] = channels {
-            return (region, only.clone());
+            return (region, Cow::Borrowed(only));
         }
         let plane = unit.rows.len() * fields.width;
         let mut values = Vec::with_capacity(channels.len() * unit.steps.len() * plane);
@@ -188,7 +189,7 @@ impl Target {
                 values.extend_from_slice(&channel[step * plane..(step + 1) * plane]);
             }
         }
-        (region, values)
+        (region, Cow::Owned(values))
     }
 }
 

@@ -21,6 +21,12 @@ const BATCH_MAX: usize = 4096;
 /// Numbers that a unit of work holds of inputs and outputs.
 const UNIT_NUMBERS: usize = 1 << 23;
 
+/// Units that a rank computes before it meets the others, which evens out what one takes longer.
+const UNITS_TOGETHER_MAX: usize = 8;
+
+/// How often ranks meet if there are enough units.
+const MEETINGS_MIN: usize = 8;
+
 /// Units that there should be, so that ranks have something to share.
 const UNITS_MIN: usize = 64;
 
@@ -39,6 +45,8 @@ pub(crate) struct Plan {
     /// Mean and spread of each channel.
     pub(crate) scales: Vec<(f64, f64)>,
     pub(crate) outputs: Vec<OutputPort>,
+    /// Whether each cell of the output is filled by one item alone.
+    pub(crate) is_disjoint: bool,
 }
 
 /// An output of the model.
@@ -135,8 +143,11 @@ impl Plan {
             is_batch_fixed,
             scales,
             outputs: Vec::new(),
+            is_disjoint: false,
         };
         plan.probe(model, options)?;
+        plan.is_disjoint =
+            plan.windows.is_disjoint() && plan.rows.is_disjoint() && plan.columns.is_disjoint();
         Ok(plan)
     }
 
@@ -278,6 +289,18 @@ impl Plan {
             }));
         }
         units
+    }
+
+    /// How many of the units a rank computes before it meets the others: what one unit may hold,
+    /// and not so many that nobody hears of them for long.
+    pub(crate) fn units_together(&self, units: &[Unit], ranks: usize) -> usize {
+        let outputs: usize = self.outputs.iter().map(|output| output.channels).sum();
+        let numbers =
+            |unit: &Unit| unit.steps.len() * unit.rows.len() * self.fields.width * outputs;
+        let largest = units.iter().map(numbers).max().unwrap_or(1);
+        let in_memory = UNIT_NUMBERS / largest.max(1);
+        let meetings = units.len() / (ranks * MEETINGS_MIN);
+        in_memory.min(meetings).clamp(1, UNITS_TOGETHER_MAX)
     }
 
     /// Rows that are computed together: all, unless they are too many.

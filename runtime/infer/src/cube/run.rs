@@ -1,4 +1,6 @@
 //! The run: units in turn over the ranks, one file from all.
+//!
+//! Ranks meet once for several units, because one that is late keeps all others waiting.
 
 use std::path::Path;
 
@@ -63,31 +65,31 @@ pub fn infer(
     };
     agree(comm, kept)?;
     let units = plan.units();
-    let waves = units.len().div_ceil(comm.size());
     let (rank, ranks) = (comm.rank(), comm.size());
+    let in_wave = ranks * plan.units_together(&units, ranks);
+    let waves = units.len().div_ceil(in_wave);
     let mut outcome = Outcome {
         window: plan.describe(),
         batch: plan.batch,
         ..Outcome::default()
     };
-    for (wave, units) in units.chunks(ranks).enumerate() {
-        let computed = match units.get(rank) {
-            None => Ok(None),
-            Some(own) => {
-                let model = &mut *loaded.model;
-                let work = || unit::compute(&plan, &source, model, options.missing, own);
-                pool.install(work).map(|computed| Some((own, computed)))
-            }
+    for (wave, units) in units.chunks(in_wave).enumerate() {
+        let model = &mut *loaded.model;
+        let own = units.iter().skip(rank).step_by(ranks);
+        let mut compute = |unit| -> Result<_, InferError> {
+            let computed = unit::compute(&plan, &source, model, options.missing, unit)?;
+            Ok((unit, computed))
         };
+        let computed = pool.install(|| own.map(&mut compute).collect::<Result<Vec<_>, _>>());
         let computed = agree(comm, computed)?;
         for field in &target.fields {
-            let own: Vec<_> = computed
+            let parts = computed
                 .iter()
-                .map(|(unit, computed)| target.part(field, &plan, unit, computed))
-                .collect();
-            writer.write_f32(field.variable, &own)?;
+                .map(|(unit, computed)| target.part(field, &plan, unit, computed));
+            let parts: Vec<_> = parts.collect();
+            writer.write_f32(field.variable, &parts)?;
         }
-        if let Some((_, computed)) = computed {
+        for (_, computed) in computed {
             outcome.take(computed);
         }
         progress(wave + 1, waves);

@@ -102,6 +102,11 @@ impl Windows {
         self.touching(&(row..row + 1)).len() as f64
     }
 
+    /// Whether no row is filled by two windows.
+    pub(crate) fn is_disjoint(&self) -> bool {
+        (1..self.count()).all(|window| self.row(window - 1) + self.steps_out <= self.row(window))
+    }
+
     /// Windows that fill some of these rows.
     pub(crate) fn touching(&self, rows: &std::ops::Range<usize>) -> std::ops::Range<usize> {
         let first = self.first_that(|row| row + self.steps_out > rows.start);
@@ -142,6 +147,7 @@ mod tests {
         assert_eq!(steps(&center), [2, 3, 4, 5]);
         let sparse = Windows::new(8, 5, 1, 2, Align::First).unwrap();
         assert_eq!(steps(&sparse), [0, 2]);
+        assert!(windows.is_disjoint() && center.is_disjoint() && sparse.is_disjoint());
     }
 
     #[test]
@@ -149,6 +155,8 @@ mod tests {
         let windows = Windows::new(8, 3, 3, 3, Align::Last).unwrap();
         assert_eq!(steps(&windows), (0..8).collect::<Vec<_>>());
         assert_eq!(windows.touching(&(5..6)), 1..3);
+        assert!(!windows.is_disjoint());
+        assert!(Windows::new(9, 3, 3, 3, Align::Last).unwrap().is_disjoint());
         assert_eq!(
             (windows.sum(4), windows.sum(5), windows.sum(7)),
             (1.0, 2.0, 1.0)

@@ -19,6 +19,8 @@ pub(crate) struct Tiling {
     weights: Vec<f64>,
     /// By cell of the axis: the sum over the tiles that hold it.
     sums: Vec<f64>,
+    /// Whether no cell of the axis is held by two tiles, or twice by one.
+    is_disjoint: bool,
 }
 
 impl Tiling {
@@ -52,17 +54,25 @@ impl Tiling {
             starts,
             weights,
             sums: Vec::new(),
+            is_disjoint: true,
         };
         let mut sums = vec![0.0; length];
         for tile in 0..tiling.count() {
             for (cell, weight) in tiling.weights.iter().enumerate() {
                 if let Some(target) = tiling.target(tile, cell) {
+                    // Weights are above zero.
+                    tiling.is_disjoint &= sums[target] == 0.0;
                     sums[target] += weight;
                 }
             }
         }
         tiling.sums = sums;
         Some(tiling)
+    }
+
+    /// Whether each cell of the axis is held once.
+    pub(crate) fn is_disjoint(&self) -> bool {
+        self.is_disjoint
     }
 
     /// How many tiles there are.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use mizar_array::storage::Source;
 use serde::{Deserialize, Serialize};
 
+use super::blend::Blend;
 use super::field::Block;
 use super::plan::{OutputPort, Plan, Unit};
 use super::{InferError, Missing};
@@ -58,13 +59,15 @@ pub(crate) fn compute(
     let sums = plan
         .outputs
         .iter()
-        .map(|output| vec![vec![0.0; cells]; output.channels]);
+        .map(|output| vec![Blend::new(cells, plan.is_disjoint); output.channels]);
     let mut work = Work {
         plan,
         unit,
         mask: Mask::new(plan, &block, missing, &windows),
+        has_missing: missing != Missing::Refuse && block.first_missing().is_some(),
         block,
         sums: sums.collect(),
+        batch: Vec::new(),
         items: 0,
         failed: 0,
         failures: Vec::new(),
@@ -198,8 +201,12 @@ struct Work<'a> {
     unit: &'a Unit,
     block: Block,
     mask: Mask,
-    /// By output and channel: sums of weighted values by step, row and column.
-    sums: Vec<Vec<Vec<f64>>>,
+    /// Whether the block has missing values still.
+    has_missing: bool,
+    /// By output and channel.
+    sums: Vec<Vec<Blend>>,
+    /// The numbers of a batch, kept for the next.
+    batch: Vec<f32>,
     items: u64,
     failed: u64,
     failures: Vec<Failure>,
@@ -210,7 +217,7 @@ impl Work<'_> {
     /// is known.
     fn run(&mut self, model: &mut dyn Model, batch: &[Item]) -> Result<(), InferError> {
         match self.outputs(model, batch) {
-            Ok(outputs) => self.add_all(batch, &outputs),
+            Ok(outputs) => self.add_all(batch, outputs),
             Err(ModelError::Run { message, .. }) if batch.len() == 1 => {
                 self.fail(batch[0], message);
             }
@@ -225,7 +232,11 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn outputs(&self, model: &mut dyn Model, batch: &[Item]) -> Result<Vec<Tensor>, ModelError> {
+    fn outputs(
+        &mut self,
+        model: &mut dyn Model,
+        batch: &[Item],
+    ) -> Result<Vec<Tensor>, ModelError> {
         let plan = self.plan;
         // What is missing of a batch of fixed size stays zero.
         let items = if plan.is_batch_fixed {
@@ -234,12 +245,23 @@ impl Work<'_> {
             batch.len()
         };
         let shape = plan.input_shape(items);
-        let mut values = vec![0.0; shape.iter().product()];
+        let mut values = std::mem::take(&mut self.batch);
+        values.resize(shape.iter().product(), 0.0);
+        if batch.len() < items {
+            values.fill(0.0);
+        }
         for (place, item) in batch.iter().enumerate() {
             self.gather(*item, place, &shape, &mut values);
         }
-        let values = Values::F32(values).cast(plan.element_type);
-        let outputs = model.run(&[Tensor::new(shape, values)?])?;
+        let inputs = [Tensor::new(
+            shape,
+            Values::F32(values).cast(plan.element_type),
+        )?];
+        let outputs = model.run(&inputs)?;
+        let [inputs] = inputs;
+        if let Values::F32(values) = inputs.into_values() {
+            self.batch = values;
+        }
         for (port, output) in plan.outputs.iter().zip(&outputs) {
             let expected = plan.output_shape(port, items);
             if output.shape() != expected {
@@ -281,8 +303,12 @@ impl Work<'_> {
                     // Cell by cell only where the tile or the layout is not as the row lies.
                     match plan.columns.unbroken(item.column) {
                         Some(columns) if strides.column == 1 => {
-                            let out = &mut out[to..to + columns.len()];
-                            let cells = out.iter_mut().zip(&from[columns]);
+                            let (out, from) = (&mut out[to..to + columns.len()], &from[columns]);
+                            if is_plain && !self.has_missing {
+                                out.copy_from_slice(from);
+                                continue;
+                            }
+                            let cells = out.iter_mut().zip(from);
                             cells.for_each(|(out, &value)| *out = scaled(value));
                         }
                         _ => {
@@ -297,10 +323,10 @@ impl Work<'_> {
         }
     }
 
-    fn add_all(&mut self, batch: &[Item], outputs: &[Tensor]) {
+    fn add_all(&mut self, batch: &[Item], outputs: Vec<Tensor>) {
         let singles: Vec<(Vec<usize>, Vec<f32>)> = outputs
-            .iter()
-            .map(|output| (output.shape().to_vec(), output.values().clone().into_f32()))
+            .into_iter()
+            .map(|output| (output.shape().to_vec(), output.into_values().into_f32()))
             .collect();
         for (place, &item) in batch.iter().enumerate() {
             self.items += u64::from(self.is_own(item));
@@ -326,20 +352,18 @@ impl Work<'_> {
         let (plan, unit) = (self.plan, self.unit);
         let port: &OutputPort = &plan.outputs[index];
         let strides = port.layout.strides(shape);
-        let width = plan.fields.width;
         let mut odd = 0;
         for row in rows_of(plan, unit, item) {
             let mask = self.mask.of_row(item.window, row.of_grid);
             let first = place * strides.item + row.step * strides.step + row.of_tile * strides.row;
             for (channel, sums) in self.sums[index].iter_mut().enumerate() {
                 let from = first + channel * strides.channel;
-                let sums = &mut sums[row.start..row.start + width];
                 match plan.columns.unbroken(item.column) {
                     Some(columns) if strides.column == 1 => {
                         let values = &values[from..from + columns.len()];
-                        let weights = plan.columns.weights();
+                        let weights = (row.weight, plan.columns.weights());
                         let mask = mask.map(|mask| &mask[columns.clone()]);
-                        odd += add_row(&mut sums[columns], values, weights, row.weight, mask);
+                        odd += sums.add_row(row.start + columns.start, values, weights, mask);
                     }
                     _ => {
                         for cell in 0..plan.columns.tile {
@@ -349,7 +373,7 @@ impl Work<'_> {
                             let is_masked = mask.is_some_and(|mask| mask[column]);
                             let weight = row.weight * plan.columns.weight(cell);
                             let value = values[from + cell * strides.column];
-                            odd += add_cell(&mut sums[column], value, weight, is_masked);
+                            odd += sums.add(row.start + column, value, weight, is_masked);
                         }
                     }
                 }
@@ -367,7 +391,7 @@ impl Work<'_> {
                     continue;
                 };
                 let all = self.sums.iter_mut().flatten();
-                all.for_each(|sums| sums[row.start + column] = f64::NAN);
+                all.for_each(|sums| sums.lose(row.start + column));
             }
         }
     }
@@ -409,34 +433,23 @@ impl Work<'_> {
         });
     }
 
-    /// Divides by the weights and brings values back to their units.
     fn finish(self) -> Computed {
         let (plan, unit) = (self.plan, self.unit);
-        let width = plan.fields.width;
         // By step and row, so that nothing is looked up for each cell.
-        let mut weights = Vec::with_capacity(unit.steps.len() * unit.rows.len());
-        for step in unit.steps.clone() {
-            let along_time = plan.windows.sum(step);
-            weights.extend(unit.rows.clone().map(|row| along_time * plan.rows.sum(row)));
-        }
-        let finish = |sums: Vec<f64>, (mean, spread): (f64, f64)| -> Vec<f32> {
-            let is_plain = mean == 0.0 && spread == 1.0;
-            let mut values = Vec::with_capacity(sums.len());
-            for (row, weight) in sums.chunks_exact(width).zip(&weights) {
-                values.extend(row.iter().zip(plan.columns.sums()).map(|(sum, of_column)| {
-                    let mean_of_tiles = sum / (weight * of_column);
-                    match is_plain {
-                        true => mean_of_tiles as f32,
-                        false => (mean_of_tiles * spread + mean) as f32,
-                    }
-                }));
+        let mut weights = Vec::new();
+        if !plan.is_disjoint {
+            for step in unit.steps.clone() {
+                let along_time = plan.windows.sum(step);
+                weights.extend(unit.rows.clone().map(|row| along_time * plan.rows.sum(row)));
             }
-            values
-        };
+        }
+        let columns = plan.columns.sums();
         let outputs = self.sums.into_iter().zip(&plan.outputs);
         let values = outputs.map(|(channels, port)| {
             let channels = channels.into_iter().zip(&port.scales);
-            channels.map(|(sums, scale)| finish(sums, *scale)).collect()
+            let finish =
+                |(sums, scale): (Blend, &(f64, f64))| sums.finish(&weights, columns, *scale);
+            channels.map(finish).collect()
         });
         Computed {
             values: values.collect(),
@@ -479,35 +492,4 @@ fn rows_of<'a>(plan: &'a Plan, unit: &'a Unit, item: Item) -> impl Iterator<Item
             })
         })
     })
-}
-
-/// Adds a value to a sum, or makes it missing; 1 if the value is to blame.
-#[inline(always)]
-fn add_cell(sum: &mut f64, value: f32, weight: f64, is_masked: bool) -> usize {
-    let is_sound = value.is_finite();
-    *sum += match is_sound && !is_masked {
-        true => weight * f64::from(value),
-        false => f64::NAN,
-    };
-    usize::from(!is_sound && !is_masked)
-}
-
-/// Adds cells side by side; how many were not finite.
-fn add_row(
-    sums: &mut [f64],
-    values: &[f32],
-    weights: &[f64],
-    weight: f64,
-    mask: Option<&[bool]>,
-) -> usize {
-    let cells = sums.iter_mut().zip(values).zip(weights);
-    match mask {
-        None => cells
-            .map(|((sum, &value), own)| add_cell(sum, value, weight * own, false))
-            .sum(),
-        Some(mask) => cells
-            .zip(mask)
-            .map(|(((sum, &value), own), &mask)| add_cell(sum, value, weight * own, mask))
-            .sum(),
-    }
 }
