@@ -1,8 +1,11 @@
 """Inference as a scientist writes it in Python: models, data, and loops of onnxruntime over them.
 
 infer_case.py make FOLDER                      models (.onnx) and a cube
-infer_case.py cube FOLDER MODEL FIRST LAST     steps of the cube through a model, into a file
-infer_case.py ask FOLDER MODEL COUNT           one sample after the other; times as JSON
+infer_case.py cube FOLDER MODEL NAME FIRST LAST FORM
+                                               steps of a cube through a model, into a durable file,
+                                               plain or deflated
+infer_case.py ask FOLDER MODEL COUNT           one sample after the other, once a line came in;
+                                               times as JSON
 """
 
 import json
@@ -67,21 +70,27 @@ def session(folder, model):
     )
 
 
-def cube(folder, model, name, first, last):
+def cube(folder, model, name, first, last, form):
     import netCDF4
 
     own = session(folder, model)
+    path = f"{folder}/python_{first}.nc"
+    # What `mizar infer` stores.
+    deflated = {"zlib": True, "complevel": 1, "shuffle": True, "chunksizes": (2, ROWS, COLUMNS)}
+    how = deflated if form == "deflated" else {}
     with netCDF4.Dataset(f"{folder}/{name}.nc") as source:
-        with netCDF4.Dataset(f"{folder}/python_{first}.nc", "w") as file:
+        with netCDF4.Dataset(path, "w") as file:
             steps = last - first
             for dimension, length in [("time", steps), ("y", ROWS), ("x", COLUMNS)]:
                 file.createDimension(dimension, length)
-            out = file.createVariable("y", "f4", ("time", "y", "x"))
+            out = file.createVariable("y", "f4", ("time", "y", "x"), **how)
             for at in range(first, last, BATCH):
                 end = min(at + BATCH, last)
                 fields = [source[variable][at:end].filled(numpy.nan) for variable in ["tas", "pr"]]
                 (y,) = own.run(None, {"x": numpy.stack(fields, 1)})
                 out[at - first : end - first] = y[:, 0]
+    with open(path) as file:
+        os.fsync(file)
 
 
 def ask(folder, model, count):
@@ -90,21 +99,22 @@ def ask(folder, model, count):
     sample = numpy.random.default_rng(3).standard_normal(shape).astype("f4")
     for _ in range(20):
         own.run(None, {"x": sample})
+    print("ready", flush=True)
+    sys.stdin.readline()
     times = []
-    begun = time.perf_counter()
+    begun = time.monotonic()
     for _ in range(count):
         start = time.perf_counter()
         own.run(None, {"x": sample})
         times.append(time.perf_counter() - start)
-    spent = time.perf_counter() - begun
-    print(json.dumps({"times_s": times, "spent_s": spent}))
+    print(json.dumps({"times_s": times, "begun_s": begun, "ended_s": time.monotonic()}))
 
 
 command, folder, *words = sys.argv[1:]
 if command == "make":
     make(folder)
 elif command == "cube":
-    cube(folder, words[0], words[1], int(words[2]), int(words[3]))
+    cube(folder, words[0], words[1], int(words[2]), int(words[3]), words[4])
 else:
     ask(folder, words[0], int(words[1]))
 sys.stdout.flush()
