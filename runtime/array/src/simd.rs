@@ -1,7 +1,7 @@
-//! Inner loops compiled twice: for every processor, and for those with AVX2.
+//! Inner loops compiled three times: for every processor, for those with AVX2, and with AVX-512.
 //!
 //! Called by decoding, conversion and statistics. A [`Kernel`] is a loop that the compiler turns
-//! into vector instructions; [`run`] picks the widest that this processor has. Both give the
+//! into vector instructions; [`run`] picks the widest that this processor has. All give the
 //! same bits, because neither reorders nor fuses floating-point operations. Left out:
 //! instructions spelled out by hand.
 
@@ -17,8 +17,13 @@ pub(crate) trait Kernel {
 /// Runs a kernel.
 pub(crate) fn run(kernel: impl Kernel) {
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        return ffi::with_avx2(kernel);
+    {
+        if ffi::has_avx512() {
+            return ffi::with_avx512(kernel);
+        }
+        if std::arch::is_x86_feature_detected!("avx2") {
+            return ffi::with_avx2(kernel);
+        }
     }
     kernel.run();
 }
@@ -38,12 +43,30 @@ mod ffi {
         reason = "the compiler cannot see that the processor was asked"
     )]
 
+    use std::arch::is_x86_feature_detected as has;
+
     use super::Kernel;
+
+    /// Whether this processor has what [`with_avx512`] is compiled for.
+    pub(super) fn has_avx512() -> bool {
+        has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl")
+    }
+
+    /// Called only where [`has_avx512`].
+    pub(super) fn with_avx512(kernel: impl Kernel) {
+        // SAFETY: the one caller has just asked the processor.
+        unsafe { compiled_wide(kernel) }
+    }
 
     /// Called only where the processor has AVX2.
     pub(super) fn with_avx2(kernel: impl Kernel) {
         // SAFETY: the one caller has just asked the processor.
         unsafe { compiled(kernel) }
+    }
+
+    #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")]
+    fn compiled_wide(kernel: impl Kernel) {
+        kernel.run();
     }
 
     #[target_feature(enable = "avx2")]

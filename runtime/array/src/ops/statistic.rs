@@ -6,6 +6,7 @@
 
 mod partial;
 mod steps;
+mod together;
 
 use std::ops::Range;
 

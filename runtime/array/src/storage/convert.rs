@@ -283,10 +283,15 @@ impl<N: Stored, T: Output, M: Fn(N) -> bool, U: Fn(N) -> T> Kernel for Each<'_, 
                 unpack(value)
             }
         };
+        // No `for_each`, whose inside may be compiled apart, for every processor.
         if self.big_endian {
-            pairs.for_each(|(out, element)| *out = convert(N::from_bytes(element, true)));
+            for (out, element) in pairs {
+                *out = convert(N::from_bytes(element, true));
+            }
         } else {
-            pairs.for_each(|(out, element)| *out = convert(N::from_bytes(element, false)));
+            for (out, element) in pairs {
+                *out = convert(N::from_bytes(element, false));
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use super::Sample;
 use super::steps::{self, Empty, Steps, Tile};
+use super::together::Together;
 use crate::simd;
 
 /// What is kept of a cell's values while they are added.
@@ -49,9 +50,13 @@ pub(crate) fn add<T: Sample>(
     steps: Steps<'_, T>,
     number: impl Fn(usize) -> f64,
 ) {
+    let together = Together::of(partials);
     for tile in steps.tiles() {
+        let added = together.filter(|some| some.add_tile(partials, offset, tile));
+        let is_left =
+            |partial: &&mut Partial| added.is_none_or(|some| !some.has(partial.accumulator));
         let mut empty = Empty::default();
-        for partial in &mut *partials {
+        for partial in partials.iter_mut().filter(is_left) {
             partial.add_tile(offset, tile, &mut empty, &number);
         }
     }

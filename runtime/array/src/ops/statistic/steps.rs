@@ -73,9 +73,15 @@ impl<'a, T: Sample> Tile<'a, T> {
         &self.rows[..self.count]
     }
 
+    /// Whether it has all the steps that it can have.
+    #[inline(always)]
+    pub(super) fn has_all_steps(&self) -> bool {
+        self.count == STEPS_AT_ONCE
+    }
+
     /// All the steps that it can have of so many cells, or none.
     #[inline(always)]
-    fn all_rows(&self, cells: usize) -> Option<[&'a [T]; STEPS_AT_ONCE]> {
+    pub(super) fn all_rows(&self, cells: usize) -> Option<[&'a [T]; STEPS_AT_ONCE]> {
         match self.rows.map(|row| row.get(..cells)) {
             [
                 Some(a),
@@ -86,7 +92,7 @@ impl<'a, T: Sample> Tile<'a, T> {
                 Some(f),
                 Some(g),
                 Some(h),
-            ] if self.count == STEPS_AT_ONCE => Some([a, b, c, d, e, f, g, h]),
+            ] if self.has_all_steps() => Some([a, b, c, d, e, f, g, h]),
             _ => None,
         }
     }
@@ -169,18 +175,17 @@ impl<T: Sample> Kernel for Sums<'_, T> {
         let (sums, last_sums) = self.sums.as_chunks_mut::<LANES>();
         let (counts, last_counts) = self.counts.as_chunks_mut::<LANES>();
         let whole = sums.len() * LANES;
-        let cells = (0..whole).step_by(LANES).zip(sums).zip(counts);
-        cells.for_each(|((cell, sums), counts)| {
+        // No `for_each`, whose inside may be compiled apart, for every processor.
+        for ((cell, sums), counts) in (0..whole).step_by(LANES).zip(sums).zip(counts) {
             if !add_sums(self.tile, cell, sums, counts) {
                 self.empty.note(cell);
             }
-        });
+        }
         let (last_sums, _) = last_sums.as_chunks_mut::<1>();
         let (last_counts, _) = last_counts.as_chunks_mut::<1>();
-        let cells = (whole..).zip(last_sums).zip(last_counts);
-        cells.for_each(|((cell, sums), counts)| {
+        for ((cell, sums), counts) in (whole..).zip(last_sums).zip(last_counts) {
             add_sums(self.tile, cell, sums, counts);
-        });
+        }
     }
 }
 
@@ -296,13 +301,17 @@ fn keep_extremes<T: Sample, const N: usize>(
         }
     }
     for lane in 0..N {
-        let (new, old) = (best[lane].to_f64(), extremes[lane]);
-        let kept = if wins(new, old) | old.is_nan() {
-            new
-        } else {
-            old
-        };
-        extremes[lane] = kept + nothing;
+        extremes[lane] = kept_of(best[lane].to_f64(), extremes[lane], wins) + nothing;
+    }
+}
+
+/// The extreme so far after a new one; what is missing yields to any.
+#[inline(always)]
+pub(super) fn kept_of(new: f64, old: f64, wins: impl Fn(f64, f64) -> bool) -> f64 {
+    if wins(new, old) | old.is_nan() {
+        new
+    } else {
+        old
     }
 }
 
@@ -318,19 +327,7 @@ pub(super) struct Moments<'a, T> {
 impl<T: Sample> Kernel for Moments<'_, T> {
     #[inline(always)]
     fn run(self) {
-        let (blocks, last) = self.means.as_chunks_mut::<LANES>();
-        let (counts, last_counts) = self.counts.as_chunks::<LANES>();
-        let whole = blocks.len() * LANES;
-        for ((cell, means), counts) in (0..whole).step_by(LANES).zip(blocks).zip(counts) {
-            if !self.empty.has(cell) {
-                start_means(self.tile, cell, means, counts);
-            }
-        }
-        let (last, _) = last.as_chunks_mut::<1>();
-        let (last_counts, _) = last_counts.as_chunks::<1>();
-        for ((cell, means), counts) in (whole..).zip(last).zip(last_counts) {
-            start_means(self.tile, cell, means, counts);
-        }
+        start_all_means(self.tile, self.empty, self.means, self.counts);
         for cells in self.empty.runs_without(self.means.len()) {
             add_moments(
                 self.tile.part(cells.clone()),
@@ -343,6 +340,28 @@ impl<T: Sample> Kernel for Moments<'_, T> {
 }
 
 /// Cells without values so far take their first for the mean.
+#[inline(always)]
+pub(super) fn start_all_means<T: Sample>(
+    tile: Tile<'_, T>,
+    empty: Empty,
+    means: &mut [f64],
+    counts: &[u32],
+) {
+    let (blocks, last) = means.as_chunks_mut::<LANES>();
+    let (counts, last_counts) = counts.as_chunks::<LANES>();
+    let whole = blocks.len() * LANES;
+    for ((cell, means), counts) in (0..whole).step_by(LANES).zip(blocks).zip(counts) {
+        if !empty.has(cell) {
+            start_means(tile, cell, means, counts);
+        }
+    }
+    let (last, _) = last.as_chunks_mut::<1>();
+    let (last_counts, _) = last_counts.as_chunks::<1>();
+    for ((cell, means), counts) in (whole..).zip(last).zip(last_counts) {
+        start_means(tile, cell, means, counts);
+    }
+}
+
 #[inline(always)]
 fn start_means<T: Sample, const N: usize>(
     tile: Tile<'_, T>,
@@ -417,13 +436,20 @@ fn move_moments<T: Sample>(
         spread += distance * distance;
         number += u32::from(!is_missing);
     }
+    move_by(moved, spread, number, (mean, square));
+    *count = number;
+}
+
+/// Moves a mean, and adds to the squared distances from it: by the distances of some values from it,
+/// their squares, and how many values there are now.
+#[inline(always)]
+pub(super) fn move_by(moved: f64, spread: f64, count: u32, (mean, square): (&mut f64, &mut f64)) {
     // At least 1: a cell without values divides 0 by it.
-    let step = moved / f64::from(number.max(1));
+    let step = moved / f64::from(count.max(1));
     let added = spread - step * moved;
     *mean += step;
     // Rounding must not make it negative; what is not a number stays so.
     *square += if added < 0.0 { 0.0 } else { added };
-    *count = number;
 }
 
 /// What was kept of later steps joins what was kept of earlier ones: means, squared distances from

@@ -99,9 +99,10 @@ impl<T: Output, M: Fn(T) -> bool> Kernel for Cleaning<'_, T, M> {
         let clean = |value: T| {
             if is_missing(value) { T::MISSING } else { value }
         };
-        self.values
-            .iter_mut()
-            .for_each(|value| *value = clean(*value) + nothing);
+        // No `for_each`, whose inside may be compiled apart, for every processor.
+        for value in self.values {
+            *value = clean(*value) + nothing;
+        }
     }
 }
 
