@@ -1,6 +1,7 @@
 //! A model of a warm server as a [`Model`] here: the command runs over cubes either way.
 //!
-//! One connection to the server's unix socket, one request at a time. Numbers travel as bytes.
+//! One connection to the server's unix socket, one request at a time. Numbers travel as bytes. The
+//! thread that asks reads and writes them itself: another would have to be woken twice a request.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -257,8 +258,7 @@ struct Connection {
 
 impl Connection {
     fn open(path: &Path) -> Result<Self, ClientError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
         let no_server = |source| ClientError::NoServer {

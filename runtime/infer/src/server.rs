@@ -12,6 +12,7 @@
 //!
 //! Left out: streams of gRPC, and models that differ by version: a version is the digest of the file.
 
+mod engine;
 mod grpc;
 mod held;
 mod proto;

@@ -3,20 +3,21 @@
 //! Requests that wait are run together as far as the model lets its first dimension free. A
 //! request waits for company only while others are on their way, and never longer than the
 //! latency bound.
+//!
+//! A request that takes less than it costs to wake another thread twice is run where it came in,
+//! if the model is free: it neither waits nor keeps others waiting.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use super::Settings;
-use crate::{Loaded, Model, ModelError, Port, Tensor, batch_of};
-
-/// What a request gets.
-type Answer = Result<Vec<Tensor>, ModelError>;
+use super::engine::{Answer, Engine};
+use crate::{Loaded, ModelError, Port, Tensor, batch_of};
 
 /// A request in the queue.
 struct Job {
@@ -49,6 +50,7 @@ pub(super) struct Held {
     pub(super) digest: String,
     /// What it counts for; the back ends do not tell what they use.
     pub(super) memory_bytes: u64,
+    engine: Arc<Mutex<Engine>>,
     queue: SyncSender<Job>,
     queue_limit: usize,
     /// Requests that are on their way or wait.
@@ -66,24 +68,27 @@ impl Held {
             ..
         } = loaded;
         let (queue, jobs) = sync_channel(settings.queue.max(1));
+        let is_free = batch_of(model.inputs()) == Some(None);
+        let (inputs, outputs) = (model.inputs().to_vec(), model.outputs().to_vec());
         let open = Arc::new(AtomicUsize::new(0));
         let held = Self {
-            inputs: model.inputs().to_vec(),
-            outputs: model.outputs().to_vec(),
+            inputs,
+            outputs,
             metadata: model.metadata().clone(),
             backend: model.backend().to_owned(),
             platform: model.platform().to_owned(),
             notes: model.notes().to_vec(),
             digest,
             memory_bytes: memory_of(size_bytes),
+            engine: Arc::new(Mutex::new(Engine::new(model))),
             queue,
             queue_limit: settings.queue.max(1),
             open: Arc::clone(&open),
             last_used: Mutex::new(Instant::now()),
         };
         let worker = Worker {
-            is_free: batch_of(model.inputs()) == Some(None),
-            model,
+            is_free,
+            engine: Arc::clone(&held.engine),
             settings: settings.clone(),
             jobs,
             open,
@@ -103,6 +108,9 @@ impl Held {
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Instant::now();
         let _open = Open::new(&self.open);
+        if let Some(answer) = self.run_here(&inputs) {
+            return answer;
+        }
         let (reply, answer) = oneshot::channel();
         match self.queue.try_send(Job { inputs, reply }) {
             Ok(()) => {}
@@ -110,6 +118,17 @@ impl Held {
             Err(TrySendError::Disconnected(_)) => return Err(AskError::Ended),
         }
         Ok(answer.await.map_err(|_| AskError::Ended)??)
+    }
+
+    /// Runs a request on this thread, if that takes next to nothing and the model is free.
+    fn run_here(&self, inputs: &[Tensor]) -> Option<Result<Vec<Tensor>, AskError>> {
+        match self.engine.try_lock() {
+            Ok(mut engine) if engine.is_quick(inputs) => {
+                Some(engine.run(inputs).map_err(AskError::Model))
+            }
+            Ok(_) | Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(_)) => Some(Err(AskError::Ended)),
+        }
     }
 
     pub(super) fn last_used(&self) -> Instant {
@@ -148,7 +167,7 @@ impl Drop for Open<'_> {
 
 /// The thread of a model.
 struct Worker {
-    model: Box<dyn Model>,
+    engine: Arc<Mutex<Engine>>,
     settings: Settings,
     jobs: Receiver<Job>,
     open: Arc<AtomicUsize>,
@@ -176,7 +195,12 @@ impl Worker {
                 }
             }
             for job in jobs {
-                let answer = self.model.run(&job.inputs);
+                // Where it panicked under another thread it has ended.
+                let Ok(mut engine) = self.engine.lock() else {
+                    return;
+                };
+                let answer = engine.run(&job.inputs);
+                drop(engine);
                 let _ = job.reply.send(answer);
             }
         }
@@ -217,7 +241,7 @@ impl Worker {
         });
         let inputs: Vec<Tensor> = stacked.collect::<Option<_>>()?;
         let total: usize = jobs.iter().map(rows_of).sum();
-        let outputs = self.model.run(&inputs).ok()?;
+        let outputs = self.engine.lock().ok()?.run(&inputs).ok()?;
         if outputs
             .iter()
             .any(|output| output.shape().first() != Some(&total))
@@ -262,10 +286,16 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{ElementType, Values};
+    use crate::{ElementType, Model, Values};
 
-    /// Adds one; fails on a batch with a negative number; tells how many rows each run had.
-    struct Plus(Vec<Port>, BTreeMap<String, String>, Arc<Mutex<Vec<usize>>>);
+    /// Adds one, and takes its time; fails on a batch with a negative number, panics at a thousand;
+    /// tells how many rows each run had.
+    struct Plus(
+        Vec<Port>,
+        BTreeMap<String, String>,
+        Arc<Mutex<Vec<usize>>>,
+        Duration,
+    );
 
     impl Model for Plus {
         fn inputs(&self) -> &[Port] {
@@ -287,7 +317,8 @@ mod tests {
                 let (backend, message) = ("a test".to_owned(), "negative".to_owned());
                 return Err(ModelError::Run { backend, message });
             }
-            std::thread::sleep(Duration::from_millis(20));
+            assert!(!values.contains(&1000.0), "a panic of the test");
+            std::thread::sleep(self.3);
             let values = values.iter().map(|value| *value as f32 + 1.0).collect();
             Ok(vec![Tensor::new(
                 inputs[0].shape().to_vec(),
@@ -296,7 +327,9 @@ mod tests {
         }
     }
 
-    fn held(settings: &Settings) -> (Arc<Held>, Arc<Mutex<Vec<usize>>>) {
+    const SLOW: Duration = Duration::from_millis(20);
+
+    fn held(settings: &Settings, takes: Duration) -> (Arc<Held>, Arc<Mutex<Vec<usize>>>) {
         let runs = Arc::new(Mutex::new(Vec::new()));
         let port = Port {
             name: "x".to_owned(),
@@ -304,7 +337,7 @@ mod tests {
             shape: Some(vec![None, Some(1)]),
         };
         let loaded = Loaded {
-            model: Box::new(Plus(vec![port], BTreeMap::new(), Arc::clone(&runs))),
+            model: Box::new(Plus(vec![port], BTreeMap::new(), Arc::clone(&runs), takes)),
             digest: "d".to_owned(),
             file_name: "plus".to_owned(),
             size_bytes: 10,
@@ -338,7 +371,7 @@ mod tests {
 
     #[test]
     fn requests_that_wait_run_together_and_get_their_own() {
-        let (held, runs) = held(&Settings::default());
+        let (held, runs) = held(&Settings::default(), SLOW);
         let answers = ask_all(&held, (0..40_u8).map(f32::from).collect());
         for (index, answer) in answers.into_iter().enumerate() {
             assert_eq!(answer.unwrap(), index as f64 + 1.0);
@@ -350,10 +383,45 @@ mod tests {
 
     #[test]
     fn one_that_fails_fails_alone() {
-        let (held, _) = held(&Settings::default());
+        let (held, _) = held(&Settings::default(), SLOW);
         let answers = ask_all(&held, vec![1.0, -1.0, 3.0, 4.0]);
         let sound: Vec<bool> = answers.iter().map(Result::is_ok).collect();
         assert_eq!(sound, [true, false, true, true]);
+    }
+
+    #[test]
+    fn quick_requests_run_where_they_come_in() {
+        let (quick, _) = held(&Settings::default(), Duration::ZERO);
+        let (slow, _) = held(&Settings::default(), SLOW);
+        // Nobody knows how long the first takes.
+        assert!(quick.run_here(&one(1.0)).is_none());
+        for held in [&quick, &slow] {
+            assert!(ask_all(held, vec![1.0])[0].is_ok());
+        }
+        let answer = quick.run_here(&one(1.0)).unwrap().unwrap();
+        assert_eq!(answer[0].values().to_f64(), [2.0]);
+        assert!(slow.run_here(&one(1.0)).is_none());
+        // So many numbers at once may take longer.
+        let count = 1 << 24;
+        let many = Tensor::new(vec![count, 1], Values::F32(vec![1.0; count])).unwrap();
+        assert!(!quick.engine.lock().unwrap().is_quick(&[many]));
+        // A model that runs is not waited for.
+        let running = quick.engine.lock().unwrap();
+        assert!(quick.run_here(&one(1.0)).is_none());
+        drop(running);
+    }
+
+    #[test]
+    fn a_model_that_panicked_has_ended() {
+        let (held, _) = held(&Settings::default(), Duration::ZERO);
+        let end = |answers: Vec<Result<f64, AskError>>| {
+            let ended = answers
+                .iter()
+                .all(|answer| matches!(answer, Err(AskError::Ended)));
+            assert!(ended, "{answers:?}");
+        };
+        end(ask_all(&held, vec![1000.0]));
+        end(ask_all(&held, vec![1.0]));
     }
 
     #[test]
@@ -363,7 +431,7 @@ mod tests {
             batch: 1,
             ..Settings::default()
         };
-        let (held, _) = held(&settings);
+        let (held, _) = held(&settings, SLOW);
         let answers = ask_all(&held, vec![0.0; 30]);
         let full = answers
             .iter()
