@@ -107,9 +107,14 @@ impl Values {
 
     /// Appends the numbers as little-endian bytes.
     pub fn to_bytes(&self, out: &mut Vec<u8>) {
-        out.reserve(self.len() * self.element_type().size_bytes());
-        each!(self, values => for value in values {
-            out.extend_from_slice(&value.to_le_bytes());
+        let start = out.len();
+        // Of known length first: then the loop is a copy.
+        out.resize(start + self.len() * self.element_type().size_bytes(), 0);
+        each!(self, values => {
+            let places = out[start..].as_chunks_mut().0.iter_mut();
+            for (place, value) in places.zip(values) {
+                *place = value.to_le_bytes();
+            }
         });
     }
 
@@ -286,8 +291,9 @@ mod tests {
     #[test]
     fn numbers_survive_their_bytes() {
         let values = Values::I64(vec![-1, 1 << 40]);
-        let mut bytes = Vec::new();
+        let mut bytes = vec![7];
         values.to_bytes(&mut bytes);
+        assert_eq!(bytes.remove(0), 7);
         assert_eq!(Values::from_bytes(ElementType::I64, &bytes), values);
     }
 }
