@@ -37,6 +37,9 @@ Examples:
   mizar infer lstm.onnx -i in.nc -o runoff.nc --layout NTC --steps 30 --missing mask \\
       --normalise 280:15,3e-5:6e-5 --outputs runoff:mm
       every cell a series of 30 steps
+  mizar infer fire.onnx -i in.nc -o risk.nc --feed x=tas,pr --feed z=orog --outputs risk:1
+      a model of two inputs, x and z; without --feed each takes the variable of its name. A variable
+      without time (orog) is the same at every step; `mizar cube -merge` brings files together
   mizar infer mlp.onnx -i x.npy -o y.npy
       arrays that are no cubes; several inputs or outputs by name in a .npz file
   mizar infer unet.safetensors -i samples.npz -o forecasts.npz
@@ -52,8 +55,12 @@ Examples:
 A safetensors file of `mizar train` says all itself: variables, window, normalisation, lead. On arrays
 and on the server physical units go in and come out too; a model with anomalies also takes the months
 of the steps (month), that of the forecast (forecast_month), and of cells their number (cell). An ONNX
-model file may hold what flags say, in its metadata: mizar.variables, mizar.layout,
-mizar.output_layout, mizar.normalise, mizar.denormalise, mizar.outputs (NAME:UNITS,...).
+model file may hold what flags say, in its metadata: mizar.variables, mizar.feed
+(x=tas,pr; z=orog), mizar.layout, mizar.output_layout, mizar.margin, mizar.normalise,
+mizar.denormalise, mizar.outputs (NAME:UNITS,...).
+
+A model that gives fewer cells than it sees, as convolutions without padding do, leaves a margin of
+each tile to its neighbours; at the edges of the grid, where there are none, the output is missing.
 
 ONNX Runtime is used if it is installed (ORT_DYLIB_PATH names its library), else a slower back end
 that needs no library. Which one ran is on stderr and in the attribute mizar_backend.

@@ -13,16 +13,20 @@
 
 mod blend;
 mod error;
+mod feed;
 mod field;
 mod layout;
+mod margin;
 mod output;
 mod plan;
+mod probe;
 mod run;
 mod steps;
 mod tiling;
 mod unit;
 
 pub use error::InferError;
+pub use feed::{Feed, FeedError};
 pub use layout::{Layout, LayoutError};
 pub use run::{Outcome, infer};
 pub use steps::Align;
@@ -49,6 +53,9 @@ pub enum Missing {
 pub struct Options {
     /// Variables that are the channels; all data variables if there are none.
     pub variables: Vec<String>,
+    /// Which variables go into which input of a model of several; where nothing is said, the
+    /// variable of the input's name.
+    pub feeds: Vec<Feed>,
     /// What the dimensions of the input mean.
     pub layout: Option<Layout>,
     /// What those of the outputs mean.
@@ -57,6 +64,8 @@ pub struct Options {
     pub tile: Option<(usize, usize)>,
     /// Rows and columns that a tile shares with each neighbour.
     pub halo: (usize, usize),
+    /// Rows and columns at each edge of a tile that do not come out, if that cannot be told.
+    pub margin: Option<(usize, usize)>,
     /// Whether the last column lies beside the first.
     pub wrap: bool,
     /// Steps of a window, where the model leaves them free.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use mizar_comm::Communicator;
-use mizar_infer::cube::{self, Align, InferError, Layout, Missing, Options, Outcome};
+use mizar_infer::cube::{self, Align, Feed, InferError, Layout, Missing, Options, Outcome};
 use mizar_infer::{Loaded, Scaling};
 
 use super::{How, LINE_EVERY, history, introduce, say};
@@ -23,6 +23,10 @@ pub(super) struct Window {
     /// Variables that are the channels, in this order [default: all data variables]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     variables: Vec<String>,
+    /// Variables of one input of a model of several; once for each input, LETTERS as --layout's
+    /// [default: the variable of the input's name]
+    #[arg(long, value_name = "INPUT[:LETTERS]=NAME,...", value_parser = feed)]
+    feed: Vec<Feed>,
     /// Names of the variables that come out, with units
     #[arg(long, value_name = "NAME[:UNITS],...", value_delimiter = ',')]
     outputs: Vec<String>,
@@ -39,6 +43,10 @@ pub(super) struct Window {
     /// Cells that a tile shares with each neighbour; the overlap is blended
     #[arg(long, value_name = "CELLS[xCELLS]", value_parser = pair, default_value = "0")]
     halo: (usize, usize),
+    /// Cells at each edge of a tile that do not come out of the model, where that is not plain from
+    /// its output
+    #[arg(long, value_name = "CELLS[xCELLS]", value_parser = pair)]
+    margin: Option<(usize, usize)>,
     /// The last column lies beside the first, as around the globe
     #[arg(long)]
     wrap: bool,
@@ -161,10 +169,12 @@ fn options(window: &Window, how: &How) -> anyhow::Result<Options> {
     };
     Ok(Options {
         variables: window.variables.clone(),
+        feeds: window.feed.clone(),
         layout: window.layout.clone(),
         output_layout: window.output_layout.clone(),
         tile: window.tile,
         halo: window.halo,
+        margin: window.margin,
         wrap: window.wrap,
         steps: window.steps,
         stride: window.stride,
@@ -191,6 +201,10 @@ fn pair(text: &str) -> Result<(usize, usize), String> {
         Some((rows, columns)) => Ok((number(rows)?, number(columns)?)),
         None => number(text).map(|both| (both, both)),
     }
+}
+
+fn feed(text: &str) -> Result<Feed, String> {
+    Feed::parse(text).map_err(|error| error.to_string())
 }
 
 fn align(text: &str) -> Result<Align, String> {

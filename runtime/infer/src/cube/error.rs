@@ -6,7 +6,7 @@ use mizar_array::CubeError;
 use mizar_array::storage::StorageError;
 use mizar_comm::CommError;
 
-use super::LayoutError;
+use super::{FeedError, LayoutError};
 use crate::{ModelError, ScalingError};
 use mizar_comm::Shared;
 
@@ -29,6 +29,9 @@ pub enum InferError {
     /// The letters are no layout.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// The words do not say which variables go into which input.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
     /// Ranks cannot speak to each other.
     #[error("the ranks lost each other")]
     Communication(#[from] CommError),

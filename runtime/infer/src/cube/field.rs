@@ -32,6 +32,8 @@ pub(crate) struct Field {
     pub(crate) levels: Vec<usize>,
     /// How many fields they make of a step.
     pub(crate) level_count: usize,
+    /// Whether it is the same at every step: it has no time, and others have.
+    pub(crate) is_static: bool,
 }
 
 impl Fields {
@@ -67,19 +69,33 @@ impl Fields {
                 names.iter().map(find).collect::<Result<_, _>>()?
             }
         };
-        let mut fields = Self::of_first(dataset, chosen[0], with_rows)?;
-        let first = fields.outer();
-        for &variable in &chosen[1..] {
-            let other = Self::of_first(dataset, variable, with_rows)?;
-            if other.outer() != first {
+        let each = chosen
+            .iter()
+            .map(|&variable| Self::of_first(dataset, variable, with_rows));
+        Self::join(each.collect::<Result<_, _>>()?)
+    }
+
+    /// Variables of one grid: those with time share it, those without are the same at each step.
+    fn join(each: Vec<Self>) -> Result<Self, InferError> {
+        let first = each.iter().find(|fields| fields.time.is_some());
+        let Some(mut joined) = first.or(each.first()).cloned() else {
+            return Err(InferError::Unfit("no variable was chosen".to_owned()));
+        };
+        let name = std::mem::take(&mut joined.variables)[0].name.clone();
+        for mut other in each {
+            let is_static = joined.time.is_some() && other.time.is_none();
+            let is_of_time = is_static || other.time == joined.time;
+            if !is_of_time || [other.rows, other.columns] != [joined.rows, joined.columns] {
                 return Err(InferError::Dimensions {
-                    first: fields.variables[0].name.clone(),
-                    other: dataset.variables[variable].name.clone(),
+                    first: name,
+                    other: other.variables.swap_remove(0).name,
                 });
             }
-            fields.variables.extend(other.variables);
+            let own = other.variables.into_iter();
+            let own = own.map(|field| Field { is_static, ..field });
+            joined.variables.extend(own);
         }
-        Ok(fields)
+        Ok(joined)
     }
 
     fn of_first(dataset: &Dataset, variable: usize, with_rows: bool) -> Result<Self, InferError> {
@@ -119,6 +135,7 @@ impl Fields {
                 name: of.name.clone(),
                 levels: rest,
                 level_count,
+                is_static: false,
             }],
             time,
             rows,
@@ -127,10 +144,6 @@ impl Fields {
             height: length(rows),
             width: length(columns),
         })
-    }
-
-    fn outer(&self) -> [Option<usize>; 3] {
-        [self.time, self.rows, self.columns]
     }
 
     /// Fields of one step: levels of all variables.
@@ -142,13 +155,19 @@ impl Fields {
     pub(crate) fn region(
         &self,
         dataset: &Dataset,
-        levels: &[usize],
+        field: &Field,
         steps: &Range<usize>,
         rows: &Range<usize>,
     ) -> Vec<Range<usize>> {
         let mut region = Vec::new();
-        region.extend(self.time.map(|_| steps.clone()));
-        region.extend(levels.iter().map(|&dim| 0..dataset.dimensions[dim].len));
+        let time = self.time.filter(|_| !field.is_static);
+        region.extend(time.map(|_| steps.clone()));
+        region.extend(
+            field
+                .levels
+                .iter()
+                .map(|&dim| 0..dataset.dimensions[dim].len),
+        );
         region.extend(self.rows.map(|_| rows.clone()));
         region.extend(self.columns.map(|_| 0..self.width));
         region
@@ -163,10 +182,10 @@ impl Fields {
     ) -> Result<Block, InferError> {
         let mut channels = Vec::new();
         for field in &self.variables {
-            let region = self.region(source.dataset(), &field.levels, &steps, &rows);
+            let region = self.region(source.dataset(), field, &steps, &rows);
             let mut values = vec![0.0; region.iter().map(Range::len).product()];
             source.read_f32(field.variable, &region, &mut values)?;
-            channels.push((field.level_count, values));
+            channels.push((field.level_count, field.is_static, values));
         }
         Ok(Block {
             channels,
@@ -183,8 +202,9 @@ const SCANNED: usize = 1024;
 /// Some steps and rows of all variables.
 #[derive(Debug)]
 pub(crate) struct Block {
-    /// By variable: how many levels, and the values by step, level, row, column.
-    channels: Vec<(usize, Vec<f32>)>,
+    /// By variable: how many levels, whether all steps are one, and the values by step, level,
+    /// row, column.
+    channels: Vec<(usize, bool, Vec<f32>)>,
     pub(crate) steps: Range<usize>,
     pub(crate) rows: Range<usize>,
     width: usize,
@@ -194,9 +214,14 @@ impl Block {
     /// A row of a channel at a step, all of the input.
     pub(crate) fn row(&self, step: usize, channel: usize, row: usize) -> &[f32] {
         let mut level = channel;
-        for (levels, values) in &self.channels {
+        for (levels, is_static, values) in &self.channels {
             if level < *levels {
-                let field = (step - self.steps.start) * levels + level;
+                let step = if *is_static {
+                    0
+                } else {
+                    step - self.steps.start
+                };
+                let field = step * levels + level;
                 let start = (field * self.rows.len() + row - self.rows.start) * self.width;
                 return &values[start..start + self.width];
             }
@@ -209,7 +234,7 @@ impl Block {
     pub(crate) fn first_missing(&self) -> Option<(usize, usize, usize, usize)> {
         // Without a way out in its middle the compiler makes vector instructions of it.
         let has_any = |part: &[f32]| part.iter().fold(false, |any, value| any | value.is_nan());
-        for (variable, (levels, values)) in self.channels.iter().enumerate() {
+        for (variable, (levels, _, values)) in self.channels.iter().enumerate() {
             let first = values.chunks(SCANNED).position(has_any);
             let from = first.map_or(values.len(), |part| part * SCANNED);
             let place = values[from..].iter().position(|value| value.is_nan());
@@ -226,7 +251,7 @@ impl Block {
 
     /// Puts a value in the place of each missing one.
     pub(crate) fn fill(&mut self, with: f32) {
-        for (_, values) in &mut self.channels {
+        for (_, _, values) in &mut self.channels {
             for value in values.iter_mut().filter(|value| value.is_nan()) {
                 *value = with;
             }

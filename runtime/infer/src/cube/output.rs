@@ -56,7 +56,9 @@ impl Target {
         let drafts = drafts(input, plan, loaded, options)?;
         let fields = &plan.fields;
         let outer = [fields.time, fields.rows, fields.columns];
-        let first = fields.variables[0].variable;
+        // One that has all dimensions.
+        let first = fields.variables.iter().find(|field| !field.is_static);
+        let first = first.unwrap_or(&fields.variables[0]).variable;
         let mut dims: Vec<usize> = outer.iter().flatten().copied().collect();
         dims.extend(drafts.iter().flat_map(|draft| draft.levels.iter().copied()));
         // What describes dimensions that are gone would describe nothing.
@@ -259,7 +261,9 @@ fn drafts(
             });
         return Ok(named.collect());
     }
-    if plan.outputs.len() == 1 && channels.len() == plan.fields.channels() {
+    // What several inputs take are seldom the same fields as come out.
+    let is_alike = plan.inputs.len() == 1 && channels.len() == plan.fields.channels();
+    if plan.outputs.len() == 1 && is_alike {
         let mut next = 0;
         let same = plan.fields.variables.iter().map(|field| {
             let mut attributes = input.variables[field.variable].attributes.clone();

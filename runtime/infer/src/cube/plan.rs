@@ -5,12 +5,14 @@ use std::path::Path;
 
 use mizar_array::storage::Source;
 
+use super::feed::{InputPort, Inputs, agreed, too_short};
 use super::field::Fields;
 use super::layout::{Layout, Role};
+use super::margin::Cells;
 use super::steps::Windows;
 use super::tiling::Tiling;
 use super::{InferError, Options};
-use crate::{ElementType, Model, ModelError, Scaling, Tensor, Values};
+use crate::{Model, Scaling};
 
 /// Numbers of a batch that is chosen here: what stays in a processor's cache.
 const BATCH_NUMBERS: usize = 1 << 16;
@@ -34,8 +36,7 @@ const UNITS_MIN: usize = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) fields: Fields,
-    pub(crate) layout: Layout,
-    pub(crate) element_type: ElementType,
+    pub(crate) inputs: Vec<InputPort>,
     pub(crate) rows: Tiling,
     pub(crate) columns: Tiling,
     pub(crate) windows: Windows,
@@ -76,28 +77,17 @@ impl Plan {
         model: &mut dyn Model,
         options: &Options,
     ) -> Result<Self, InferError> {
-        let [port] = model.inputs() else {
-            return Err(InferError::Unfit(format!(
-                "the model has {} inputs; over cubes it may have one, whose channels are the \
-                 variables",
-                model.inputs().len()
-            )));
-        };
-        let (element_type, port_name) = (port.element_type, port.name.clone());
-        let shape = port.shape.clone().unwrap_or_default();
-        let layout = input_layout(model, &shape, &port_name, options)?;
-        let names = match options.variables.as_slice() {
-            [] => words(model.metadata().get("mizar.variables")),
-            names => names.to_vec(),
-        };
-        let fields = Fields::new(source, &names, layout.has(Role::Rows))?;
-        let steps_in = steps_in(&layout, &shape, &fields, options)?;
-        let tile = |role, len, asked| tile(role, &layout, &shape, len, asked);
+        let Inputs {
+            fields,
+            ports: inputs,
+            steps: steps_in,
+        } = Inputs::new(source, model, options)?;
+        let tile = |role, len, asked| tile(role, &inputs, len, asked);
         let (tile_rows, tile_columns) = (
             tile(Role::Rows, fields.height, options.tile.map(|tile| tile.0))?,
             tile(Role::Columns, fields.width, options.tile.map(|tile| tile.1))?,
         );
-        let has_tiles = layout.has(Role::Rows);
+        let has_tiles = inputs.iter().any(|port| port.layout.has(Role::Rows));
         let (halo_rows, halo_columns) = if has_tiles { options.halo } else { (0, 0) };
         let no_tiles = |tile: usize, halo: usize| {
             move || {
@@ -112,9 +102,15 @@ impl Plan {
         let wraps = options.wrap && has_tiles;
         let columns = Tiling::new(fields.width, tile_columns, halo_columns, wraps)
             .ok_or_else(no_tiles(tile_columns, halo_columns))?;
-        let fixed = layout.length(Role::Items, &shape).flatten();
-        let (batch, is_batch_fixed) = match (layout.has(Role::Items), fixed) {
-            (false, _) => (1, true),
+        let fixed = agreed(inputs.iter(), Role::Items, "items")?;
+        let has_items = inputs.iter().all(|port| port.layout.has(Role::Items));
+        let (batch, is_batch_fixed) = match (has_items, fixed) {
+            (false, None | Some(1)) => (1, true),
+            (false, Some(fixed)) => {
+                return Err(InferError::Unfit(format!(
+                    "an input of the model has items one by one, another takes {fixed} at once"
+                )));
+            }
             (true, Some(fixed)) => (fixed, true),
             (true, None) => {
                 let item = steps_in * fields.channels() * tile_rows * tile_columns;
@@ -135,8 +131,7 @@ impl Plan {
             windows: Windows::new(fields.steps, steps_in, steps_in, steps_in, options.align)
                 .ok_or_else(|| too_short(fields.steps, steps_in))?,
             fields,
-            layout,
-            element_type,
+            inputs,
             rows,
             columns,
             batch,
@@ -151,17 +146,21 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The shape of a batch of inputs.
-    pub(crate) fn input_shape(&self, items: usize) -> Vec<usize> {
-        let channels = self.fields.channels();
-        let steps = self.windows.steps_in;
-        self.layout.shape(|role| match role {
+    /// The shape of a batch for an input.
+    pub(crate) fn input_shape(&self, port: &InputPort, items: usize) -> Vec<usize> {
+        self.input_shape_of(port, items, [self.rows.tile, self.columns.tile])
+    }
+
+    /// The same for tiles of this size.
+    pub(super) fn input_shape_of(&self, port: &InputPort, items: usize, tile: Cells) -> Vec<usize> {
+        let channels = port.channels.len();
+        port.layout.shape(|role| match role {
             Role::Items => items,
-            Role::Steps => steps,
-            Role::Channels if self.layout.has(Role::Steps) => channels,
-            Role::Channels => steps * channels,
-            Role::Rows => self.rows.tile,
-            Role::Columns => self.columns.tile,
+            Role::Steps => port.steps,
+            Role::Channels if port.layout.has(Role::Steps) => channels,
+            Role::Channels => port.steps * channels,
+            Role::Rows => tile[0],
+            Role::Columns => tile[1],
         })
     }
 
@@ -171,84 +170,27 @@ impl Plan {
             Role::Items => items,
             Role::Steps => self.windows.steps_out,
             Role::Channels => output.channels,
-            Role::Rows => self.rows.tile,
-            Role::Columns => self.columns.tile,
+            Role::Rows => self.rows.given(),
+            Role::Columns => self.columns.given(),
         })
     }
 
-    /// A batch of zeros goes in: what comes out has the shapes of all that will.
-    fn probe(&mut self, model: &mut dyn Model, options: &Options) -> Result<(), InferError> {
-        let items = if self.is_batch_fixed { self.batch } else { 1 };
-        let shape = self.input_shape(items);
-        let zeros = Values::F32(vec![0.0; shape.iter().product()]).cast(self.element_type);
-        let outputs = model.run(&[Tensor::new(shape, zeros)?])?;
-        let asked = match &options.output_layout {
-            Some(layout) => Some(layout.clone()),
-            None => {
-                let text = model.metadata().get("mizar.output_layout");
-                text.map(|text| Layout::parse(text)).transpose()?
-            }
-        };
-        let mut steps_out = None;
-        for (port, output) in model.outputs().iter().zip(&outputs) {
-            let shape = output.shape();
-            let odd = |expected: String| ModelError::Output {
-                name: port.name.clone(),
-                found: format!("of shape {shape:?}"),
-                expected,
-            };
-            let usual = || self.layout.of_output(shape.len());
-            let layout = asked.clone().or_else(usual);
-            let layout = layout
-                .filter(|layout| layout.len() == shape.len())
-                .ok_or_else(
-                    || odd("say what its dimensions are with --output-layout".to_owned()),
-                )?;
-            let length = |role: Role| layout.length(role, shape);
-            let steps = length(Role::Steps).unwrap_or(1);
-            if *steps_out.get_or_insert(steps) != steps {
-                return Err(odd("all outputs must have as many steps".to_owned()).into());
-            }
-            let tile = [
-                (Role::Rows, self.rows.tile),
-                (Role::Columns, self.columns.tile),
-            ];
-            let fits = |(role, tile): (Role, usize)| length(role).unwrap_or(1) == tile;
-            let keeps_items = length(Role::Items).unwrap_or(1) == items;
-            if !tile.into_iter().all(fits) || !keeps_items {
-                let (rows, columns) = (self.rows.tile, self.columns.tile);
-                let expected = format!(
-                    "as {layout} it must keep the {items} items and the tiles of {rows} rows and \
-                     {columns} columns that go in"
-                );
-                return Err(odd(expected).into());
-            }
-            self.outputs.push(OutputPort {
-                name: port.name.clone(),
-                channels: length(Role::Channels).unwrap_or(1),
-                layout,
-                scales: Vec::new(),
-            });
-        }
-        let steps_out = steps_out.unwrap_or(1);
-        let steps_in = self.windows.steps_in;
-        let stride = options.stride.unwrap_or(steps_out);
-        self.windows = Windows::new(
-            self.fields.steps,
-            steps_in,
-            steps_out,
-            stride,
-            options.align,
-        )
-        .ok_or_else(|| {
-            InferError::Unfit(format!(
-                "the model makes {steps_out} steps of {steps_in}: as many or fewer are needed"
-            ))
-        })?;
-        self.scale_outputs(model, options)
+    /// That of the input with most dimensions, the first of them.
+    pub(super) fn main_layout(&self) -> &Layout {
+        let layouts = self.inputs.iter().map(|port| &port.layout);
+        let longest = layouts.reduce(|most, layout| match layout.len() > most.len() {
+            true => layout,
+            false => most,
+        });
+        // A plan has one input at least.
+        longest.unwrap_or(&self.inputs[0].layout)
     }
 
-    fn scale_outputs(&mut self, model: &dyn Model, options: &Options) -> Result<(), InferError> {
+    pub(super) fn scale_outputs(
+        &mut self,
+        model: &dyn Model,
+        options: &Options,
+    ) -> Result<(), InferError> {
         let scaling = match &options.denormalise {
             Some(scaling) => Some(scaling.clone()),
             None => Scaling::of_model(model.metadata(), "mizar.denormalise")?,
@@ -323,109 +265,45 @@ impl Plan {
 
     /// The window in words, for the attributes of the output.
     pub(crate) fn describe(&self) -> String {
-        let mut text = format!("{} of {}", self.layout, self.windows.steps_in);
+        let inputs = self.inputs.iter();
+        let inputs: Vec<String> = match self.inputs.len() {
+            1 => inputs.map(|port| port.layout.to_string()).collect(),
+            _ => inputs
+                .map(|port| format!("{} {}", port.name, port.layout))
+                .collect(),
+        };
+        let mut text = format!("{} of {}", inputs.join(", "), self.windows.steps_in);
         text.push_str(if self.windows.steps_in == 1 {
             " step"
         } else {
             " steps"
         });
-        if self.layout.has(Role::Rows) {
+        if self.main_layout().has(Role::Rows) {
             let (rows, columns) = (self.rows.tile, self.columns.tile);
             text.push_str(&format!(", tiles of {rows} x {columns} cells"));
+            let (given_rows, given_columns) = (self.rows.given(), self.columns.given());
+            if (given_rows, given_columns) != (rows, columns) {
+                text.push_str(&format!(" that give {given_rows} x {given_columns}"));
+            }
         }
         text
     }
 }
 
-fn too_short(found: usize, steps: usize) -> InferError {
-    InferError::Unfit(format!(
-        "the input has {found} steps, but a window of the model has {steps}"
-    ))
-}
-
-fn input_layout(
-    model: &dyn Model,
-    shape: &[Option<usize>],
-    port: &str,
-    options: &Options,
-) -> Result<Layout, InferError> {
-    let layout = match (&options.layout, model.metadata().get("mizar.layout")) {
-        (Some(layout), _) => Some(layout.clone()),
-        (None, Some(text)) => Some(Layout::parse(text)?),
-        (None, None) => Layout::usual(shape.len()),
-    };
-    let layout = layout.ok_or_else(|| {
-        InferError::Unfit(format!(
-            "input `{port}` has {} dimensions: say what they are with --layout",
-            shape.len()
-        ))
-    })?;
-    if layout.len() != shape.len() {
-        return Err(InferError::Unfit(format!(
-            "layout {layout} has {} letters, but input `{port}` has {} dimensions",
-            layout.len(),
-            shape.len()
-        )));
-    }
-    Ok(layout)
-}
-
-/// Steps of a window: as the model or the user says.
-fn steps_in(
-    layout: &Layout,
-    shape: &[Option<usize>],
-    fields: &Fields,
-    options: &Options,
-) -> Result<usize, InferError> {
-    let channels = fields.channels();
-    let wanted = layout.length(Role::Channels, shape).unwrap_or(Some(1));
-    // Channels that are too many are not taken for steps: that would be a guess.
-    let of_model = layout.length(Role::Steps, shape).flatten();
-    let steps = match (of_model, options.steps) {
-        (Some(own), Some(asked)) if own != asked => {
-            return Err(InferError::Unfit(format!(
-                "--steps {asked}, but the model takes {own}"
-            )));
-        }
-        (Some(steps), _) | (None, Some(steps)) => steps,
-        (None, None) if layout.has(Role::Steps) => {
-            return Err(InferError::Unfit(
-                "the model takes any number of steps: say how many with --steps".to_owned(),
-            ));
-        }
-        (None, None) => 1,
-    };
-    let found = if layout.has(Role::Steps) {
-        channels
-    } else {
-        steps * channels
-    };
-    if wanted.is_some_and(|wanted| wanted != found) || steps == 0 {
-        let names: Vec<&str> = fields.variables.iter().map(|f| f.name.as_str()).collect();
-        return Err(InferError::Unfit(format!(
-            "the model takes {} channels, but {} with all levels make {found}: choose with \
-             --variables and --steps",
-            wanted.unwrap_or(0),
-            names.join(", ")
-        )));
-    }
-    if steps > fields.steps {
-        return Err(too_short(fields.steps, steps));
-    }
-    Ok(steps)
-}
-
 fn tile(
     role: Role,
-    layout: &Layout,
-    shape: &[Option<usize>],
+    inputs: &[InputPort],
     length: usize,
     asked: Option<usize>,
 ) -> Result<usize, InferError> {
-    let Some(of_model) = layout.length(role, shape) else {
+    if !inputs.iter().any(|port| port.layout.has(role)) {
         return Ok(1);
+    }
+    let what = match role {
+        Role::Rows => "rows",
+        _ => "columns",
     };
-    match (of_model, asked) {
+    match (agreed(inputs.iter(), role, what)?, asked) {
         (Some(own), Some(asked)) if own != asked => Err(InferError::Unfit(format!(
             "--tile asks for {asked} cells, but the model takes {own}"
         ))),

@@ -6,6 +6,7 @@ use mizar_array::storage::Source;
 use serde::{Deserialize, Serialize};
 
 use super::blend::Blend;
+use super::feed::InputPort;
 use super::field::Block;
 use super::plan::{OutputPort, Plan, Unit};
 use super::{InferError, Missing};
@@ -67,7 +68,7 @@ pub(crate) fn compute(
         has_missing: missing != Missing::Refuse && block.first_missing().is_some(),
         block,
         sums: sums.collect(),
-        batch: Vec::new(),
+        batches: vec![Vec::new(); plan.inputs.len()],
         items: 0,
         failed: 0,
         failures: Vec::new(),
@@ -110,7 +111,7 @@ fn read(
 ) -> Result<Block, InferError> {
     let last = plan.windows.start(windows.end - 1) + plan.windows.steps_in;
     let steps = plan.windows.start(windows.start)..last;
-    let spans = tile_rows.iter().map(|&tile| plan.rows.span(tile));
+    let spans = tile_rows.iter().map(|&tile| plan.rows.seen(tile));
     let rows = spans.reduce(|all, span| all.start.min(span.start)..all.end.max(span.end));
     let rows = rows.unwrap_or(0..plan.fields.height);
     let mut block = plan.fields.read(source, steps, rows)?;
@@ -205,8 +206,8 @@ struct Work<'a> {
     has_missing: bool,
     /// By output and channel.
     sums: Vec<Vec<Blend>>,
-    /// The numbers of a batch, kept for the next.
-    batch: Vec<f32>,
+    /// By input of the model: the numbers of a batch, kept for the next.
+    batches: Vec<Vec<f32>>,
     items: u64,
     failed: u64,
     failures: Vec<Failure>,
@@ -244,23 +245,25 @@ impl Work<'_> {
         } else {
             batch.len()
         };
-        let shape = plan.input_shape(items);
-        let mut values = std::mem::take(&mut self.batch);
-        values.resize(shape.iter().product(), 0.0);
-        if batch.len() < items {
-            values.fill(0.0);
+        let mut inputs = Vec::with_capacity(plan.inputs.len());
+        for (index, port) in plan.inputs.iter().enumerate() {
+            let shape = plan.input_shape(port, items);
+            let mut values = std::mem::take(&mut self.batches[index]);
+            values.resize(shape.iter().product(), 0.0);
+            if batch.len() < items {
+                values.fill(0.0);
+            }
+            for (place, item) in batch.iter().enumerate() {
+                self.gather(port, *item, place, &shape, &mut values);
+            }
+            let values = Values::F32(values).cast(port.element_type);
+            inputs.push(Tensor::new(shape, values)?);
         }
-        for (place, item) in batch.iter().enumerate() {
-            self.gather(*item, place, &shape, &mut values);
-        }
-        let inputs = [Tensor::new(
-            shape,
-            Values::F32(values).cast(plan.element_type),
-        )?];
         let outputs = model.run(&inputs)?;
-        let [inputs] = inputs;
-        if let Values::F32(values) = inputs.into_values() {
-            self.batch = values;
+        for (kept, input) in self.batches.iter_mut().zip(inputs) {
+            if let Values::F32(values) = input.into_values() {
+                *kept = values;
+            }
         }
         for (port, output) in plan.outputs.iter().zip(&outputs) {
             let expected = plan.output_shape(port, items);
@@ -275,16 +278,16 @@ impl Work<'_> {
         Ok(outputs)
     }
 
-    /// Brings an item's part of the input into a batch, scaled.
-    fn gather(&self, item: Item, place: usize, shape: &[usize], out: &mut [f32]) {
+    /// Brings an item's part of an input of the model into a batch, scaled.
+    fn gather(&self, port: &InputPort, item: Item, place: usize, shape: &[usize], out: &mut [f32]) {
         let plan = self.plan;
-        let strides = plan.layout.strides(shape);
-        let channels = plan.fields.channels();
-        let has_steps = strides.step > 0 || plan.windows.steps_in == 1;
+        let strides = port.layout.strides(shape);
+        let channels = port.channels.len();
+        let has_steps = strides.step > 0 || port.steps == 1;
         let start = plan.windows.start(item.window);
-        for step in 0..plan.windows.steps_in {
-            for channel in 0..channels {
-                let (mean, spread) = plan.scales[channel];
+        for step in 0..port.steps {
+            for (channel, of_fields) in port.channels.clone().enumerate() {
+                let (mean, spread) = plan.scales[of_fields];
                 let is_plain = mean == 0.0 && spread == 1.0;
                 let along = match has_steps {
                     true => step * strides.step + channel * strides.channel,
@@ -292,7 +295,7 @@ impl Work<'_> {
                 };
                 for row in 0..plan.rows.tile {
                     let from = plan.rows.source(item.row, row);
-                    let from = self.block.row(start + step, channel, from);
+                    let from = self.block.row(start + step, of_fields, from);
                     let to = place * strides.item + along + row * strides.row;
                     let scaled = |value: f32| match (value.is_nan(), is_plain) {
                         // Only with a mask: the mean stands for it.
@@ -358,7 +361,7 @@ impl Work<'_> {
             let first = place * strides.item + row.step * strides.step + row.of_tile * strides.row;
             for (channel, sums) in self.sums[index].iter_mut().enumerate() {
                 let from = first + channel * strides.channel;
-                match plan.columns.unbroken(item.column) {
+                match plan.columns.unbroken_given(item.column) {
                     Some(columns) if strides.column == 1 => {
                         let values = &values[from..from + columns.len()];
                         let weights = (row.weight, plan.columns.weights());
@@ -366,7 +369,7 @@ impl Work<'_> {
                         odd += sums.add_row(row.start + columns.start, values, weights, mask);
                     }
                     _ => {
-                        for cell in 0..plan.columns.tile {
+                        for cell in 0..plan.columns.given() {
                             let Some(column) = plan.columns.target(item.column, cell) else {
                                 continue;
                             };
@@ -386,7 +389,7 @@ impl Work<'_> {
     fn add_missing(&mut self, item: Item) {
         let (plan, unit) = (self.plan, self.unit);
         for row in rows_of(plan, unit, item) {
-            for cell in 0..plan.columns.tile {
+            for cell in 0..plan.columns.given() {
                 let Some(column) = plan.columns.target(item.column, cell) else {
                     continue;
                 };
@@ -424,7 +427,7 @@ impl Work<'_> {
         let (first, last) = (0, plan.columns.tile - 1);
         self.failures.push(Failure {
             steps: start..start + plan.windows.steps_in,
-            rows: plan.rows.span(item.row),
+            rows: plan.rows.seen(item.row),
             columns: (
                 plan.columns.source(item.column, first),
                 plan.columns.source(item.column, last) + 1,
@@ -465,7 +468,7 @@ impl Work<'_> {
 struct Row {
     /// Of the item's output.
     step: usize,
-    /// Its number in the tile, and in the grid.
+    /// Its number in what comes out of the tile, and in the grid.
     of_tile: usize,
     of_grid: usize,
     /// Where the grid's row begins in the sums.
@@ -481,7 +484,7 @@ fn rows_of<'a>(plan: &'a Plan, unit: &'a Unit, item: Item) -> impl Iterator<Item
         (0..plan.windows.steps_out).filter(move |step| unit.steps.contains(&(first + step)));
     steps.flat_map(move |step| {
         let field = (first + step - unit.steps.start) * unit.rows.len();
-        (0..plan.rows.tile).filter_map(move |of_tile| {
+        (0..plan.rows.given()).filter_map(move |of_tile| {
             let of_grid = plan.rows.target(item.row, of_tile)?;
             unit.rows.contains(&of_grid).then(|| Row {
                 step,

@@ -138,7 +138,35 @@ def tiles():
     np.save(HERE / "tiles_out.npy", (total / weights).astype(np.float32))
 
 
+def several():
+    """Models of two inputs: fields beside a static one, by name, and a window beside it."""
+    field = ["n", 1, "h", "w"]
+    nodes = [helper.make_node("Mul", ["orog", "two"], ["o"]), helper.make_node("Add", ["tas", "o"], ["y"])]
+    two = [("two", np.float32(2))]
+    save("pair", nodes, [value("tas", field), value("orog", field)], [value("y", field)], two)
+    nodes = [
+        helper.make_node("ReduceSum", ["x", "axis"], ["s"], keepdims=0),
+        helper.make_node("Add", ["s", "z"], ["y"]),
+    ]
+    axis = [("axis", np.array([1], dtype=np.int64))]
+    inputs = [value("x", ["n", 3, 1, "h", "w"]), value("z", field)]
+    save("window_and_static", nodes, inputs, [value("y", field)], axis)
+
+
+def smaller():
+    """Models that give fewer cells than they see: sums of 3 x 3 cells without padding, of any
+    tile and of tiles of 4, and means of 2 x 2 cells."""
+    ones = [("w", np.ones((1, 1, 3, 3), dtype=np.float32))]
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"])]
+    save("valid", nodes, [value("x", ["n", 1, "h", "w"])], [value("y", ["n", 1, None, None])], ones)
+    save("valid_4", nodes, [value("x", ["n", 1, 4, 4])], [value("y", ["n", 1, 2, 2])], ones)
+    nodes = [helper.make_node("AveragePool", ["x"], ["y"], kernel_shape=[2, 2], strides=[2, 2])]
+    save("coarse", nodes, [value("x", ["n", 1, "h", "w"])], [value("y", ["n", 1, None, None])])
+
+
 simple()
+several()
+smaller()
 conv()
 mlp()
 series()
