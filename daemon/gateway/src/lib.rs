@@ -15,9 +15,10 @@
 //! - no value of an event reaches a shell or an option ([`parameter`]);
 //! - front doors and sources hold no logic of their own: they translate into the one model.
 //!
-//! Left out on purpose: data transfer, and job logic; the script of a service is never changed or
-//! wrapped.
+//! Left out on purpose: data transfer, and job logic; the script of a service is never changed, and
+//! run by nobody but Slurm, or as a task of a job array by the few lines of [`array`].
 
+pub mod array;
 pub mod audit;
 pub mod auth;
 pub mod cli;
@@ -48,6 +49,7 @@ pub mod sources;
 pub mod sql;
 pub mod submit;
 pub mod supervise;
+pub mod tasks;
 pub mod tls;
 pub mod userfolder;
 pub mod way;

@@ -14,12 +14,13 @@ use mizar_slurm::{JobId, JobReport, Marker, Phase};
 use tracing::{info, warn};
 
 use crate::ledger::{
-    Change, Followed, State, apply, counts, drop_payload, followed, forget, forget_changes,
-    generation_of, mend_waits, now_ms, untidied,
+    Change, Followed, Place, State, apply, counts, drop_payload, followed, forget, forget_array,
+    forget_changes, generation_of, is_left, mend_waits, now_ms, old_arrays, untidied,
 };
-use crate::reconcile::{Sight, by_marker, decide, keep};
+use crate::reconcile::{Sight, decide, keep};
 use crate::shared::Shared;
 use crate::supervise::event::last_words;
+use crate::tasks::{Tasks, Told};
 use crate::userfolder;
 use crate::way::Note;
 
@@ -95,6 +96,7 @@ fn run(shared: &Shared) {
             more_to_forget = forget_jobs(shared);
         }
         if round.is_multiple_of(FORGET_EVERY) {
+            forget_arrays(shared);
             forget_old_changes(shared);
             let mended = shared
                 .writer
@@ -169,8 +171,8 @@ fn cancel_deleted(shared: &Shared, queue: &HashMap<Marker, Vec<JobReport>>, rows
             .unwrap_or_default();
         for job in jobs.iter().filter(|job| !job.state.phase().is_final()) {
             info!(slurm_job = %job.id, marker = %row.marker, "cancelling the job of what was deleted");
-            if let Err(error) = shared.scheduler.cancel(job.id) {
-                warn!(%error, slurm_job = %job.id, "cannot cancel it");
+            if let Err(error) = shared.scheduler.cancel(job.handle()) {
+                warn!(%error, slurm_job = %job.handle(), "cannot cancel it");
             }
         }
     }
@@ -200,6 +202,30 @@ fn keep_since(shared: &Shared) -> i64 {
     now_ms() - i64::from(shared.config.limits.keep_days) * 86_400_000
 }
 
+/// Removes the folders of arrays whose jobs are forgotten; those of the jobs stay.
+fn forget_arrays(shared: &Shared) {
+    let before = keep_since(shared);
+    let old = shared
+        .reader
+        .read(|ledger| old_arrays(ledger, before, FORGET_AT_ONCE));
+    let old = match old {
+        Ok(old) => old,
+        Err(error) => return warn!(%error, "cannot look for old arrays"),
+    };
+    for (id, marker) in old {
+        let folder = shared.folder(&marker);
+        let forgotten = userfolder::remove(&folder)
+            .map_err(|error| error.to_string())
+            .and_then(|()| {
+                let forget = shared.writer.write(move |ledger| forget_array(ledger, id));
+                forget.map_err(|error| error.to_string())
+            });
+        if let Err(error) = forgotten {
+            warn!(%error, folder = %folder.display(), "cannot forget an array");
+        }
+    }
+}
+
 fn forget_old_changes(shared: &Shared) {
     let before = keep_since(shared);
     let keep = shared.config.limits.changes;
@@ -227,24 +253,24 @@ enum LookError {
 fn look(shared: &Shared) -> Result<(), LookError> {
     let look_ms = now_ms();
     shared.metrics.looks.inc();
-    let mut queue = by_marker(shared.scheduler.queue()?);
+    let jobs = shared.scheduler.queue()?;
     let rows = shared.reader.read(followed)?;
+    let tasks = Tasks::new(&rows);
+    let mut queue = tasks.tell(jobs);
     let users = shared.config.users();
-    drop_forged(&mut queue, &rows, &users);
-    let gone: Vec<Marker> = rows
-        .iter()
-        .map(|row| &row.marker)
-        .filter(|m| !queue.contains_key(*m))
-        .cloned()
-        .collect();
-    let mut accounted = by_marker(shared.scheduler.accounted(&gone)?);
+    drop_forged(&mut queue.jobs, &rows, &users);
+    let gone = tasks.unseen(&rows, &queue.jobs);
+    let mut accounted = tasks.tell(shared.scheduler.accounted(&gone)?).jobs;
     drop_forged(&mut accounted, &rows, &users);
-    cancel_extras(shared, &queue, &rows);
-    cancel_deleted(shared, &queue, &rows);
+    cancel_extras(shared, &queue.jobs, &rows);
+    cancel_left(shared, &queue.left);
+    cancel_deleted(shared, &queue.jobs, &rows);
     let mut changes = Vec::new();
     let mut again = false;
+    // One time for all: what was an array waits as one.
+    let times = (look_ms, now_ms());
     for row in &rows {
-        let change = weigh(shared, row, &queue, &accounted, look_ms);
+        let change = weigh(shared, row, &queue, &accounted, times);
         again |= change
             .as_ref()
             .is_some_and(|change| change.to == State::Received);
@@ -290,14 +316,14 @@ fn record(shared: &Shared, changes: Vec<Change>) -> Result<(), LookError> {
 fn weigh(
     shared: &Shared,
     row: &Followed,
-    queue: &HashMap<Marker, Vec<JobReport>>,
+    seen: &Told,
     accounted: &HashMap<Marker, Vec<JobReport>>,
-    look_ms: i64,
+    (look_ms, weighed_ms): (i64, i64),
 ) -> Option<Change> {
     let of = |map: &'_ HashMap<Marker, Vec<JobReport>>| {
         map.get(&row.marker).cloned().unwrap_or_default()
     };
-    let (queue, accounted) = (of(queue), of(accounted));
+    let (queue, accounted) = (of(&seen.jobs), of(accounted));
     let started: Vec<JobId> = if queue.is_empty() {
         match started_jobs(&shared.folder(&row.marker)) {
             Ok(jobs) => jobs,
@@ -314,8 +340,9 @@ fn weigh(
         queue: &queue,
         accounted: &accounted,
         started: &started,
+        has_array: seen.has_array(row),
     };
-    let mut change = decide(row, &sight, look_ms, now_ms(), &shared.policy())?;
+    let mut change = decide(row, &sight, look_ms, weighed_ms, &shared.policy())?;
     if change.to != row.state {
         info!(job = row.job, marker = %row.marker, from = row.state.word(), to = change.to.word(),
             slurm_job = change.slurm_job.map(|job| job.0), reason = change.reason.as_deref(), "job moved");
@@ -358,11 +385,30 @@ fn cancel_extras(shared: &Shared, queue: &HashMap<Marker, Vec<JobReport>>, rows:
             .filter(waiting)
             .filter(|job| Some(job.id) != kept)
         {
-            warn!(slurm_job = %job.id, %marker, "cancelling a second job of one event");
-            match shared.scheduler.cancel(job.id) {
-                Ok(()) => drop(shared.metrics.duplicates_cancelled.inc()),
-                Err(error) => warn!(%error, slurm_job = %job.id, "cannot cancel it"),
-            }
+            cancel_second(shared, job);
         }
+    }
+}
+
+/// Cancels waiting tasks whose events are not in that array any more.
+fn cancel_left(shared: &Shared, left: &[(Place, JobReport)]) {
+    for (place, job) in left {
+        if job.state.phase() != Phase::Waiting {
+            continue;
+        }
+        match shared.reader.read(|ledger| is_left(ledger, place)) {
+            Ok(true) => cancel_second(shared, job),
+            Ok(false) => {}
+            Err(error) => warn!(%error, "cannot look for the event of a task"),
+        }
+    }
+}
+
+fn cancel_second(shared: &Shared, job: &JobReport) {
+    let slurm_job = job.handle();
+    warn!(%slurm_job, marker = %job.marker, "cancelling a second job of one event");
+    match shared.scheduler.cancel(slurm_job) {
+        Ok(()) => drop(shared.metrics.duplicates_cancelled.inc()),
+        Err(error) => warn!(%error, %slurm_job, "cannot cancel it"),
     }
 }

@@ -20,12 +20,16 @@
 //!    began are left alone.
 //!    If the clock was set back meanwhile, the row starts over with both looks.
 //! 7. *Two jobs for one event all the same* (a request delayed for longer than the grace):
-//!    one is kept, the others are cancelled while they wait.
+//!    one is kept, the others are cancelled while they wait. A task of an array that its event has
+//!    moved on from is such another.
+//! 8. *A waiting task that somebody cancels* leaves no trace, while the rest of its array is seen:
+//!    it was cancelled, where a job that nobody knows would be lost and made again.
 //!
 //! What remains: a delayed request that is queued and starts within one poll. And Slurm itself
 //! may start one job twice, under one id, if slurmctld is killed after a start that it had not
-//! saved (it then drains the node with "Duplicate jobid" and requeues); a service whose script
-//! must not be started again sets `no-requeue = true`.
+//! saved (it then drains the node with "Duplicate jobid" and requeues), and a task of an array under
+//! a second id, since it forgot the first; a service whose script must not be started again sets
+//! `no-requeue = true` and no `array`.
 
 use std::collections::HashMap;
 
@@ -66,6 +70,8 @@ pub struct Sight<'a> {
     pub accounted: &'a [JobReport],
     /// Jobs whose output file lies in the event's folder; empty if the queue had any.
     pub started: &'a [JobId],
+    /// Whether the queue has other tasks of the array that this job is in.
+    pub has_array: bool,
 }
 
 /// Groups jobs by marker.
@@ -148,6 +154,11 @@ pub fn decide(
         (again.looks, again.next_ms) = (1, now_ms + policy.grace_ms);
         return Some(again);
     }
+    if sight.has_array && trace.is_none() && row.state != State::Running {
+        let mut cancelled = change(State::Cancelled);
+        cancelled.reason = Some("this task was cancelled in Slurm before it started".to_owned());
+        return Some(cancelled);
+    }
     if trace.is_some() || row.state == State::Running {
         let mut vanished = change(State::Vanished);
         vanished.slurm_job = trace;
@@ -200,6 +211,8 @@ fn follow(row: &Followed, job: &JobReport, change: &dyn Fn(State) -> Change) -> 
 fn resubmit(row: &Followed, mut change: Change, now_ms: i64, policy: &Policy) -> Change {
     change.reason.clone_from(&row.reason);
     match row.verdict {
+        // The array may be what Slurm does not want.
+        Some(Verdict::Refused) if row.place.is_some() => change.alone = true,
         Some(Verdict::Refused) => change.to = State::Dead,
         Some(Verdict::Unavailable) => change.next_ms = now_ms + policy.backoff_ms,
         // The event is not to blame for a gateway that is killed again and again.

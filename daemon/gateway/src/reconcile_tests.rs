@@ -29,6 +29,7 @@ fn row(state: State) -> Followed {
         changed_ms: 5_000,
         is_deleted: false,
         user: None,
+        place: None,
     }
 }
 
@@ -37,6 +38,7 @@ fn job(id: u32, state: JobState) -> JobReport {
     JobReport {
         user: String::new(),
         id: JobId(id),
+        task: None,
         marker: M.parse().unwrap(),
         state,
         exit_code,
@@ -56,6 +58,7 @@ fn look(
             queue,
             accounted,
             started,
+            has_array: false,
         },
         LOOK,
         NOW,
@@ -290,4 +293,72 @@ fn what_slurm_may_requeue_has_ended_only_at_the_second_look() {
             "the accounting is certain of {state}"
         );
     }
+}
+
+/// A task of an array that is on record, as one of the array's other tasks is seen.
+fn task_row(state: State) -> Followed {
+    let place = crate::ledger::Place {
+        array: M.replace("012", "fff").parse().unwrap(),
+        task: 3,
+    };
+    Followed {
+        place: Some(place),
+        ..row(state)
+    }
+}
+
+fn look_at_task(row: &Followed, started: &[JobId], has_array: bool) -> Option<Change> {
+    let sight = Sight {
+        started,
+        has_array,
+        ..Sight::default()
+    };
+    decide(row, &sight, LOOK, NOW, &POLICY)
+}
+
+#[test]
+fn a_task_that_left_its_array_without_a_trace_was_cancelled_and_is_not_made_again() {
+    for state in [State::Submitted, State::Unsure] {
+        let first = look_at_task(&task_row(state), &[], true).unwrap();
+        assert_eq!(
+            (first.to, first.looks),
+            (state, 1),
+            "one look proves nothing"
+        );
+        let seen = Followed {
+            looks: 1,
+            ..task_row(state)
+        };
+        let change = look_at_task(&seen, &[], true).unwrap();
+        assert_eq!((change.to, change.lost), (State::Cancelled, false));
+        // With a sign of a start it is not known how it ended.
+        let change = look_at_task(&seen, &[JobId(8)], true).unwrap();
+        assert_eq!(change.to, State::Vanished);
+    }
+    let seen = Followed {
+        looks: 1,
+        ..task_row(State::Submitted)
+    };
+    let change = look_at_task(&seen, &[], false).unwrap();
+    assert_eq!(
+        (change.to, change.lost),
+        (State::Received, true),
+        "the array was lost"
+    );
+}
+
+#[test]
+fn the_events_of_a_refused_array_are_tried_alone() {
+    let refused = Followed {
+        verdict: Some(Verdict::Refused),
+        ..task_row(State::Unsure)
+    };
+    let change = look_at_task(&refused, &[], false).unwrap();
+    assert_eq!((change.to, change.alone), (State::Received, true));
+    let alone = Followed {
+        verdict: Some(Verdict::Refused),
+        ..row(State::Unsure)
+    };
+    let change = look(&alone, &[], &[], &[]).unwrap();
+    assert_eq!(change.to, State::Dead);
 }

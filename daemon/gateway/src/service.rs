@@ -18,6 +18,9 @@ use crate::sql::{Expression, Type};
 /// Most services of one gateway.
 pub const MAX_SERVICES: usize = 1000;
 
+/// Most tasks of one array.
+const MAX_TASKS: u32 = mizar_slurm::array::MAX_INDEX;
+
 /// Options of sbatch that a service may set. Everything that runs code, writes files, changes
 /// identity or hides the job from us is deliberately absent.
 pub const ALLOWED_OPTIONS: [&str; 31] = [
@@ -77,6 +80,9 @@ pub struct Service {
     /// One job for many events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<Batch>,
+    /// So many events of a burst go to Slurm as the tasks of one job array; without it each is a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub array: Option<u32>,
     /// Options of sbatch by their long names; `true` is a bare flag.
     #[serde(default)]
     pub sbatch: BTreeMap<String, OptionValue>,
@@ -233,6 +239,13 @@ impl Service {
             .check()
             .map_err(|problem| self.invalid(format!("filter: {problem}")))?;
         self.check_condition()?;
+        if let Some(most) = self.array
+            && !(2..=MAX_TASKS).contains(&most)
+        {
+            return Err(self.invalid(format!(
+                "`array` must be 2 to {MAX_TASKS}, and at most Slurm's MaxArraySize less 1"
+            )));
+        }
         for parameter in &self.args {
             parameter.check().map_err(|problem| {
                 self.invalid(format!("argument `{}`: {problem}", parameter.name))

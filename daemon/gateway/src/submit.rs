@@ -3,6 +3,8 @@
 //! A claim is on disk before its sbatch starts, and its outcome is on disk before the worker
 //! takes the next; see [`crate::reconcile`] for what that buys.
 
+mod burst;
+
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +20,7 @@ use tracing::{error, info, warn};
 use crate::event::Event;
 use crate::jobfiles::{BATCH_FILE, Planned, planned_files};
 use crate::ledger::{
-    Change, Claim, Door, LedgerError, State, Verdict, apply, claim, is_due, now_ms, settle,
+    Change, Claim, Claimed, Door, LedgerError, State, Verdict, apply, claim, is_due, now_ms, settle,
 };
 use crate::shared::Shared;
 use crate::userfolder::{self, UserFolderError};
@@ -63,8 +65,9 @@ pub fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
     Ok(threads)
 }
 
-fn dispatch(shared: &Shared, queue: &SyncSender<Claim>, in_flight: &AtomicUsize) {
+fn dispatch(shared: &Shared, queue: &SyncSender<Claimed>, in_flight: &AtomicUsize) {
     let most = shared.config.slurm.submit_parallel * CLAIMS_PER_WORKER;
+    let arrays = burst::arrays(&shared.services);
     let mut ticked: Option<Instant> = None;
     while !shared.is_stopping() {
         if ticked.is_none_or(|at| at.elapsed() >= TICK) {
@@ -78,14 +81,16 @@ fn dispatch(shared: &Shared, queue: &SyncSender<Claim>, in_flight: &AtomicUsize)
             shared.work.wait(IDLE);
             continue;
         }
+        let arrays = Arc::clone(&arrays);
         match shared
             .writer
-            .write(move |connection| claim(connection, now_ms(), free))
+            .write(move |connection| claim(connection, now_ms(), free, &arrays))
         {
             Ok(claims) if claims.is_empty() => shared.work.wait(IDLE),
             Ok(claims) => {
                 let count = claims.len();
-                let taken = |backlog: u64| Some(backlog.saturating_sub(count as u64));
+                let events = claims.iter().map(|one| one.claims.len() as u64).sum();
+                let taken = |backlog: u64| Some(backlog.saturating_sub(events));
                 let _ = shared
                     .backlog
                     .fetch_update(Ordering::SeqCst, Ordering::SeqCst, taken);
@@ -117,17 +122,23 @@ fn tick(shared: &Shared) -> Result<(), LedgerError> {
     Ok(())
 }
 
-fn work(shared: &Shared, claims: &Mutex<Receiver<Claim>>, in_flight: &AtomicUsize) {
+fn work(shared: &Shared, claims: &Mutex<Receiver<Claimed>>, in_flight: &AtomicUsize) {
     loop {
         let next = claims.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(claim) = next else { return };
-        let change = if shared.is_stopping() {
-            // Claimed, and sbatch never ran for it.
-            plain(&claim, State::Received)
-        } else {
-            attempt(shared, &claim)
+        let Ok(Claimed { array, claims }) = next else {
+            return;
         };
-        record(shared, change);
+        let changes = if shared.is_stopping() {
+            // Claimed, and sbatch never ran for them.
+            let unused = claims.iter().map(|claim| plain(claim, State::Received));
+            unused.collect()
+        } else {
+            match array {
+                Some(marker) => burst::attempt(shared, &marker, &claims),
+                None => claims.iter().map(|claim| attempt(shared, claim)).collect(),
+            }
+        };
+        record(shared, &changes);
         in_flight.fetch_sub(1, Ordering::SeqCst);
         shared.work.ring();
     }
@@ -135,15 +146,18 @@ fn work(shared: &Shared, claims: &Mutex<Receiver<Claim>>, in_flight: &AtomicUsiz
 
 /// Writes the outcome, however long the ledger's disk is full; a stop leaves the claim for the
 /// next start to look up.
-fn record(shared: &Shared, change: Change) {
+fn record(shared: &Shared, changes: &[Change]) {
     loop {
-        let copy = change.clone();
+        let copy = changes.to_vec();
         match shared
             .writer
-            .write(move |connection| apply(connection, now_ms(), &[copy]))
+            .write(move |connection| apply(connection, now_ms(), &copy))
         {
             Ok(_) => return,
-            Err(error) => error!(%error, job = change.job, "cannot record a submission yet"),
+            Err(error) => {
+                let job = changes.first().map(|change| change.job);
+                error!(%error, job, "cannot record a submission yet");
+            }
         }
         if shared.is_stopping() {
             return;
@@ -173,13 +187,19 @@ fn attempt(shared: &Shared, claim: &Claim) -> Change {
     if let Err(change) = write_folder(shared, claim, &request.directory, planned.as_ref()) {
         return change;
     }
+    let outcome = run(shared, &request);
+    weigh(shared, claim, &claim.marker, &outcome)
+}
+
+/// Submits, and measures how long it took.
+fn run(shared: &Shared, request: &SubmitRequest) -> SubmitOutcome {
     let started = Instant::now();
-    let outcome = shared.scheduler.submit(&request);
+    let outcome = shared.scheduler.submit(request);
     shared
         .metrics
         .sbatch
         .observe(started.elapsed().as_secs_f64());
-    weigh(shared, claim, outcome)
+    outcome
 }
 
 /// Writes what the job finds in its folder; else says what is to be recorded.
@@ -209,29 +229,31 @@ fn write_folder(
         None => jobfile::make(folder, &files, &links, Modes::OWNER)
             .map_err(|error| format!("cannot write {}: {error}", folder.display())),
     };
-    written.map_err(|reason| {
-        // Nothing was submitted; the disk may have room again later.
-        warn!(job = claim.job, %reason, "a job's folder is not written");
-        Change {
-            reason: Some(reason),
-            next_ms: now_ms() + shared.policy().backoff(claim.failures + 1),
-            ..plain(claim, State::Received)
-        }
-    })
+    written.map_err(|reason| unwritten(shared, claim, reason))
 }
 
-fn weigh(shared: &Shared, claim: &Claim, outcome: SubmitOutcome) -> Change {
-    let marker = &claim.marker;
-    let doubt = |verdict, reason| Change {
-        verdict: Some(verdict),
+/// Nothing was submitted; the disk may have room again later.
+fn unwritten(shared: &Shared, claim: &Claim, reason: String) -> Change {
+    warn!(job = claim.job, %reason, "a job's folder is not written");
+    Change {
         reason: Some(reason),
+        next_ms: now_ms() + shared.policy().backoff(claim.failures + 1),
+        ..plain(claim, State::Received)
+    }
+}
+
+/// What a submission under `marker` means for one of its events.
+fn weigh(shared: &Shared, claim: &Claim, marker: &Marker, outcome: &SubmitOutcome) -> Change {
+    let doubt = |verdict, reason: &String| Change {
+        verdict: Some(verdict),
+        reason: Some(reason.clone()),
         ..plain(claim, State::Unsure)
     };
     let (word, change) = match outcome {
         SubmitOutcome::Submitted(id) => {
             info!(job = claim.job, %marker, slurm_job = %id, "submitted");
             let change = Change {
-                slurm_job: Some(id),
+                slurm_job: Some(*id),
                 ..plain(claim, State::Submitted)
             };
             return count(shared, "submitted", change);
@@ -271,6 +293,7 @@ fn prepare(shared: &Shared, claim: &Claim) -> Result<(SubmitRequest, Option<Plan
         environment: environment(&claim.marker, &folder),
         user: claim.user.clone(),
         directory: folder,
+        tasks: Vec::new(),
     };
     Ok((request, Some(planned)))
 }
@@ -333,5 +356,6 @@ fn prepare_service(shared: &Shared, claim: &Claim) -> Result<SubmitRequest, Stri
         environment: environment(marker, &directory),
         user: claim.user.clone(),
         directory,
+        tasks: Vec::new(),
     })
 }

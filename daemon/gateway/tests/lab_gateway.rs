@@ -1,5 +1,6 @@
 //! Events on a real Slurm while gateway, slurmctld and the mizards of the nodes are killed at
-//! random moments: every event has exactly one job.
+//! random moments: every event has exactly one job of a service whose events are jobs, and exactly
+//! one task or job of one whose bursts are job arrays.
 //!
 //! `MIZAR_FAULT_EVENTS` sets the number of events (200 unless told), `MIZAR_FAULT_SEED` the
 //! moments; the seed is printed.
@@ -43,18 +44,22 @@ fn gateway(lab: &Lab) -> Gateway {
     let dir = lab.dir().join("gateway");
     fs::create_dir(&dir).unwrap();
     let script = dir.join("job.sh");
-    // O_APPEND keeps lines of concurrent jobs whole.
+    // O_APPEND keeps lines of concurrent jobs whole. A task that a slurmctld with an older state
+    // starts again has another id then, as a job has the same: the array says what was submitted.
     program(
         &script,
         &format!(
-            "#!/bin/sh\necho \"$1 $SLURM_JOB_ID\" >> {}/ran\n",
+            "#!/bin/sh\necho \"$1 ${{SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}}\" >> {}/ran-$MIZAR_SERVICE\n",
             dir.display()
         ),
     );
-    let services = format!(
-        "[[service]]\nname = \"fault\"\nscript = \"{}\"\nargs = [{{ name = \"id\", from = \"id\" }}]\nsbatch = {{ time = \"5\", mem = 10, mizar = true }}\n",
-        script.display()
-    );
+    let service = |name: &str, more: &str| {
+        format!(
+            "[[service]]\nname = \"{name}\"\nscript = \"{}\"\nargs = [{{ name = \"id\", from = \"id\" }}]\n{more}sbatch = {{ time = \"5\", mem = 10, mizar = true }}\n",
+            script.display()
+        )
+    };
+    let services = service("fault", "") + &service("burst", "array = 8\n");
     let env: HashMap<_, _> = lab.env().into_iter().collect();
     let extra = format!(
         "[slurm]\nconf = \"{}\"\npoll_ms = 500\ngrace_ms = 3000\nbackoff_ms = 200\nsubmit_ms = 20000\n",
@@ -147,7 +152,12 @@ fn every_event_has_exactly_one_job_whatever_is_killed() {
         jobs.iter()
             .all(|job| FINAL.contains(&job["state"].as_str().unwrap()))
     });
-    check(&lab, &gateway, &ids, &jobs);
+    for service in ["fault", "burst"] {
+        let own = jobs.iter().filter(|job| job["service"] == service);
+        check(&lab, &gateway, &ids, service, &own.collect::<Vec<_>>());
+    }
+    let tasks = jobs.iter().filter(|job| job["slurm_task"].is_number());
+    assert!(tasks.count() > count / 10, "bursts became arrays");
     println!(
         "{count} events, {gateway_kills} kills of the gateway, {controller_kills} of slurmctld, {mizard_kills} of mizard, {:.0} s",
         started.elapsed().as_secs_f64()
@@ -195,10 +205,10 @@ fn operate(lab: &Lab) {
 }
 
 /// Compares ledger, queue, and what the jobs themselves wrote.
-fn check(lab: &Lab, gateway: &Gateway, ids: &[String], jobs: &[Value]) {
+fn check(lab: &Lab, gateway: &Gateway, ids: &[String], service: &str, jobs: &[&Value]) {
     let ledger: BTreeMap<&str, &Value> = jobs
         .iter()
-        .map(|job| (job["event_id"].as_str().unwrap(), job))
+        .map(|job| (job["event_id"].as_str().unwrap(), *job))
         .collect();
     assert_eq!(ledger.len(), jobs.len(), "one row per event");
     assert_eq!(
@@ -207,7 +217,10 @@ fn check(lab: &Lab, gateway: &Gateway, ids: &[String], jobs: &[Value]) {
     );
     let mut ran: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut starts = 0;
-    for line in fs::read_to_string(gateway.dir.join("ran")).unwrap().lines() {
+    for line in fs::read_to_string(gateway.dir.join(format!("ran-{service}")))
+        .unwrap()
+        .lines()
+    {
         let (event, job) = line.split_once(' ').unwrap();
         ran.entry(event.to_owned())
             .or_default()
@@ -249,7 +262,7 @@ fn check(lab: &Lab, gateway: &Gateway, ids: &[String], jobs: &[Value]) {
         }
     }
     println!(
-        "ledger {}, events that ran {}, starts {starts}, forgotten before start {generations}, after start {vanished}",
+        "{service}: ledger {}, events that ran {}, starts {starts}, forgotten before start {generations}, after start {vanished}",
         ledger.len(),
         ran.len()
     );

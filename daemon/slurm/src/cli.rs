@@ -12,11 +12,12 @@ use tracing::debug;
 use crate::answer::{failure, shorten};
 use crate::others::cancel_as;
 use crate::process::{Finished, run};
+use crate::table::Form;
 use crate::{
-    Capacity, JobId, JobReport, Marker, QueryError, Scheduler, SubmitAs, SubmitOutcome,
+    Capacity, JobId, JobRef, JobReport, Marker, QueryError, Scheduler, SubmitAs, SubmitOutcome,
     SubmitRequest, Way,
 };
-use crate::{capacity, table};
+use crate::{array, capacity, table};
 
 /// Most markers in one question to the accounting; their names travel in argv.
 const ACCOUNT_CHUNK: usize = 400;
@@ -37,6 +38,9 @@ const KEPT_VARIABLES: [&str; 9] = [
     "USER",
     "LC_ALL",
 ];
+
+/// Has squeue and sacct list the tasks of an array whole, and not their first 64 characters.
+const WHOLE_TASK_LISTS: [&str; 2] = ["SLURM_BITSTR_LEN", "0"];
 
 /// Whether the site keeps accounts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -189,7 +193,9 @@ impl SlurmCli {
     pub(crate) fn ask(&self, name: &str, arguments: &[String]) -> Result<String, QueryError> {
         let program = self.program(name);
         let limit = self.settings.query_limit;
-        let done = run(&program, arguments, &self.environment, None, limit)
+        let mut environment = self.environment.clone();
+        environment.push(WHOLE_TASK_LISTS.map(str::to_owned).into());
+        let done = run(&program, arguments, &environment, None, limit)
             .map_err(|source| QueryError::Start { program, source })?;
         match done.status {
             Some(status) if status.success() && done.complete => Ok(done.stdout),
@@ -208,8 +214,8 @@ impl SlurmCli {
         }
     }
 
-    fn read_table(name: &str, text: &str) -> Result<Vec<JobReport>, QueryError> {
-        table::jobs(text).map_err(|line| QueryError::Format {
+    fn read_table(name: &str, form: Form, text: &str) -> Result<Vec<JobReport>, QueryError> {
+        table::jobs(form, text).map_err(|line| QueryError::Format {
             program: name.to_owned(),
             line: shorten(line),
         })
@@ -255,7 +261,7 @@ impl Scheduler for SlurmCli {
             format!("--user={}", self.users()),
             format!("--Format={}", table::QUEUE_FORMAT),
         ];
-        Self::read_table("squeue", &self.ask("squeue", &arguments)?)
+        Self::read_table("squeue", Form::Queue, &self.ask("squeue", &arguments)?)
     }
 
     fn accounted(&self, markers: &[Marker]) -> Result<Vec<JobReport>, QueryError> {
@@ -275,7 +281,7 @@ impl Scheduler for SlurmCli {
                 format!("--name={}", names.join(",")),
             ];
             match self.ask("sacct", &arguments) {
-                Ok(text) => found.extend(Self::read_table("sacct", &text)?),
+                Ok(text) => found.extend(Self::read_table("sacct", Form::Account, &text)?),
                 Err(QueryError::Failed { message, .. })
                     if self.settings.accounting == Accounting::Auto
                         && message.contains("accounting storage is disabled") =>
@@ -309,7 +315,7 @@ impl Scheduler for SlurmCli {
         }
     }
 
-    fn cancel(&self, job: JobId) -> Result<(), QueryError> {
+    fn cancel(&self, job: JobRef) -> Result<(), QueryError> {
         if let Some(helper) = &self.settings.submit_as
             && let Some(user) = self.other_owner(job)?
         {
@@ -331,8 +337,11 @@ pub(crate) fn submit_arguments(request: &SubmitRequest) -> Vec<String> {
         format!("--job-name={marker}"),
         format!("--chdir={directory}"),
         // Its existence proves that the job started, even if Slurm forgets the job.
-        format!("--output={}", output_pattern(&request.directory)),
+        format!("--output={}", output_pattern(request)),
     ];
+    if !request.tasks.is_empty() {
+        arguments.push(format!("--array={}", array::spec(&request.tasks)));
+    }
     for (name, value) in &request.options {
         arguments.push(if value.is_empty() {
             format!("--{name}")
@@ -348,9 +357,11 @@ pub(crate) fn submit_arguments(request: &SubmitRequest) -> Vec<String> {
 const OUTPUT_PREFIX: &str = "slurm-";
 const OUTPUT_SUFFIX: &str = ".out";
 
-/// Where a job of `directory` writes, for Slurm to fill in.
-pub(crate) fn output_pattern(directory: &Path) -> String {
-    format!("{}/{OUTPUT_PREFIX}%j{OUTPUT_SUFFIX}", directory.display())
+/// Where a job, or each task of one, writes, for Slurm to fill in.
+pub(crate) fn output_pattern(request: &SubmitRequest) -> String {
+    let directory = request.directory.display();
+    let of_task = if request.tasks.is_empty() { "" } else { "%a/" };
+    format!("{directory}/{of_task}{OUTPUT_PREFIX}%j{OUTPUT_SUFFIX}")
 }
 
 /// The name of a job's output file in its folder.
@@ -528,12 +539,20 @@ mod tests {
             directory: "/data/e".into(),
             environment: vec![],
             user: None,
+            tasks: Vec::new(),
         };
         let arguments = submit_arguments(&request);
         let script = arguments.iter().position(|a| a == "/opt/run.sh").unwrap();
         assert_eq!(arguments[script + 1..], ["--wrap=x", "a b;$(c)"]);
         assert!(arguments[..script].contains(&"--nodes=2".to_owned()));
         assert!(arguments[..script].contains(&"--mizar".to_owned()));
+        assert!(arguments.contains(&"--output=/data/e/slurm-%j.out".to_owned()));
+        let array = submit_arguments(&SubmitRequest {
+            tasks: vec![0, 1, 2, 5],
+            ..request
+        });
+        assert!(array[..script + 1].contains(&"--array=0-2,5".to_owned()));
+        assert!(array.contains(&"--output=/data/e/%a/slurm-%j.out".to_owned()));
     }
 
     #[test]

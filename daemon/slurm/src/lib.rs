@@ -18,6 +18,7 @@
 //! the caller's, who has the ledger.
 
 mod answer;
+pub mod array;
 pub mod capacity;
 pub mod cli;
 pub mod conformance;
@@ -32,9 +33,10 @@ mod table;
 
 use std::path::PathBuf;
 
+pub use array::{ArrayTask, JobRef};
 pub use capacity::Capacity;
 pub use cli::{Accounting, CliSettings, SlurmCli};
-pub use jobfile::JobFile;
+pub use jobfile::{JobFile, JobFolder};
 pub use marker::{Marker, MarkerError};
 pub use mizar_core::ids::JobId;
 pub use restd::{Place, Proof, RestSettings, SlurmRestd};
@@ -59,12 +61,15 @@ pub struct SubmitRequest {
     /// Whose job it is, by Unix name; none makes it ours. Only a site's own mapping of its
     /// callers may set it, never a request.
     pub user: Option<String>,
+    /// The tasks of a job array by their indices, ascending; none makes it a plain job. What the
+    /// task of index `i` writes goes to the folder, or link to one, `i` of the directory.
+    pub tasks: Vec<u32>,
 }
 
 /// What became of a submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubmitOutcome {
-    /// Queued under this id.
+    /// Queued under this id, which is the array's if it is one.
     Submitted(JobId),
     /// The scheduler says that this job will never be accepted.
     Refused(String),
@@ -74,12 +79,14 @@ pub enum SubmitOutcome {
     Unknown(String),
 }
 
-/// One job of ours as the scheduler knows it.
+/// One job of ours, or one task of an array of ours, as the scheduler knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobReport {
-    /// Its id.
+    /// Its id; a task that waits has its array's.
     pub id: JobId,
-    /// The marker that makes it ours.
+    /// Which task of which array it is.
+    pub task: Option<ArrayTask>,
+    /// The marker that makes it ours; all tasks of an array have the same.
     pub marker: Marker,
     /// The Unix user it runs as.
     pub user: String,
@@ -89,6 +96,14 @@ pub struct JobReport {
     pub exit_code: Option<i32>,
     /// Why it waits or how it ended, in the scheduler's word; empty if there is none.
     pub reason: String,
+}
+
+impl JobReport {
+    /// By what it is cancelled, and nothing else.
+    #[must_use]
+    pub fn handle(&self) -> JobRef {
+        self.task.map_or(JobRef::Job(self.id), JobRef::Task)
+    }
 }
 
 /// By which way jobs go to the scheduler, for people to read.
@@ -185,5 +200,5 @@ pub trait Scheduler: Send + Sync {
     ///
     /// # Errors
     /// [`QueryError`] if the scheduler did not answer or refused.
-    fn cancel(&self, job: JobId) -> Result<(), QueryError>;
+    fn cancel(&self, job: JobRef) -> Result<(), QueryError>;
 }

@@ -5,7 +5,7 @@
 use crate::answer::shorten;
 use crate::cli::{read_submission, submit_arguments};
 use crate::process::Finished;
-use crate::{JobId, QueryError, SlurmCli, SubmitAs, SubmitAsError, SubmitOutcome, SubmitRequest};
+use crate::{JobRef, QueryError, SlurmCli, SubmitAs, SubmitAsError, SubmitOutcome, SubmitRequest};
 
 impl SlurmCli {
     /// Whether a job of `user` may be submitted at all.
@@ -62,7 +62,7 @@ impl SlurmCli {
     }
 
     /// The owner of a job in the queue, unless that is us or nobody knows it.
-    pub(crate) fn other_owner(&self, job: JobId) -> Result<Option<String>, QueryError> {
+    pub(crate) fn other_owner(&self, job: JobRef) -> Result<Option<String>, QueryError> {
         let arguments = [
             "--noheader".to_owned(),
             "--all".to_owned(),
@@ -84,12 +84,17 @@ impl SlurmCli {
 }
 
 /// Cancels as another user.
-pub(crate) fn cancel_as(helper: &SubmitAs, user: &str, job: JobId) -> Result<(), QueryError> {
+pub(crate) fn cancel_as(helper: &SubmitAs, user: &str, job: JobRef) -> Result<(), QueryError> {
     let failed = |message: String| QueryError::Failed {
         program: "scancel".to_owned(),
         message,
     };
-    match helper.cancel(user, job.0) {
+    let JobRef::Job(id) = job else {
+        return Err(failed(format!(
+            "{job} is a task of `{user}`, and only our own jobs are arrays"
+        )));
+    };
+    match helper.cancel(user, id.0) {
         Ok(ran) if ran.code == Some(0) => Ok(()),
         Ok(ran) => Err(failed(shorten(&ran.stderr))),
         Err(error) => Err(failed(mizar_core::chain(&error))),

@@ -46,6 +46,7 @@ fn request(folder: &Path, script: &str, hash: char) -> SubmitRequest {
         directory: folder.to_owned(),
         environment: vec![],
         user: None,
+        tasks: Vec::new(),
     }
 }
 
@@ -79,7 +80,7 @@ fn the_rest_client_conforms() {
     };
     let client = client_of(&socket(&lab), Proof::Socket);
     conformance::check(&client, &folder("socket"));
-    assert_eq!(client.sent(), 4, "every job of the suite went over HTTP");
+    assert_eq!(client.sent(), 6, "every job of the suite went over HTTP");
     // The suite's markers are the same each time, so that a lab can have it only once.
     for (letter, proof) in [('f', Proof::File(token_file)), ('e', Proof::Scontrol)] {
         let client = client_of(&lab.rest_address(), proof);

@@ -55,6 +55,7 @@ fn the_accounting_finds_jobs_by_marker() {
         directory: folder.path().to_owned(),
         environment: vec![],
         user: None,
+        tasks: Vec::new(),
     };
     let SubmitOutcome::Submitted(id) = client.submit(&request) else {
         panic!("not accepted")

@@ -79,6 +79,7 @@ fn prepare(helper: &Helper, user: &str, letter: char) -> SubmitRequest {
         directory,
         environment: vec![("MIZAR_CHECK".to_owned(), "$(id)".to_owned())],
         user: Some(user.to_owned()),
+        tasks: Vec::new(),
     }
 }
 
@@ -164,12 +165,12 @@ fn the_helper_submits_and_cancels_as_the_user() {
     let SubmitOutcome::Submitted(id) = scheduler.submit(&waits) else {
         panic!("not accepted")
     };
-    scheduler.cancel(id).unwrap();
+    scheduler.cancel(id.into()).unwrap();
     assert_eq!(
         end(&scheduler, &waits.marker).state.phase(),
         Phase::Cancelled
     );
-    scheduler.cancel(id).unwrap();
+    scheduler.cancel(id.into()).unwrap();
 }
 
 #[test]
@@ -205,6 +206,7 @@ fn the_helper_does_nothing_for_others() {
     let mut scheduler = cli(&lab, &users, Some(&helper));
     let as_root = SubmitRequest {
         user: Some("daemon".to_owned()),
+        tasks: Vec::new(),
         ..request.clone()
     };
     let outcome = scheduler.submit(&as_root);

@@ -32,12 +32,17 @@ impl Gateway {
 
     /// Starts one in a folder; `slurm` is the table of that name, and others may follow.
     pub(crate) fn start(dir: &Path, slurm: &str) -> anyhow::Result<Self> {
+        Self::with_service(dir, slurm, "")
+    }
+
+    /// The same, with more lines for its service.
+    pub(crate) fn with_service(dir: &Path, slurm: &str, service: &str) -> anyhow::Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let script = dir.join("job.sh");
         fs::write(&script, "#!/bin/sh\ntrue\n")?;
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
         let services = format!(
-            "[[service]]\nname = \"bench\"\nscript = \"{}\"\n",
+            "[[service]]\nname = \"bench\"\nscript = \"{}\"\n{service}",
             script.display()
         );
         fs::write(dir.join("services.toml"), services)?;

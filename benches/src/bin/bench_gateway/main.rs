@@ -3,6 +3,7 @@
 mod client;
 mod gateway;
 mod intake;
+mod memory;
 mod pods;
 mod run;
 mod submission;
@@ -24,8 +25,8 @@ struct Arguments {
     /// Clients at the same time
     #[arg(long, default_value_t = 8)]
     clients: usize,
-    /// Jobs to submit each way, enough that the last look counts for little; 0 leaves
-    /// submission out
+    /// Jobs to submit each way, enough that the last look counts for little, and ten times as many
+    /// events as job arrays; 0 leaves submission out
     #[arg(long, default_value_t = 1000)]
     jobs: usize,
     /// Pods that are asked about; 0 leaves them out
@@ -34,6 +35,9 @@ struct Arguments {
     /// Synchronous calls to a warm worker; 0 leaves them out
     #[arg(long, default_value_t = 500)]
     calls: usize,
+    /// Events that wait in the queue while its memory is measured; 0 leaves it out
+    #[arg(long, default_value_t = 1_000_000)]
+    queued: usize,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -43,8 +47,13 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let method = format!(
         "{} keep-alive clients over loopback for {} s each; {} jobs into a stopped partition; {} \
-         running pods; {} synchronous calls",
-        arguments.clients, arguments.seconds, arguments.jobs, arguments.pods, arguments.calls
+         running pods; {} synchronous calls; {} queued events",
+        arguments.clients,
+        arguments.seconds,
+        arguments.jobs,
+        arguments.pods,
+        arguments.calls,
+        arguments.queued
     );
     let mut report = Report::new("gateway", method);
     report.peer("slurm", "slurmctld", &["-V"]);
@@ -59,6 +68,9 @@ fn main() -> anyhow::Result<()> {
     }
     if arguments.calls > 0 {
         run::run(&arguments, &mut report)?;
+    }
+    if arguments.queued > 0 {
+        memory::memory(&arguments, &mut report)?;
     }
     std::process::exit(report.finish(arguments.json));
 }

@@ -22,7 +22,16 @@ const LEAST_SBATCH_RATIO: f64 = 1.0;
 /// The promise: slurmrestd has several times the rate of the loop.
 const LEAST_REST_RATIO: f64 = 5.0;
 
-/// Submits the same number of jobs each way.
+/// The promise: bursts as job arrays have many times the rate of the loop.
+const LEAST_ARRAY_RATIO: f64 = 50.0;
+
+/// Events for arrays, over the jobs of the other ways.
+const MORE: usize = 10;
+
+/// Events in a request.
+const BATCH: usize = 500;
+
+/// Submits the same number of jobs each way, and more of them as tasks of arrays.
 pub(crate) fn submission(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
     let lab = Lab::builder()
         .nodes(1)
@@ -46,24 +55,53 @@ pub(crate) fn submission(arguments: &Arguments, report: &mut Report) -> anyhow::
         "[slurm.slurmrestd]\naddress = \"unix:{}\"\n",
         lab.rest_socket().display()
     );
-    for (run, (way, slurm, least)) in [
-        ("sbatch", "via = \"sbatch\"\n", LEAST_SBATCH_RATIO),
-        ("slurmrestd", rest.as_str(), LEAST_REST_RATIO),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let rate = through(&lab, slurm, way, run, arguments.jobs)?;
+    let cases = [
+        ("sbatch", "via = \"sbatch\"\n", "", 1, LEAST_SBATCH_RATIO),
+        ("slurmrestd", rest.as_str(), "", 1, LEAST_REST_RATIO),
+        (
+            "sbatch",
+            "via = \"sbatch\"\n",
+            "array = 100\n",
+            MORE,
+            LEAST_ARRAY_RATIO,
+        ),
+    ];
+    for (run, (way, slurm, service, more, least)) in cases.into_iter().enumerate() {
+        let case = Case {
+            slurm,
+            service,
+            way,
+            run,
+            jobs: arguments.jobs * more,
+        };
+        let rate = through(&lab, &case)?;
+        let how = match service {
+            "" => way.to_owned(),
+            _ => format!("{way} as arrays of 100"),
+        };
         report.add(Figure::new(
-            format!("submission from acknowledged events, by {way}"),
+            format!("submission from acknowledged events, by {how}"),
             rate,
             "1/s",
         ));
         report.add(
-            Figure::new(format!("{way} over the loop"), rate / plain, "times").at_least(least),
+            Figure::new(format!("{how} over the loop"), rate / plain, "times").at_least(least),
         );
     }
     Ok(())
+}
+
+/// One way to submit.
+struct Case<'a> {
+    /// The gateway's table of Slurm.
+    slurm: &'a str,
+    /// More lines of its service.
+    service: &'a str,
+    /// The way that it is to take.
+    way: &'a str,
+    /// Ids of its own, so that no event of another run is known.
+    run: usize,
+    jobs: usize,
 }
 
 /// Jobs per second of a person's loop.
@@ -82,31 +120,34 @@ fn plain_loop(lab: &Lab, jobs: usize) -> anyhow::Result<f64> {
 }
 
 /// Jobs per second of a gateway that goes this way.
-fn through(lab: &Lab, slurm: &str, way: &str, run: usize, jobs: usize) -> anyhow::Result<f64> {
+fn through(lab: &Lab, case: &Case<'_>) -> anyhow::Result<f64> {
     let folder = tempfile::tempdir_in(lab.dir())?;
     let conf = lab.dir().join("etc/slurm.conf");
-    let slurm = format!("conf = \"{}\"\npoll_ms = 2000\n{slurm}", conf.display());
-    let gateway = Gateway::start(folder.path(), &slurm)?;
+    let slurm = format!(
+        "conf = \"{}\"\npoll_ms = 2000\n{}",
+        conf.display(),
+        case.slurm
+    );
+    let gateway = Gateway::with_service(folder.path(), &slurm, case.service)?;
     let mut client = Client::connect(gateway.address)?;
     let started = Instant::now();
-    // Ids of their own, so that no event of another run is known.
-    client.post(&batch(run, 0, jobs))?;
-    loop {
-        let page: Value =
-            serde_json::from_slice(&client.get("/v1/jobs?state=submitted&limit=1000")?)?;
-        let submitted = page["jobs"].as_array().map_or(0, Vec::len);
-        if submitted >= jobs.min(1000) {
-            break;
+    for (request, first) in (0..case.jobs).step_by(BATCH).enumerate() {
+        client.post(&batch(case.run, request, BATCH.min(case.jobs - first)))?;
+    }
+    let overview = loop {
+        let overview: Value = serde_json::from_slice(&client.get("/v1/overview")?)?;
+        let submitted = overview["services"][0]["submitted"].as_u64().unwrap_or(0);
+        if submitted as usize >= case.jobs {
+            break overview;
         }
         ensure!(
             started.elapsed() < PATIENCE,
             "only {submitted} jobs were submitted"
         );
         std::thread::sleep(Duration::from_millis(50));
-    }
-    let rate = jobs as f64 / started.elapsed().as_secs_f64();
-    let overview: Value = serde_json::from_slice(&client.get("/v1/overview")?)?;
+    };
+    let rate = case.jobs as f64 / started.elapsed().as_secs_f64();
     let used = &overview["submission"];
-    ensure!(used["via"] == way, "jobs went another way: {used}");
+    ensure!(used["via"] == case.way, "jobs went another way: {used}");
     Ok(rate)
 }

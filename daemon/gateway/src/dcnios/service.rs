@@ -139,6 +139,7 @@ fn empty(name: &str, script: &std::path::Path) -> Service {
         args: Vec::new(),
         all_of: None,
         batch: None,
+        array: None,
         sbatch: BTreeMap::new(),
     }
 }

@@ -151,6 +151,7 @@ mod tests {
             state,
             slurm_job: Some(42),
             slurm_state: Some("RUNNING".to_owned()),
+            slurm_task: None,
             exit_code: None,
             reason: None,
             attempts: 1,

@@ -12,6 +12,7 @@ fn row(state: State, slurm: Option<JobState>) -> JobRow {
         state,
         slurm_job: Some(42),
         slurm_state: slurm.map(|state| state.name().to_owned()),
+        slurm_task: None,
         exit_code: slurm
             .filter(|state| state.phase().is_final())
             .map(JobState::default_exit_code),

@@ -1,7 +1,8 @@
 //! Every way of changing a job leaves its change, and nothing of it is lost or told twice.
 
+use super::super::arrays::claim_each;
 use super::super::{
-    Change, Door, NewEvent, Progress, Sender, State, Writer, accept, advance_webhook, apply, claim,
+    Change, Door, NewEvent, Progress, Sender, State, Writer, accept, advance_webhook, apply,
     configure_webhooks, delete, doubt_claims, overview, replay, retry, webhooks,
 };
 use super::*;
@@ -33,7 +34,7 @@ fn every_way_of_changing_a_job_is_told_once() {
     ledger(|c| {
         accept(c, 1, &[event("1", "a"), event("2", "b")], 0)?;
         accept(c, 2, &[event("1", "a")], 0)?;
-        claim(c, 3, 9)?;
+        claim_each(c, 3, 9)?;
         doubt_claims(c, 4)?;
         let lost = Change {
             lost: true,
@@ -175,7 +176,7 @@ fn services_are_shown_with_what_waits_and_what_moved() {
     ledger(|c| {
         let events: Vec<_> = (0..5).map(|n| event(&n.to_string(), "a")).collect();
         accept(c, 1_000, &events, 0)?;
-        claim(c, 70_000, 2)?;
+        claim_each(c, 70_000, 2)?;
         let to = |job, state| Change::new(job, 0, State::Submitting, state);
         apply(c, 70_001, &[to(1, State::Submitted), to(2, State::Dead)])?;
         let rows = overview(c, 70_002, &["b".to_owned()])?;

@@ -4,13 +4,15 @@
 //! A rate is a bucket of tokens that holds those of one second, or one: a change is exact after
 //! that time, and a service that waited long does not come with all of it at once.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
+use super::arrays::{Arrays, Claimed, claim_sharers, share};
 use super::gather;
-use super::jobs::{AGAIN, Claim, claim_where};
+use super::jobs::{AGAIN, Claim, Which, claim_where};
 
 /// Fastest rate that can be asked for, per second.
 const MAX_RATE: f64 = 10_000.0;
@@ -252,51 +254,103 @@ impl Kept {
 }
 
 /// Claims jobs for submission: from the moment this is on disk sbatch may be run for them.
-/// Services of a higher priority come first, and none beyond its flow.
-pub fn claim(connection: &Connection, now_ms: i64, limit: usize) -> rusqlite::Result<Vec<Claim>> {
+/// Services of a higher priority come first, and none beyond its flow; at most `limit` submissions.
+pub fn claim(
+    connection: &Connection,
+    now_ms: i64,
+    limit: usize,
+    arrays: &Arrays,
+) -> rusqlite::Result<Vec<Claimed>> {
     let flows = kept(connection)?;
-    let mut claims = Vec::new();
+    let mut claimed = Vec::new();
     let (first, last): (Vec<&Kept>, Vec<&Kept>) =
         flows.iter().partition(|one| one.flow.priority > 0);
     for one in first {
-        take(connection, now_ms, limit, one, &mut claims)?;
+        take(connection, now_ms, limit, one, arrays, &mut claimed)?;
     }
-    let left = limit.saturating_sub(claims.len());
-    if left > 0 {
-        let others = "AND NOT EXISTS (SELECT 1 FROM flow WHERE flow.service = jobs.service)";
-        let others = if flows.is_empty() { "" } else { others };
-        claims.extend(claim_where(connection, now_ms, left, others, None)?);
-    }
+    take_others(connection, now_ms, limit, arrays, &mut claimed)?;
     for one in last {
-        take(connection, now_ms, limit, one, &mut claims)?;
+        take(connection, now_ms, limit, one, arrays, &mut claimed)?;
     }
-    Ok(claims)
+    Ok(claimed)
 }
 
+/// Takes from all services without a flow, in the order of waiting; one that has an event in it
+/// fills an array with those behind.
+fn take_others(
+    connection: &Connection,
+    now_ms: i64,
+    limit: usize,
+    arrays: &Arrays,
+    claimed: &mut Vec<Claimed>,
+) -> rusqlite::Result<()> {
+    loop {
+        let left = limit.saturating_sub(claimed.len());
+        if left == 0 {
+            return Ok(());
+        }
+        let found = claim_where(connection, now_ms, &Which::WithoutFlow(left))?;
+        let is_all = found.len() < left;
+        let mut sharers: BTreeMap<String, Vec<Claim>> = BTreeMap::new();
+        for claim in found {
+            let service = claim.marker.service();
+            match arrays.contains_key(service) && claim.can_share {
+                true => sharers.entry(service.to_owned()).or_default().push(claim),
+                false => claimed.push(alone(claim)),
+            }
+        }
+        for (service, mut claims) in sharers {
+            let most = arrays[&service] as usize;
+            let room = most.saturating_sub(claims.len());
+            if room > 0 && !is_all {
+                claims.extend(claim_sharers(connection, now_ms, &service, room)?.0);
+            }
+            claimed.extend(share(connection, now_ms, claims, most)?);
+        }
+        if is_all {
+            return Ok(());
+        }
+    }
+}
+
+fn alone(claim: Claim) -> Claimed {
+    Claimed {
+        array: None,
+        claims: vec![claim],
+    }
+}
+
+/// Takes from one service what its flow allows.
 fn take(
     connection: &Connection,
     now_ms: i64,
     limit: usize,
     one: &Kept,
-    claims: &mut Vec<Claim>,
+    arrays: &Arrays,
+    claimed: &mut Vec<Claimed>,
 ) -> rusqlite::Result<()> {
-    let left = limit.saturating_sub(claims.len());
+    let left = limit.saturating_sub(claimed.len());
     if left == 0 {
         return Ok(());
     }
-    let count = one.allowance(connection, now_ms, left)?;
-    if count > 0 {
-        let found = claim_where(
-            connection,
-            now_ms,
-            count,
-            "AND service = ?3",
-            Some(&one.service),
-        )?;
-        one.pay(connection, now_ms, found.len())?;
-        claims.extend(found);
+    let most = arrays.get(&one.service).map_or(1, |most| *most as usize);
+    let allowed = one.allowance(connection, now_ms, left.saturating_mul(most))?;
+    if allowed == 0 {
+        return Ok(());
     }
-    Ok(())
+    let (mut paid, mut is_all) = (0, true);
+    if most > 1 {
+        let (claims, no_more) = claim_sharers(connection, now_ms, &one.service, allowed)?;
+        (paid, is_all) = (claims.len(), no_more);
+        claimed.extend(share(connection, now_ms, claims, most)?);
+    }
+    let left = limit.saturating_sub(claimed.len()).min(allowed - paid);
+    if is_all && left > 0 {
+        let found = claim_where(connection, now_ms, &Which::Of(&one.service, left))?;
+        paid += found.len();
+        claimed.extend(found.into_iter().map(alone));
+    }
+    one.pay(connection, now_ms, paid)
 }
 
 /// Has another job made for every event of a service that came in a time and whose job has
@@ -312,7 +366,7 @@ pub fn replay(
         &format!(
             "UPDATE jobs SET state = {AGAIN}, generation = generation + 1, verdict = NULL,
                 slurm_job = NULL, slurm_state = NULL, exit_code = NULL, reason = NULL,
-                started_ms = NULL, ended_ms = NULL,
+                started_ms = NULL, ended_ms = NULL, array_id = NULL, task = NULL, alone = 0,
                 failures = 0, looks = 0, next_ms = 0, changed_ms = ?4
          WHERE service = ?1 AND door = 'event' AND deleted_ms IS NULL
            AND state IN ('completed', 'failed', 'cancelled', 'vanished', 'dead')

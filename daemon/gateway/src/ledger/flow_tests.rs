@@ -1,5 +1,6 @@
 //! Rates by the clock of the test, places, order, and what a replay takes.
 
+use super::super::arrays::claim_each;
 use super::super::{Change, Door, NewEvent, Sender, State, Writer, accept, apply};
 use super::*;
 
@@ -58,7 +59,7 @@ impl Ledger {
 
     /// Services of the jobs that are claimed.
     fn claim(&self, now_ms: i64, limit: usize) -> Vec<String> {
-        let claims = self.write(move |ledger| claim(ledger, now_ms, limit));
+        let claims = self.write(move |ledger| claim_each(ledger, now_ms, limit));
         claims
             .iter()
             .map(|one| one.marker.service().to_owned())

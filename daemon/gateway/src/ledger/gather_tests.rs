@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 
+use super::super::arrays::claim_each;
 use super::super::join::JOINED_TYPE;
 use super::super::{
-    Door, JobRow, NewEvent, Selection, Sender, State, Writer, accept, claim, configure_conditions,
-    drain, forget, is_draining, jobs, left, mend_waits, replay, resume, retry,
+    Door, JobRow, NewEvent, Selection, Sender, State, Writer, accept, configure_conditions, drain,
+    forget, is_draining, jobs, left, mend_waits, replay, resume, retry,
 };
 use super::*;
 use crate::event::hash_key;
@@ -172,7 +173,7 @@ fn a_and_b_are_one_job_by_what_they_have_in_common() {
     let row = ledger.row("a7");
     assert_eq!((row.state, row.joined), (State::Joined, Some(5)));
     // Only what was made is submitted, with all its events.
-    let claims = ledger.write(|ledger| claim(ledger, 9, 99));
+    let claims = ledger.write(|ledger| claim_each(ledger, 9, 99));
     assert_eq!(claims.len(), 2);
     assert!(claims[0].document.contains("\"correlation\":\"7\""));
 }
@@ -206,7 +207,7 @@ fn a_passed_window_is_a_dead_letter_and_can_be_tried_again() {
         (ledger.state("a"), ledger.state("b")),
         (State::Joined, State::Joined)
     );
-    assert_eq!(ledger.write(|ledger| claim(ledger, 9_000, 9)).len(), 1);
+    assert_eq!(ledger.write(|ledger| claim_each(ledger, 9_000, 9)).len(), 1);
 }
 
 #[test]
@@ -221,7 +222,7 @@ fn a_replay_lets_what_is_dead_wait_anew_and_makes_whole_jobs_again() {
     );
     ledger.take(2_000, "a2", "a", "", &rule);
     ledger.take(2_001, "b2", "b", "", &rule);
-    let made = ledger.write(|ledger| claim(ledger, 2_002, 9))[0].job;
+    let made = ledger.write(|ledger| claim_each(ledger, 2_002, 9))[0].job;
     let done = super::super::Change::new(made, 0, State::Submitting, State::Completed);
     ledger.write(move |ledger| super::super::apply(ledger, 2_003, &[done]));
     // The dead one and the finished job; not the two that it was made of.
@@ -230,7 +231,10 @@ fn a_replay_lets_what_is_dead_wait_anew_and_makes_whole_jobs_again() {
         2
     );
     assert_eq!(ledger.state("a"), State::Gathering);
-    assert_eq!(ledger.write(|ledger| claim(ledger, 3_001, 9))[0].job, made);
+    assert_eq!(
+        ledger.write(|ledger| claim_each(ledger, 3_001, 9))[0].job,
+        made
+    );
     ledger.settle(3_999);
     assert_eq!(ledger.state("a"), State::Gathering, "its time began anew");
     ledger.settle(4_000);

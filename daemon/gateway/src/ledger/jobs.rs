@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use mizar_slurm::{JobId, Marker};
 
+use super::arrays::{CAN_SHARE, Place, place};
 use super::gather;
 use super::state::{Door, State, Verdict};
 
@@ -24,26 +25,44 @@ pub struct Claim {
     pub payload: Option<Vec<u8>>,
     /// The Unix user of the job; None means the gateway's own.
     pub user: Option<String>,
+    /// Whether it may be a task of an array.
+    pub can_share: bool,
 }
 
-/// Claims waiting jobs for which `more` holds; `?3` of it is `service`.
+/// Which jobs are claimed.
+pub(super) enum Which<'a> {
+    /// Those that waited longest, at most so many, of services without a flow.
+    WithoutFlow(usize),
+    /// Those of this service that waited longest, at most so many.
+    Of(&'a str, usize),
+    /// These.
+    These(&'a [i64]),
+}
+
+/// Claims waiting jobs.
 pub(super) fn claim_where(
     connection: &Connection,
     now_ms: i64,
-    limit: usize,
-    more: &'static str,
-    service: Option<&str>,
+    which: &Which<'_>,
 ) -> rusqlite::Result<Vec<Claim>> {
+    let due = "SELECT id FROM jobs WHERE state = 'received' AND next_ms <= ?1";
+    let oldest = "ORDER BY next_ms, id LIMIT ?2";
+    let chosen = match which {
+        Which::WithoutFlow(_) => format!(
+            "{due} AND NOT EXISTS (SELECT 1 FROM flow WHERE flow.service = jobs.service) {oldest}"
+        ),
+        Which::Of(..) => format!("{due} AND service = ?3 {oldest}"),
+        Which::These(_) => format!("{due} AND id IN (SELECT value FROM json_each(?2))"),
+    };
     let mut claim = connection.prepare_cached(&format!(
         "UPDATE jobs SET state = 'submitting', attempts = attempts + 1, attempt_ms = ?1,
                          changed_ms = ?1, verdict = NULL, looks = 0
-         WHERE id IN (SELECT id FROM jobs WHERE state = 'received' AND next_ms <= ?1 {more}
-                      ORDER BY next_ms, id LIMIT ?2)
+         WHERE id IN ({chosen})
          RETURNING id, service, key_hash, generation, failures,
                    (SELECT document FROM events WHERE events.id = jobs.event), door,
-                   (SELECT body FROM payloads WHERE payloads.event = jobs.event), user",
+                   (SELECT body FROM payloads WHERE payloads.event = jobs.event), user,
+                   {CAN_SHARE}",
     ))?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let read = |row: &Row<'_>| {
         Ok(Claim {
             job: row.get(0)?,
@@ -53,13 +72,21 @@ pub(super) fn claim_where(
             door: row.get(6)?,
             payload: row.get(7)?,
             user: row.get(8)?,
+            can_share: row.get(9)?,
         })
     };
-    match service {
-        Some(service) => claim
-            .query_map(params![now_ms, limit, service], read)?
+    let most = |limit: usize| i64::try_from(limit).unwrap_or(i64::MAX);
+    match which {
+        Which::WithoutFlow(limit) => claim
+            .query_map(params![now_ms, most(*limit)], read)?
             .collect(),
-        None => claim.query_map(params![now_ms, limit], read)?.collect(),
+        Which::Of(service, limit) => claim
+            .query_map(params![now_ms, most(*limit), service], read)?
+            .collect(),
+        Which::These(ids) => {
+            let ids = serde_json::to_string(ids).unwrap_or_default();
+            claim.query_map(params![now_ms, ids], read)?.collect()
+        }
     }
 }
 
@@ -102,6 +129,8 @@ pub struct Change {
     pub failed: bool,
     /// Whether Slurm lost the job: the next one is of a new generation.
     pub lost: bool,
+    /// Whether it is never to share an array again.
+    pub alone: bool,
     /// Earliest time of the next step.
     pub next_ms: i64,
 }
@@ -123,6 +152,7 @@ impl Change {
             looks: 0,
             failed: false,
             lost: false,
+            alone: false,
             next_ms: 0,
         }
     }
@@ -139,6 +169,8 @@ pub fn apply(connection: &Connection, now_ms: i64, changes: &[Change]) -> rusqli
              slurm_job = CASE ?12 WHEN 0 THEN coalesce(?6, slurm_job) END,
              slurm_state = CASE ?12 WHEN 0 THEN coalesce(?7, slurm_state) END, exit_code = coalesce(?8, exit_code),
              reason = ?9, looks = ?10, failures = failures + ?11, generation = generation + ?12,
+             array_id = CASE WHEN ?4 <> 'received' THEN array_id END,
+             task = CASE WHEN ?4 <> 'received' THEN task END, alone = max(alone, ?17),
              next_ms = ?13, changed_ms = ?14
          WHERE id = ?1 AND generation = ?2 AND state = ?3",
     )?;
@@ -161,6 +193,7 @@ pub fn apply(connection: &Connection, now_ms: i64, changes: &[Change]) -> rusqli
             now_ms,
             change.to == State::Running,
             change.to.is_final(),
+            change.alone,
         ])?;
     }
     Ok(took)
@@ -215,7 +248,7 @@ pub fn retry(
             &format!(
                 "UPDATE jobs SET state = {AGAIN}, generation = generation + 1, verdict = NULL,
                     slurm_job = NULL, slurm_state = NULL, exit_code = NULL, reason = NULL,
-                    started_ms = NULL, ended_ms = NULL,
+                    started_ms = NULL, ended_ms = NULL, array_id = NULL, task = NULL, alone = 0,
                     failures = 0, looks = 0, next_ms = 0, changed_ms = ?2
              WHERE id = ?1"
             ),
@@ -255,14 +288,17 @@ pub struct Followed {
     pub is_deleted: bool,
     /// The Unix user of the job; None means the gateway's own.
     pub user: Option<String>,
+    /// The task that it is, if it went to Slurm in an array.
+    pub place: Option<Place>,
 }
 
 /// Lists all jobs that Slurm may know and that have not ended.
 pub fn followed(connection: &Connection) -> rusqlite::Result<Vec<Followed>> {
     let mut list = connection.prepare_cached(
-        "SELECT id, service, key_hash, generation, state, verdict, slurm_job, slurm_state, reason,
-                looks, failures, next_ms, changed_ms, deleted_ms IS NOT NULL, user
-         FROM jobs WHERE state IN ('unsure', 'submitted', 'running')",
+        "SELECT jobs.id, jobs.service, key_hash, generation, state, verdict, slurm_job, slurm_state,
+                reason, looks, failures, next_ms, changed_ms, deleted_ms IS NOT NULL, user,
+                arrays.service, arrays.hash, 0, task
+         FROM jobs LEFT JOIN arrays ON arrays.id = jobs.array_id WHERE state IN ('unsure', 'submitted', 'running')",
     )?;
     let rows = list.query_map([], |row| {
         Ok(Followed {
@@ -279,6 +315,7 @@ pub fn followed(connection: &Connection) -> rusqlite::Result<Vec<Followed>> {
             changed_ms: row.get(12)?,
             is_deleted: row.get(13)?,
             user: row.get(14)?,
+            place: place(row, 15)?,
         })
     })?;
     rows.collect()
@@ -328,7 +365,7 @@ mod tests {
             writer
                 .write(|ledger| {
                     mend_waits(ledger, 1_000)?;
-                    super::super::claim(ledger, 1_000, 9)
+                    super::super::arrays::claim_each(ledger, 1_000, 9)
                 })
                 .unwrap()
                 .len()

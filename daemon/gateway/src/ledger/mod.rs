@@ -13,6 +13,7 @@
 //!   gateway's threads cannot overwrite each other's decisions.
 
 mod accept;
+mod arrays;
 mod changes;
 mod deletion;
 mod drain;
@@ -38,6 +39,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 pub use accept::*;
+pub use arrays::{Arrays, Claimed, Place, forget_array, is_left, old_arrays};
 pub use changes::*;
 pub use deletion::*;
 pub use drain::*;

@@ -15,8 +15,10 @@ pub struct JobRow {
     pub service: String,
     /// Where it stands.
     pub state: State,
-    /// Slurm's id.
+    /// Slurm's id; a task of an array has its array's while it waits.
     pub slurm_job: Option<u32>,
+    /// The task's index, if it went to Slurm in a job array.
+    pub slurm_task: Option<u32>,
     /// Slurm's state as last seen.
     pub slurm_state: Option<String>,
     /// The script's exit code, or 128 plus a signal.
@@ -83,7 +85,7 @@ pub struct Selection {
 const ROW: &str = "SELECT jobs.id, service, key_hash, generation, state, slurm_job, slurm_state,
         exit_code, reason, attempts, event_id, source, type, subject, received_ms, changed_ms,
         door, started_ms, ended_ms, deleted_ms,
-        (SELECT joined FROM members WHERE members.job = jobs.id), owner, user
+        (SELECT joined FROM members WHERE members.job = jobs.id), owner, user, task
     FROM jobs JOIN events ON events.id = jobs.event";
 
 fn job_row(row: &Row<'_>) -> rusqlite::Result<JobRow> {
@@ -110,6 +112,7 @@ fn job_row(row: &Row<'_>) -> rusqlite::Result<JobRow> {
         joined: row.get(20)?,
         owner: row.get(21)?,
         user: row.get(22)?,
+        slurm_task: row.get(23)?,
     })
 }
 

@@ -8,7 +8,7 @@ use super::LedgerError;
 pub const SCHEMA_VERSION: i64 = STEPS.len() as i64;
 
 /// Each step takes a file from the version of its index to the next; steps are never edited.
-const STEPS: [&str; 8] = [
+const STEPS: [&str; 9] = [
     "
 CREATE TABLE events (
   id          INTEGER PRIMARY KEY,
@@ -150,6 +150,7 @@ CREATE INDEX jobs_by_owner ON jobs (owner, id) WHERE owner IS NOT NULL;
 ALTER TABLE oscar_services ADD COLUMN user TEXT;
 ",
     super::forget::INDEX,
+    super::arrays::TABLES,
 ];
 
 /// Refuses files of a newer release.
@@ -198,7 +199,7 @@ mod tests {
         drop(old);
         let (writer, thread) = crate::ledger::Writer::open(&path).unwrap();
         let claims = writer
-            .write(|ledger| crate::ledger::claim(ledger, 9, 5))
+            .write(|ledger| crate::ledger::arrays::claim_each(ledger, 9, 5))
             .unwrap();
         assert_eq!(claims.len(), 1);
         assert_eq!(
@@ -233,7 +234,7 @@ mod tests {
         let tried = writer.write(|ledger| {
             crate::ledger::retry(ledger, 9, 1)?;
             crate::ledger::settle(ledger, 9)?;
-            crate::ledger::claim(ledger, 9, 5)
+            crate::ledger::arrays::claim_each(ledger, 9, 5)
         });
         assert_eq!(tried.unwrap().len(), 1, "an event that was alone stays so");
         drop(writer);

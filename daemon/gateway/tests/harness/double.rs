@@ -1,8 +1,9 @@
 //! A double of Slurm's commands, for faults that a real Slurm cannot be made to show at will.
 //!
-//! It keeps one line per accepted job. `faults` holds what the next sbatch commands do, one
+//! It keeps one line per accepted job, and one per task of an array. `faults` holds what the next sbatch commands do, one
 //! word per line: `hang` (never queued), `hang-queued`, `banner`, `fail-queued`,
-//! `refuse-queued`, `refuse`, `away`, `no-id`; an empty list means success. While the file
+//! `refuse-queued`, `refuse`, `refuse-array` (a plain job succeeds), `away`, `no-id`; an empty list
+//! means success. While the file
 //! `away` exists, squeue finds no controller.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
@@ -31,11 +32,22 @@ impl Double {
             &format!(
                 r#"#!/bin/sh
 D={d}
-for a in "$@"; do case $a in --comment=*) m=${{a#--comment=}};; esac; done
+tasks=
+for a in "$@"; do
+  case $a in
+    --comment=*) m=${{a#--comment=}};;
+    --array=*) for r in $(echo ${{a#--array=}} | tr , ' '); do tasks="$tasks $(seq -s' ' ${{r%-*}} ${{r#*-}})"; done;;
+  esac
+done
 exec 9>>$D/lock; flock 9
 echo "$*" >> $D/calls
 fault=$(head -n 1 $D/faults); sed -i 1d $D/faults
-queue() {{ id=$(($(wc -l < $D/jobs) + 1)); echo "$id|$m" >> $D/jobs; }}
+queue() {{
+  id=$(($(wc -l < $D/jobs) + 1))
+  if [ -z "$tasks" ]; then echo "$id|$m|$id|N/A" >> $D/jobs; return; fi
+  n=$id; for t in $tasks; do echo "$n|$m|$id|$t"; n=$(($n + 1)); done >> $D/jobs
+}}
+if [ "$fault" = refuse-array ]; then if [ -n "$tasks" ]; then fault=refuse; else fault=; fi; fi
 case $fault in
   hang) exec 9>&-; sleep 1000;;
   hang-queued) queue; exec 9>&-; sleep 1000;;
@@ -62,9 +74,9 @@ n=$(ls $D/asking 2>/dev/null | wc -l)
 mkdir -p $D/asking; touch $D/asking/$$
 echo $(($n + 1)) >> $D/asked
 s=$(cat $D/state)
-while IFS='|' read -r id m; do
+while IFS='|' read -r id m a i; do
   t=$s; if [ -e $D/state.$id ]; then t=$(cat $D/state.$id); fi
-  echo "$id|gateway|$t|0|None|$m|$m|"
+  echo "$id|$a|$i|gateway|$t|0|None|$m|$m|"
 done < $D/jobs
 rm -f $D/asking/$$
 "#
@@ -117,12 +129,26 @@ rm -f $D/asking/$$
         fs::write(self.dir.join("jobs"), "").unwrap();
     }
 
-    /// Markers of the accepted jobs.
+    /// Markers of the accepted jobs; a task's has its index behind it, as `…:hash_3`.
     pub(crate) fn markers(&self) -> Vec<String> {
         let text = fs::read_to_string(self.dir.join("jobs")).unwrap();
-        text.lines()
-            .map(|line| line.split_once('|').unwrap().1.to_owned())
-            .collect()
+        let marker = |line: &str| {
+            let fields: Vec<&str> = line.split('|').collect();
+            match fields[3] {
+                "N/A" => fields[1].to_owned(),
+                task => format!("{}_{task}", fields[1]),
+            }
+        };
+        text.lines().map(marker).collect()
+    }
+
+    /// Forgets one job, as if it had been cancelled before it had one: the n-th, from 1.
+    pub(crate) fn lose_one(&self, id: usize) {
+        let text = fs::read_to_string(self.dir.join("jobs")).unwrap();
+        let mark = format!("{id}|");
+        let rest = text.lines().filter(|line| !line.starts_with(&mark));
+        let rest: Vec<&str> = rest.collect();
+        fs::write(self.dir.join("jobs"), rest.join("\n") + "\n").unwrap();
     }
 
     /// Most squeue commands that ran at once, and how many there were.

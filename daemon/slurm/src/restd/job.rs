@@ -8,6 +8,7 @@ use super::api::{Api, Shape};
 use super::option;
 use super::script::Script;
 use crate::SubmitRequest;
+use crate::array;
 use crate::cli::output_pattern;
 
 /// Prefix of the variables that carry arguments to a script; the script does not see them.
@@ -86,6 +87,9 @@ pub(super) fn body(
     let mut environment = surroundings.environment(request)?;
     let mut options = std::mem::take(&mut script.options);
     options.extend(request.options.iter().cloned());
+    if !request.tasks.is_empty() {
+        options.insert("array".to_owned(), array::spec(&request.tasks));
+    }
     let mut job = Map::new();
     option::set(&mut job, api, &options)?;
     let mut text = script.text.clone();
@@ -110,7 +114,7 @@ pub(super) fn body(
         ),
         (
             &["standard_output", "standard_out"][..],
-            output_pattern(&request.directory),
+            output_pattern(request),
         ),
     ];
     for (names, value) in texts {
@@ -158,6 +162,7 @@ mod tests {
             directory: "/data".into(),
             environment: vec![("PATH".to_owned(), "/mine".to_owned())],
             user: None,
+            tasks: Vec::new(),
         };
         let given = [("PATH".to_owned(), "/usr/bin".to_owned())];
         let surroundings = Surroundings::of_this_process(&given);

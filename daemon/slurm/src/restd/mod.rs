@@ -25,7 +25,7 @@ use tracing::{debug, info, warn};
 
 use crate::answer::{failure, shorten};
 use crate::{
-    Capacity, JobId, JobReport, Marker, QueryError, Scheduler, SlurmCli, SubmitOutcome,
+    Capacity, JobId, JobRef, JobReport, Marker, QueryError, Scheduler, SlurmCli, SubmitOutcome,
     SubmitRequest, Way,
 };
 use api::{Api, DESCRIPTIONS};
@@ -319,7 +319,7 @@ impl Scheduler for SlurmRestd {
         }
     }
 
-    fn cancel(&self, job: JobId) -> Result<(), QueryError> {
+    fn cancel(&self, job: JobRef) -> Result<(), QueryError> {
         self.cli.cancel(job)
     }
 }

@@ -133,7 +133,7 @@ async function refreshJob() {
   setText(byId("job-title"), "Job " + job.id + " of " + job.service + ": " + job.state);
   byId("job-retry").hidden = !(retried.includes(job.state) && job.door === "event" && job.deleted_ms === null);
   const facts = [["Event", job.event_id], ["From", job.source], ["Type", job.type], ["Subject", job.subject],
-    ["Slurm job", job.slurm_job], ["Slurm's state", job.slurm_state], ["Exit code", job.exit_code],
+    ["Slurm job", job.slurm_job], ["Task of an array", job.slurm_task], ["Slurm's state", job.slurm_state], ["Exit code", job.exit_code],
     ["Runs of sbatch", job.attempts], ["Reason", job.reason], ["Marker", job.marker]];
   const known = facts.filter(([, value]) => value !== null && value !== undefined);
   byId("job-facts").replaceChildren(...known.flatMap(([name, value]) =>
