@@ -14,8 +14,8 @@ use mizar_slurm::{JobId, JobReport, Marker, Phase};
 use tracing::{info, warn};
 
 use crate::ledger::{
-    Change, Followed, Place, State, apply, counts, drop_payload, followed, forget, forget_array,
-    forget_changes, generation_of, is_left, mend_waits, now_ms, old_arrays, untidied,
+    Change, Followed, Place, Share, State, apply, counts, drop_payload, followed, forget,
+    forget_array, forget_changes, generation_of, is_left, mend_waits, now_ms, old_arrays, untidied,
 };
 use crate::reconcile::{Sight, decide, keep};
 use crate::shared::Shared;
@@ -309,7 +309,9 @@ fn record(shared: &Shared, changes: Vec<Change>) -> Result<(), LookError> {
     }
     shared
         .writer
-        .write(move |connection| apply(connection, now_ms(), &changes))?;
+        .write_as(Share::of(changes.len()), move |connection| {
+            apply(connection, now_ms(), &changes)
+        })?;
     Ok(())
 }
 

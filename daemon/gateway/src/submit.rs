@@ -20,7 +20,8 @@ use tracing::{error, info, warn};
 use crate::event::Event;
 use crate::jobfiles::{BATCH_FILE, Planned, planned_files};
 use crate::ledger::{
-    Change, Claim, Claimed, Door, LedgerError, State, Verdict, apply, claim, is_due, now_ms, settle,
+    Change, Claim, Claimed, Door, LedgerError, Share, State, Verdict, apply, claim, is_due, now_ms,
+    settle,
 };
 use crate::shared::Shared;
 use crate::userfolder::{self, UserFolderError};
@@ -82,10 +83,14 @@ fn dispatch(shared: &Shared, queue: &SyncSender<Claimed>, in_flight: &AtomicUsiz
             continue;
         }
         let arrays = Arc::clone(&arrays);
-        match shared
-            .writer
-            .write(move |connection| claim(connection, now_ms(), free, &arrays))
-        {
+        let share = if arrays.is_empty() {
+            Share::Yes
+        } else {
+            Share::No
+        };
+        match shared.writer.write_as(share, move |connection| {
+            claim(connection, now_ms(), free, &arrays)
+        }) {
             Ok(claims) if claims.is_empty() => shared.work.wait(IDLE),
             Ok(claims) => {
                 let count = claims.len();
@@ -151,8 +156,9 @@ fn record(shared: &Shared, changes: &[Change]) {
         let copy = changes.to_vec();
         match shared
             .writer
-            .write(move |connection| apply(connection, now_ms(), &copy))
-        {
+            .write_as(Share::of(changes.len()), move |connection| {
+                apply(connection, now_ms(), &copy)
+            }) {
             Ok(_) => return,
             Err(error) => {
                 let job = changes.first().map(|change| change.job);

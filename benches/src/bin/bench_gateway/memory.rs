@@ -37,7 +37,9 @@ pub(crate) fn memory(arguments: &Arguments, report: &mut Report) -> anyhow::Resu
     let overview: Value = serde_json::from_slice(&client.get("/v1/overview")?)?;
     client.get("/v1/jobs?limit=1000")?;
     client.get("/metrics")?;
-    let queued = overview["services"][0]["waiting"].as_u64().unwrap_or(0);
+    // Some are about to be submitted, to a Slurm that is not there.
+    let counts = ["waiting", "submitting"].map(|name| overview["services"][0][name].as_u64());
+    let queued: u64 = counts.into_iter().flatten().sum();
     ensure!(
         queued as usize >= arguments.queued,
         "only {queued} events are queued: {overview}"

@@ -18,7 +18,7 @@ use crate::cloudevents::{self, Bounds, FormatError};
 use crate::event::{Event, parse_json};
 use crate::identity::Caller;
 use crate::ledger::{
-    Door, LedgerError, Match, NewEvent, Receipt, Sender, accept, is_draining, now_ms,
+    Door, LedgerError, Match, NewEvent, Receipt, Sender, Share, accept, is_draining, now_ms,
 };
 use crate::s3;
 use crate::service::Service;
@@ -197,12 +197,15 @@ pub(crate) async fn store(
     }
     let started = Instant::now();
     let unmatched_limit = shared.config.limits.unmatched_events;
-    let pending = shared
-        .writer
-        .submit(move |ledger| match is_draining(ledger)? {
-            true => Ok(None),
-            false => accept(ledger, now_ms(), &events, unmatched_limit).map(Some),
-        })?;
+    let pending =
+        shared
+            .writer
+            .submit_as(Share::of(events.len()), move |ledger| {
+                match is_draining(ledger)? {
+                    true => Ok(None),
+                    false => accept(ledger, now_ms(), &events, unmatched_limit).map(Some),
+                }
+            })?;
     let receipts = pending.done().await?.ok_or(LedgerError::Draining)?;
     shared
         .metrics

@@ -7,8 +7,9 @@
 //! Invariants:
 //! - **Nobody is told before the disk is.** A reply is sent after COMMIT with
 //!   `synchronous=FULL` in WAL mode, which syncs the log.
-//! - **A failed write changes nothing.** Each operation runs in a savepoint; if the file
-//!   system is full the whole transaction goes, and every operation in it is told.
+//! - **A failed write changes nothing.** Each operation runs in a savepoint, or has its transaction
+//!   for itself; if the file system is full the whole transaction goes, and every operation in it
+//!   is told.
 //! - **A change names the state it starts from**, so that an operator's command and the
 //!   gateway's threads cannot overwrite each other's decisions.
 
@@ -55,7 +56,7 @@ pub use sources::*;
 pub use state::*;
 pub use webhooks::*;
 pub use workers::*;
-pub use writer::{Pending, Writer};
+pub use writer::{Pending, Share, Writer};
 
 /// How long a connection waits for another's lock.
 const BUSY: Duration = Duration::from_secs(10);

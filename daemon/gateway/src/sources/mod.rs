@@ -54,7 +54,7 @@ pub use settings::{MAX_SOURCES, Source};
 
 use crate::config::Limits;
 use crate::http::intake;
-use crate::ledger::{self, Content, Delivery, LedgerError, Sender, Tally, now_ms};
+use crate::ledger::{self, Content, Delivery, LedgerError, Sender, Share, Tally, now_ms};
 use crate::service::Service;
 use crate::shared::Shared;
 use mizar_core::chain;
@@ -194,15 +194,16 @@ impl Hub {
     async fn store(&self, deliveries: Vec<Delivery>) -> Result<Tally, SourceError> {
         let deliveries = Arc::new(deliveries);
         let limit = self.shared.config.limits.unmatched_events;
+        let share = Share::of(deliveries.len());
         loop {
             let (batch, name) = (Arc::clone(&deliveries), self.name.clone());
             let asked =
-                self.shared
-                    .writer
-                    .submit(move |ledger| match ledger::is_draining(ledger)? {
+                self.shared.writer.submit_as(share, move |ledger| {
+                    match ledger::is_draining(ledger)? {
                         true => Ok(None),
                         false => ledger::take(ledger, now_ms(), &name, &batch, limit).map(Some),
-                    });
+                    }
+                });
             let done = match asked {
                 Ok(pending) => pending.done().await,
                 Err(error) => Err(error),
