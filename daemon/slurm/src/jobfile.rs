@@ -145,7 +145,7 @@ fn fill(
         match &file.data {
             None => make_folder(&path, modes.folder)?,
             Some(data) => {
-                make_folder(path.parent().unwrap_or(base), modes.folder)?;
+                make_parent(base, &path, modes.folder)?;
                 let mode = match file.is_executable {
                     true => modes.program,
                     false => modes.file,
@@ -156,9 +156,10 @@ fn fill(
     }
     for (from, to) in links {
         let path = inside(base, from)?;
-        make_folder(path.parent().unwrap_or(base), modes.folder)?;
-        if path.symlink_metadata().is_err() {
-            symlink(to, &path)?;
+        make_parent(base, &path, modes.folder)?;
+        match symlink(to, &path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
         }
     }
     Ok(())
@@ -184,6 +185,14 @@ pub fn inside(base: &Path, path: &str) -> io::Result<PathBuf> {
     }
 }
 
+/// Makes the folder of a path below `base`, which is there.
+fn make_parent(base: &Path, path: &Path, mode: u32) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if parent != base => make_folder(parent, mode),
+        _ => Ok(()),
+    }
+}
+
 fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(mode).create(path)
 }
@@ -199,15 +208,18 @@ pub fn write(path: &Path, data: &[u8], mode: u32) -> io::Result<()> {
 fn write_aside(path: &Path, data: &[u8], mode: u32, sync: Sync) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let part = path.with_file_name(format!(".{name}.part"));
-    match fs::remove_file(&part) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&part)?;
+    let create = || {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(mode).open(&part)
+    };
+    let mut file = match create() {
+        // An earlier try's.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_file(&part)?;
+            create()?
+        }
+        other => other?,
+    };
     file.write_all(data)?;
     // Slurm keeps the job over a power cut, which would leave it empty files.
     if sync == Sync::Each {

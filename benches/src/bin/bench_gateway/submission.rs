@@ -61,7 +61,7 @@ pub(crate) fn submission(arguments: &Arguments, report: &mut Report) -> anyhow::
         (
             "sbatch",
             "via = \"sbatch\"\n",
-            "array = 100\n",
+            "array = 1000\n",
             MORE,
             LEAST_ARRAY_RATIO,
         ),
@@ -77,7 +77,7 @@ pub(crate) fn submission(arguments: &Arguments, report: &mut Report) -> anyhow::
         let rate = through(&lab, &case)?;
         let how = match service {
             "" => way.to_owned(),
-            _ => format!("{way} as arrays of 100"),
+            _ => format!("{way} as arrays of 1000"),
         };
         report.add(Figure::new(
             format!("submission from acknowledged events, by {how}"),
