@@ -127,7 +127,7 @@ fn slurm(dir: &Path) -> anyhow::Result<()> {
             format!(
                 "for a in \"$@\"; do case $a in --comment=*) m=${{a#--comment=}};; esac; done\n\
                  exec 9>>{here}/lock; flock 9\nread -r id < {here}/last || id=0\nid=$((id + 1))\n\
-                 echo $id > {here}/last\necho \"$id|gateway|RUNNING|0|None|$m|$m|\" >> {here}/jobs\necho $id\n"
+                 echo $id > {here}/last\necho \"$id|$id|N/A|gateway|RUNNING|0|None|$m|$m|\" >> {here}/jobs\necho $id\n"
             ),
         ),
         (

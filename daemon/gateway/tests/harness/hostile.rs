@@ -79,7 +79,7 @@ echo $id
 "#;
 
 const SQUEUE: &str = r#"#!/bin/sh
-while IFS='|' read -r id m; do echo "$id|gateway|COMPLETED|0|None|$m|$m|"; done < @D/jobs
+while IFS='|' read -r id m; do echo "$id|$id|N/A|gateway|COMPLETED|0|None|$m|$m|"; done < @D/jobs
 "#;
 
 /// Writes down the words that it is called with, and the variable A that the container would get.
