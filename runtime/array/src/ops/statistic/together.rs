@@ -185,7 +185,7 @@ mod tests {
             _ if (40..90).contains(&cell) => f64::NAN,
             _ if cell % 17 == 3 && step < 9 => f64::NAN,
             0 | 1 => f64::NAN,
-            2 if cell % 5 == 0 => f64::INFINITY,
+            2 if cell.is_multiple_of(5) => f64::INFINITY,
             3 if cell % 5 == 1 => f64::NEG_INFINITY,
             4 => -0.0,
             5 => 0.0,
