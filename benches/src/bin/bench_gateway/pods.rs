@@ -172,7 +172,7 @@ fn tell_progress(dir: &Path) -> anyhow::Result<()> {
     for line in fs::read_to_string(dir.join("slurm/jobs"))?.lines() {
         let mut fields = line.split('|');
         let id = fields.next().context("a job has no id")?;
-        let hash = fields.nth(4).and_then(|marker| marker.rsplit(':').next());
+        let hash = fields.nth(6).and_then(|marker| marker.rsplit(':').next());
         let hash = hash
             .filter(|hash| hash.len() > 2)
             .context("a job has no marker")?;
