@@ -27,8 +27,23 @@ impl Client {
 
     /// Posts a body and returns that of the answer, which must be a success.
     pub(crate) fn send(&mut self, path: &str, kind: &str, body: &str) -> anyhow::Result<Vec<u8>> {
+        self.give("POST", path, kind, body)
+    }
+
+    /// Puts a JSON document.
+    pub(crate) fn put(&mut self, path: &str, body: &Value) -> anyhow::Result<Vec<u8>> {
+        self.give("PUT", path, "application/json", &body.to_string())
+    }
+
+    fn give(
+        &mut self,
+        method: &str,
+        path: &str,
+        kind: &str,
+        body: &str,
+    ) -> anyhow::Result<Vec<u8>> {
         let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
         self.exchange(&request)

