@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use mizar_gateway::oscar::warm::wire::{Frame, FromGateway, FromWorker, PROTOCOL};
 use mizar_gateway::oscar::warm::{SECRET_FILE, WORKER_FILE};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use workers::{LIMIT, Works, count};
 
 const IDLE: fn(&serde_json::Value) -> bool = |view| count(view, "idle") == 1;
@@ -113,7 +114,10 @@ esac
 fn a_call_whose_worker_is_killed_is_told_and_made_once() {
     let mut works = Works::new("", "");
     let marks = works.folder.path().join("marks");
-    let script = format!("echo once >> {m}; sleep 1000", m = marks.display());
+    let script = format!(
+        "echo $$ > {m}.pid; echo once >> {m}; exec sleep 1000",
+        m = marks.display()
+    );
     let token = works.define("plants", &script, (1, 1));
     let mut worker = works.worker();
     works.until(IDLE);
@@ -124,6 +128,10 @@ fn a_call_whose_worker_is_killed_is_told_and_made_once() {
     assert_eq!(answer.status, 503, "{}", answer.text);
     assert!(answer.text.contains("is not run again"), "{}", answer.text);
     worker.ended();
+    // Slurm would end what a killed worker leaves.
+    let left = fs::read_to_string(marks.with_extension("pid")).unwrap();
+    let left = Pid::from_raw(left.trim().parse().unwrap());
+    nix::sys::signal::kill(left, Signal::SIGKILL).unwrap();
     // Slurm says that the job has failed: its place is free.
     works.double.set_job_state(1, "COMPLETED");
     let _other = works.worker();
