@@ -27,12 +27,6 @@ fn ids(from: usize, count: usize) -> Vec<String> {
     (from..from + count).map(|n| format!("event-{n}")).collect()
 }
 
-/// Sends events that are accepted together, so that they are claimed together.
-fn send(site: &Site, ids: &[String]) {
-    let answer = site.gateway.try_batch(ids);
-    assert!(matches!(answer, Some((202, _))), "{answer:?}");
-}
-
 fn all_in(jobs: &[Value], state: &str) -> bool {
     !jobs.is_empty() && jobs.iter().all(|job| job["state"] == state)
 }
@@ -56,7 +50,7 @@ fn a_burst_is_few_submissions_and_each_event_has_its_own_end() {
     let mut site = site();
     site.double.set_state("PENDING");
     site.gateway.start();
-    send(&site, &ids(0, 9));
+    site.gateway.send(&ids(0, 9));
     site.gateway
         .wait_jobs(LIMIT, |jobs| jobs.len() == 9 && all_in(jobs, "submitted"));
     let made = sizes(&site);
@@ -109,7 +103,7 @@ fn every_way_of_failing_ends_in_one_task_each() {
         let mut site = site();
         site.double.faults(&[fault]);
         site.gateway.start();
-        send(&site, &ids(0, MOST));
+        site.gateway.send(&ids(0, MOST));
         site.gateway.wait_jobs(LIMIT, |jobs| {
             jobs.len() == MOST && all_in(jobs, "completed")
         });
@@ -128,7 +122,7 @@ fn a_refused_array_comes_apart_and_only_what_is_refused_alone_is_dead() {
     let mut site = site();
     site.double.faults(&["refuse-array", "", "refuse", ""]);
     site.gateway.start();
-    send(&site, &ids(0, MOST));
+    site.gateway.send(&ids(0, MOST));
     let jobs = site.gateway.wait_jobs(LIMIT, |jobs| {
         let ended = |job: &&Value| job["state"] == "completed" || job["state"] == "dead";
         jobs.iter().filter(ended).count() == MOST
@@ -142,7 +136,7 @@ fn a_task_that_is_cancelled_alone_is_not_made_again_and_a_lost_array_is() {
     let mut site = site();
     site.double.set_state("PENDING");
     site.gateway.start();
-    send(&site, &ids(0, MOST));
+    site.gateway.send(&ids(0, MOST));
     site.gateway.wait_jobs(LIMIT, |jobs| {
         jobs.len() == MOST && all_in(jobs, "submitted")
     });
@@ -201,15 +195,7 @@ fn kill_9_at_any_moment_loses_and_doubles_nothing() {
         site.gateway.start();
         let until = std::time::Instant::now() + Duration::from_millis(dice.between(0, 250));
         let fresh = ids(sent, 6);
-        let answer = site
-            .gateway
-            .try_batch(&fresh)
-            .or_else(|| site.gateway.try_batch(&fresh));
-        assert!(
-            matches!(answer, Some((202, _))),
-            "{answer:?}: {}",
-            site.gateway.log()
-        );
+        site.gateway.send(&fresh);
         sent += fresh.len();
         std::thread::sleep(until.saturating_duration_since(std::time::Instant::now()));
         site.gateway.kill();

@@ -4,7 +4,7 @@
 
 mod harness;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
@@ -42,22 +42,11 @@ fn gateway(lab: &Lab) -> Gateway {
         "[[service]]\nname = \"burst\"\nscript = \"{}\"\narray = 10\nargs = [{{ name = \"id\", from = \"id\" }}]\n",
         script.display()
     );
-    let env: HashMap<_, _> = lab.env().into_iter().collect();
     let extra = format!(
         "[slurm]\nconf = \"{}\"\npoll_ms = 300\ngrace_ms = 1000\n",
-        env["SLURM_CONF"]
+        lab.slurm_conf().display()
     );
     Gateway::prepare(&dir, &extra, &services)
-}
-
-fn partition(lab: &Lab, state: &str) {
-    let mut sinfo = lab.command("sinfo");
-    sinfo.args(["-h", "-o", "%R"]);
-    let name = String::from_utf8(lab.run_output(sinfo).unwrap().stdout).unwrap();
-    let mut update = lab.command("scontrol");
-    let name = format!("PartitionName={}", name.trim());
-    update.args(["update", &name, &format!("State={state}")]);
-    lab.run_output(update).unwrap();
 }
 
 fn number(job: &Value) -> usize {
@@ -70,10 +59,9 @@ fn each_task_is_its_event_from_start_to_end() {
     let Some(lab) = lab() else { return };
     let mut gateway = gateway(&lab);
     gateway.start();
-    partition(&lab, "DOWN");
+    lab.set_partition("DOWN").unwrap();
     let ids: Vec<String> = (0..25).map(|n| format!("event-{n}")).collect();
-    let answer = gateway.try_batch(&ids);
-    assert!(matches!(answer, Some((202, _))), "{answer:?}");
+    gateway.send(&ids);
     let waiting = gateway.wait_jobs(LIMIT, |jobs| {
         jobs.len() == 25 && jobs.iter().all(|job| job["state"] == "submitted")
     });
@@ -96,7 +84,7 @@ fn each_task_is_its_event_from_start_to_end() {
     gateway.wait_jobs(LIMIT, |jobs| {
         jobs.iter().any(|job| job["state"] == "cancelled")
     });
-    partition(&lab, "UP");
+    lab.set_partition("UP").unwrap();
     let jobs = gateway.wait_jobs(LIMIT, |jobs| {
         let final_states = ["completed", "failed", "cancelled"];
         jobs.iter()

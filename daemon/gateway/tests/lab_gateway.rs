@@ -60,10 +60,9 @@ fn gateway(lab: &Lab) -> Gateway {
         )
     };
     let services = service("fault", "") + &service("burst", "array = 8\n");
-    let env: HashMap<_, _> = lab.env().into_iter().collect();
     let extra = format!(
         "[slurm]\nconf = \"{}\"\npoll_ms = 500\ngrace_ms = 3000\nbackoff_ms = 200\nsubmit_ms = 20000\n",
-        env["SLURM_CONF"]
+        lab.slurm_conf().display()
     );
     Gateway::prepare(&dir, &extra, &services)
 }

@@ -5,7 +5,7 @@
 
 mod harness;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
@@ -43,10 +43,9 @@ fn gateway(lab: &Lab) -> Gateway {
     for name in ["pair", "many"] {
         fs::create_dir(dir.join(name)).unwrap();
     }
-    let env: HashMap<_, _> = lab.env().into_iter().collect();
     let extra = format!(
         "[slurm]\nconf = \"{}\"\npoll_ms = 500\ngrace_ms = 3000\n",
-        env["SLURM_CONF"]
+        lab.slurm_conf().display()
     );
     Gateway::prepare(&dir, &extra, &services)
 }

@@ -7,7 +7,6 @@ mod harness;
 #[path = "harness/pods.rs"]
 mod pods;
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -31,10 +30,9 @@ fn lab() -> Option<Lab> {
 fn gateway(lab: &Lab) -> Gateway {
     let dir = lab.dir().join("gateway");
     fs::create_dir(&dir).unwrap();
-    let env: HashMap<_, _> = lab.env().into_iter().collect();
     let extra = format!(
         "[interlink]\ncreate_wait_ms = 500\n[slurm]\nconf = \"{}\"\npoll_ms = 300\ngrace_ms = 2000\nbackoff_ms = 200\n",
-        env["SLURM_CONF"]
+        lab.slurm_conf().display()
     );
     Gateway::prepare(&dir, &extra, "")
 }

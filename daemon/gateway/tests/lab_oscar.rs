@@ -4,7 +4,6 @@
 
 mod harness;
 
-use std::collections::HashMap;
 use std::fs;
 
 use harness::{Gateway, oscar, secret};
@@ -26,12 +25,11 @@ fn the_client_of_oscar_does_a_services_whole_life() {
     let store = dir.join("store");
     fs::create_dir_all(&store).unwrap();
     secret(&dir.join("users"), oscar::LOGIN);
-    let env: HashMap<_, _> = lab.env().into_iter().collect();
     let extra = format!(
         "[oscar]\nname = \"lab\"\nuser_file = \"users\"\nstores = {{ \"minio.default\" = {{ folder = \"{}\" }} }}\n\
          [slurm]\nconf = \"{}\"\npoll_ms = 300\ngrace_ms = 2000\n",
         store.display(),
-        env["SLURM_CONF"]
+        lab.slurm_conf().display()
     );
     let mut gateway = Gateway::prepare(&dir, &extra, "");
     gateway.start();

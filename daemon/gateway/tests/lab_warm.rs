@@ -5,7 +5,7 @@
 
 mod harness;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -41,12 +41,11 @@ impl Site {
         let dir = lab.dir().join("gateway");
         fs::create_dir_all(&dir).unwrap();
         secret(&dir.join("users"), oscar::LOGIN);
-        let env: HashMap<_, _> = lab.env().into_iter().collect();
         let (listen, claim) = free_address();
         let extra = format!(
             "[oscar]\nname = \"lab\"\nuser_file = \"users\"\n[oscar.warm]\nlisten = \"{listen}\"\n{warm}\n\
              [slurm]\nconf = \"{}\"\npoll_ms = 300\ngrace_ms = 2000\n",
-            env["SLURM_CONF"]
+            lab.slurm_conf().display()
         );
         let mut gateway = Gateway::prepare(&dir, &extra, "");
         gateway.start();

@@ -30,7 +30,7 @@ fn gateway(lab: &Lab, slurm: &str) -> Gateway {
         "[[service]]\nname = \"way\"\nscript = \"{}\"\nargs = [{{ name = \"id\", from = \"id\" }}]\nsbatch = {{ time = \"5\", mem = 10 }}\n",
         script.display()
     );
-    let conf = lab.dir().join("etc/slurm.conf");
+    let conf = lab.slurm_conf();
     let extra = format!(
         "[slurm]\nconf = \"{}\"\npoll_ms = 300\ngrace_ms = 2000\nbackoff_ms = 200\n{slurm}",
         conf.display()

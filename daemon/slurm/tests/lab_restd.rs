@@ -15,7 +15,7 @@ use mizar_slurm::{
 
 fn cli(lab: &Lab) -> SlurmCli {
     SlurmCli::new(CliSettings {
-        conf: Some(lab.dir().join("etc/slurm.conf")),
+        conf: Some(lab.slurm_conf()),
         ..CliSettings::default()
     })
 }

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mizar_lab::Lab;
@@ -11,13 +10,8 @@ use mizar_slurm::{
 };
 
 fn client(lab: &Lab) -> SlurmCli {
-    let conf = lab
-        .env()
-        .into_iter()
-        .find(|(name, _)| name == "SLURM_CONF")
-        .map(|(_, value)| value);
     SlurmCli::new(CliSettings {
-        conf: conf.map(PathBuf::from),
+        conf: Some(lab.slurm_conf()),
         ..CliSettings::default()
     })
 }

@@ -49,7 +49,7 @@ impl Helper {
 
 fn cli(lab: &Lab, users: &Users, helper: Option<&Helper>) -> SlurmCli {
     SlurmCli::new(CliSettings {
-        conf: Some(lab.dir().join("etc/slurm.conf")),
+        conf: Some(lab.slurm_conf()),
         users: vec![users.first.clone(), users.second.clone()],
         submit_as: helper.map(|helper| helper.client.clone()),
         ..CliSettings::default()

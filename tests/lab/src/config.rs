@@ -3,6 +3,9 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+/// The one partition of a lab.
+pub(crate) const PARTITION: &str = "debug";
+
 /// Lifetime of a launch credential. A requeued job waits for the old one to expire before it
 /// may start, two minutes by default: too long for a test that kills slurmctld.
 const CREDENTIAL_S: u32 = 30;
@@ -124,7 +127,7 @@ impl SlurmConfig<'_> {
             text,
             "NodeName={} NodeHostname=localhost NodeAddr=127.0.0.1 Port={ports} CPUs={} \
              RealMemory={}{gres}\n\
-             PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO",
+             PartitionName={PARTITION} Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO",
             self.node_range(),
             self.cpus,
             self.memory_mib

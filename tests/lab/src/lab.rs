@@ -1,7 +1,7 @@
 //! A running lab: its daemons, its nodes, and how to reach them.
 
 use crate::builder::LabBuilder;
-use crate::config::node_names;
+use crate::config::{PARTITION, node_names};
 use crate::database::Database;
 use crate::guard::Guard;
 use crate::node::{Node, NodeProcess};
@@ -226,6 +226,26 @@ impl Lab {
     #[must_use]
     pub fn env(&self) -> Vec<(String, String)> {
         self.plan.env()
+    }
+
+    /// Returns where the configuration of this Slurm is.
+    #[must_use]
+    pub fn slurm_conf(&self) -> PathBuf {
+        self.plan.slurm_conf()
+    }
+
+    /// Has the partition start jobs or let them wait: `UP`, `DOWN`.
+    ///
+    /// # Errors
+    /// [`LabError`], of the command that does it.
+    pub fn set_partition(&self, state: &str) -> Result<(), LabError> {
+        let mut update = self.command("scontrol");
+        let (name, state) = (
+            format!("PartitionName={PARTITION}"),
+            format!("State={state}"),
+        );
+        update.args(["update", &name, &state]);
+        self.run_output(update).map(drop)
     }
 
     /// Returns a command with the lab's environment, free of any surrounding Slurm job's.

@@ -44,12 +44,8 @@ pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> anyhow::Result<
     let users = folder.path().join("users");
     fs::write(&users, "ann:correct horse\n")?;
     fs::set_permissions(&users, fs::Permissions::from_mode(0o600))?;
-    let conf = lab
-        .env()
-        .into_iter()
-        .find(|(name, _)| name == "SLURM_CONF")
-        .context("no conf")?
-        .1;
+    let conf = lab.slurm_conf();
+    let conf = conf.display();
     let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let tables = format!(
         "conf = \"{conf}\"\n[oscar]\nuser_file = \"users\"\n[oscar.warm]\nlisten = \"{listen}\"\n"

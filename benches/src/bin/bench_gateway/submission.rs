@@ -40,16 +40,7 @@ pub(crate) fn submission(arguments: &Arguments, report: &mut Report) -> anyhow::
         .slurm_conf_extra("MaxJobCount=100000\nSchedulerParameters=batch_sched_delay=0\n")
         .start()
         .context("the lab")?;
-    let mut sinfo = lab.command("sinfo");
-    sinfo.args(["-h", "-o", "%R"]);
-    let partition = String::from_utf8(lab.run_output(sinfo)?.stdout)?;
-    let mut down = lab.command("scontrol");
-    down.args([
-        "update",
-        &format!("PartitionName={}", partition.trim()),
-        "State=DOWN",
-    ]);
-    lab.run_output(down)?;
+    lab.set_partition("DOWN")?;
     let plain = plain_loop(&lab, arguments.jobs)?;
     report.add(Figure::new("sbatch in a shell loop", plain, "1/s"));
     let rest = format!(
@@ -123,7 +114,7 @@ fn plain_loop(lab: &Lab, jobs: usize) -> anyhow::Result<f64> {
 /// Jobs per second of a gateway that goes this way.
 fn through(lab: &Lab, case: &Case<'_>) -> anyhow::Result<f64> {
     let folder = tempfile::tempdir_in(lab.dir())?;
-    let conf = lab.dir().join("etc/slurm.conf");
+    let conf = lab.slurm_conf();
     let slurm = format!(
         "conf = \"{}\"\npoll_ms = 2000\n{}",
         conf.display(),

@@ -218,7 +218,7 @@ fn write_private(path: &Path, text: &str) {
 }
 
 fn gateway_toml(lab: &Lab, address: &str) -> String {
-    let conf = lab.dir().join("etc/slurm.conf");
+    let conf = lab.slurm_conf();
     format!(
         "listen = \"{address}\"\n\
          state_dir = \"state\"\n\
