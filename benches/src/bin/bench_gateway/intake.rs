@@ -8,6 +8,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -49,13 +50,7 @@ pub(crate) fn intake(arguments: &Arguments, report: &mut Report) -> anyhow::Resu
                 std::thread::spawn(move || send(address, client, size, seconds))
             })
             .collect();
-        let mut times = Vec::new();
-        for client in clients {
-            match client.join() {
-                Ok(sent) => times.extend(sent?),
-                Err(_) => bail!("a client panicked"),
-            }
-        }
+        let times = joined(clients)?;
         let rate = (times.len() * size) as f64 / begin.elapsed().as_secs_f64();
         let name = |what: &str| format!("{what}, {size} per request");
         let (p50, p99) = (percentile(&times, 50.0), percentile(&times, 99.0));
@@ -137,6 +132,15 @@ fn paced(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
             })
         })
         .collect();
+    let times = joined(clients)?;
+    let name = |what: &str| format!("{what} of a request, {BATCH} per request at {PACE} events/s");
+    report.add(Figure::new(name("p50"), percentile(&times, 50.0), "ms"));
+    report.add(Figure::new(name("p99"), percentile(&times, 99.0), "ms").at_most(MOST_P99_PACED_MS));
+    Ok(())
+}
+
+/// The times of all clients, once they have ended.
+fn joined(clients: Vec<JoinHandle<anyhow::Result<Vec<f64>>>>) -> anyhow::Result<Vec<f64>> {
     let mut times = Vec::new();
     for client in clients {
         match client.join() {
@@ -144,10 +148,7 @@ fn paced(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
             Err(_) => bail!("a client panicked"),
         }
     }
-    let name = |what: &str| format!("{what} of a request, {BATCH} per request at {PACE} events/s");
-    report.add(Figure::new(name("p50"), percentile(&times, 50.0), "ms"));
-    report.add(Figure::new(name("p99"), percentile(&times, 99.0), "ms").at_most(MOST_P99_PACED_MS));
-    Ok(())
+    Ok(times)
 }
 
 /// Sends for some seconds; returns each request's time in milliseconds.
