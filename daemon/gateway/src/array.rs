@@ -6,15 +6,12 @@
 //! with them its `#SBATCH` lines, which sbatch reads; the service's script runs unchanged, in the
 //! folder of its event and with its arguments, as it would alone.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use mizar_slurm::{JobFile, JobFolder, Marker};
+use mizar_slurm::{JobFile, JobFolder, Marker, script};
 
+use crate::jobfiles::quoted;
 use crate::submit::EVENT_FILE;
-
-/// Largest script of a service that is run as an array, and of what Slurm gets.
-const MAX_SCRIPT_BYTES: u64 = 1 << 20;
 
 /// The script that Slurm gets, in the array's folder.
 pub const BATCH: &str = "batch";
@@ -41,8 +38,8 @@ pub struct Task {
 ///
 /// # Errors
 /// Why the events have to be submitted one by one.
-pub fn folders(base: &Path, script: &Path, tasks: &[Task]) -> Result<Vec<JobFolder>, String> {
-    let program = read(script)?;
+pub fn folders(base: &Path, program: &Path, tasks: &[Task]) -> Result<Vec<JobFolder>, String> {
+    let program = read(program)?;
     let batch = batch(&program, &base.join(SCRIPT), tasks)?;
     let links = tasks.iter().map(|task| {
         let to = task.folder.display().to_string();
@@ -64,19 +61,14 @@ pub fn folders(base: &Path, script: &Path, tasks: &[Task]) -> Result<Vec<JobFold
     Ok(std::iter::once(own).chain(of_events).collect())
 }
 
-fn read(script: &Path) -> Result<Vec<u8>, String> {
-    let mut program = Vec::new();
-    std::fs::File::open(script)
-        .and_then(|file| file.take(MAX_SCRIPT_BYTES + 1).read_to_end(&mut program))
-        .map_err(|error| format!("cannot read {}: {error}", script.display()))?;
-    if program.len() as u64 > MAX_SCRIPT_BYTES {
-        return Err("the script is larger than 1 MiB".to_owned());
-    }
-    Ok(program)
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    script::read(path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?
+        .ok_or_else(|| "the script is larger than 1 MiB".to_owned())
 }
 
 /// The script that Slurm gets.
-fn batch(program: &[u8], script: &Path, tasks: &[Task]) -> Result<Vec<u8>, String> {
+fn batch(program: &[u8], copy: &Path, tasks: &[Task]) -> Result<Vec<u8>, String> {
     let mut text = b"#!/bin/sh\n".to_vec();
     text.extend_from_slice(head(program)?);
     let mut lines = String::from(
@@ -101,39 +93,26 @@ fn batch(program: &[u8], script: &Path, tasks: &[Task]) -> Result<Vec<u8>, Strin
          export MIZAR_MARKER MIZAR_EVENT_FILE SLURM_SUBMIT_DIR\n\
          cd -- \"$SLURM_SUBMIT_DIR\" || exit 1\n\
          exec {} \"$@\"\n",
-        quoted(&script.display().to_string())
+        quoted(&copy.display().to_string())
     ));
     text.extend_from_slice(lines.as_bytes());
-    match text.len() as u64 > MAX_SCRIPT_BYTES {
+    match text.len() as u64 > script::MAX_BYTES {
         true => Err("its arguments are larger than 1 MiB".to_owned()),
         false => Ok(text),
     }
 }
 
-/// The lines of a script in which sbatch looks for its options: those before the first command,
-/// without the one that names the shell.
+/// What sbatch reads of a script, if that makes one job of it.
 fn head(program: &[u8]) -> Result<&[u8], String> {
-    if !program.starts_with(b"#!") {
-        return Err("the script has no `#!`".to_owned());
-    }
-    let mut lines = program.split_inclusive(|byte| *byte == b'\n');
-    let first = lines.next().map_or(0, <[u8]>::len);
-    let mut end = first;
-    for line in lines {
-        let words = line.trim_ascii();
-        if !words.is_empty() && !words.starts_with(b"#") {
-            break;
-        }
-        if words.starts_with(b"#SBATCH") && makes_array(words) {
-            return Err("the script asks for an array of its own".to_owned());
-        }
-        end += line.len();
-    }
-    let head = &program[first..end];
+    let head = script::head(program).ok_or("the script has no `#!`")?;
     if head.last().is_some_and(|last| *last != b'\n') {
         return Err("the script has no commands".to_owned());
     }
-    Ok(head)
+    let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    match lines.any(|line| line.starts_with(b"#SBATCH") && makes_array(line)) {
+        true => Err("the script asks for an array of its own".to_owned()),
+        false => Ok(head),
+    }
 }
 
 /// Whether a `#SBATCH` line makes several jobs of one.
@@ -145,11 +124,6 @@ fn makes_array(line: &[u8]) -> bool {
         let is_short = word.starts_with("-a") && !word.starts_with("--");
         is_short || matches!(word, "--array" | "hetjob" | "packjob")
     })
-}
-
-/// A text as one word of a shell.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

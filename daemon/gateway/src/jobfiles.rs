@@ -49,7 +49,8 @@ pub fn batch_script(supervisor: &Path, verb: Verb, folder: &Path) -> String {
 }
 
 /// One word for a shell, whatever is in it.
-fn quoted(word: &str) -> String {
+#[must_use]
+pub fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 

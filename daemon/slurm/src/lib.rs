@@ -27,6 +27,7 @@ pub mod marker;
 mod others;
 mod process;
 pub mod restd;
+pub mod script;
 pub mod state;
 pub mod submit_as;
 mod table;

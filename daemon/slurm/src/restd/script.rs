@@ -3,11 +3,9 @@
 //! script takes them from its environment.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
 
-/// Largest script that is sent; sbatch gets larger ones.
-const MAX_SCRIPT_BYTES: u64 = 1 << 20;
+use crate::script;
 
 /// Shells that understand the line of [`Script::with_arguments`].
 const SHELLS: [&str; 4] = ["sh", "bash", "dash", "ksh"];
@@ -32,26 +30,19 @@ impl Script {
     /// # Errors
     /// Why sbatch has to have it: it reads scripts with more care, and knows what to refuse.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
-        let mut text = String::new();
-        let read = std::fs::File::open(path)
-            .and_then(|file| file.take(MAX_SCRIPT_BYTES + 1).read_to_string(&mut text));
-        read.map_err(|error| format!("its script cannot be read: {error}"))?;
-        if text.len() as u64 > MAX_SCRIPT_BYTES {
-            return Err("its script is larger than 1 MiB".to_owned());
-        }
+        let script = script::read(path)
+            .map_err(|error| format!("its script cannot be read: {error}"))?
+            .ok_or("its script is larger than 1 MiB")?;
+        let text = String::from_utf8(script).map_err(|_| "its script is not UTF-8")?;
         Self::parse(text)
     }
 
     fn parse(text: String) -> Result<Self, String> {
-        if !text.starts_with("#!") || text.contains(['\0', '\r']) {
-            return Err("its script has no `#!`, or strange characters".to_owned());
-        }
+        let head = script::head(text.as_bytes()).filter(|_| !text.contains(['\0', '\r']));
+        let head = head.ok_or("its script has no `#!`, or strange characters")?;
         let mut options = BTreeMap::new();
-        for line in text.lines().skip(1) {
+        for line in String::from_utf8_lossy(head).lines() {
             let words = line.trim_start();
-            if !words.is_empty() && !words.starts_with('#') {
-                break;
-            }
             if DIRECTIVES.iter().any(|word| words.starts_with(word)) {
                 directive(line, &mut options)?;
             }
