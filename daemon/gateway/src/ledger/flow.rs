@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::arrays::{Arrays, Claimed, claim_sharers, share};
 use super::gather;
-use super::jobs::{AGAIN, Claim, Which, claim_where};
+use super::jobs::{ANEW, Claim, Which, claim_where};
 
 /// Fastest rate that can be asked for, per second.
 const MAX_RATE: f64 = 10_000.0;
@@ -364,10 +364,7 @@ pub fn replay(
 ) -> rusqlite::Result<usize> {
     let count = connection.execute(
         &format!(
-            "UPDATE jobs SET state = {AGAIN}, generation = generation + 1, verdict = NULL,
-                slurm_job = NULL, slurm_state = NULL, exit_code = NULL, reason = NULL,
-                started_ms = NULL, ended_ms = NULL, array_id = NULL, task = NULL, alone = 0,
-                failures = 0, looks = 0, next_ms = 0, changed_ms = ?4
+            "UPDATE jobs SET {ANEW}, changed_ms = ?4
          WHERE service = ?1 AND door = 'event' AND deleted_ms IS NULL
            AND state IN ('completed', 'failed', 'cancelled', 'vanished', 'dead')
            AND event IN (SELECT id FROM events WHERE received_ms >= ?2 AND received_ms < ?3)"

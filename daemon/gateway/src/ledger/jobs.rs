@@ -220,10 +220,14 @@ pub fn mend_waits(connection: &Connection, now_ms: i64) -> rusqlite::Result<usiz
     )
 }
 
-/// The state in which a job is made again: what was one of several events is so again.
-pub(super) const AGAIN: &str =
-    "CASE WHEN EXISTS (SELECT 1 FROM members WHERE members.job = jobs.id)
-          THEN 'gathering' ELSE 'received' END";
+/// What makes a job anew: nothing of the one before stays, and what was one of several events is so
+/// again.
+pub(super) const ANEW: &str =
+    "state = CASE WHEN EXISTS (SELECT 1 FROM members WHERE members.job = jobs.id)
+                  THEN 'gathering' ELSE 'received' END,
+     generation = generation + 1, verdict = NULL, slurm_job = NULL, slurm_state = NULL,
+     exit_code = NULL, reason = NULL, started_ms = NULL, ended_ms = NULL,
+     array_id = NULL, task = NULL, alone = 0, failures = 0, looks = 0, next_ms = 0";
 
 /// Has another job made for an event. Returns the state it was in, and whether that allows it.
 pub fn retry(
@@ -245,13 +249,7 @@ pub fn retry(
     let can_retry = state.can_retry() && is_ours;
     if can_retry {
         connection.execute(
-            &format!(
-                "UPDATE jobs SET state = {AGAIN}, generation = generation + 1, verdict = NULL,
-                    slurm_job = NULL, slurm_state = NULL, exit_code = NULL, reason = NULL,
-                    started_ms = NULL, ended_ms = NULL, array_id = NULL, task = NULL, alone = 0,
-                    failures = 0, looks = 0, next_ms = 0, changed_ms = ?2
-             WHERE id = ?1"
-            ),
+            &format!("UPDATE jobs SET {ANEW}, changed_ms = ?2 WHERE id = ?1"),
             [job, now_ms],
         )?;
         gather::again(connection, now_ms)?;

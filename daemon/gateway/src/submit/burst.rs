@@ -2,7 +2,6 @@
 //!
 //! Whatever cannot be an array is submitted one by one, and no event pays for another's fault.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mizar_slurm::jobfile::{self, Modes};
@@ -91,18 +90,13 @@ fn submit(
     jobfile::make_all(&all, Modes::OWNER).map_err(|error| {
         Instead::Later(format!("cannot write below {}: {error}", base.display()))
     })?;
-    // What differs from event to event the batch script says.
-    let own: BTreeSet<&str> = ["MIZAR_EVENT_FILE", "MIZAR_MARKER"].into();
-    let environment = model.environment.iter();
-    let shared_by_all = environment.filter(|(name, _)| !own.contains(name.as_str()));
+    // What differs from event to event, of the variables too, the batch script sets.
     Ok(SubmitRequest {
         marker: array.clone(),
         script: base.join(BATCH),
         arguments: Vec::new(),
-        options: model.options.clone(),
         directory: base,
-        environment: shared_by_all.cloned().collect(),
-        user: None,
         tasks: tasks.iter().map(|task| task.index).collect(),
+        ..model.clone()
     })
 }
