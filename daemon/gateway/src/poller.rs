@@ -2,6 +2,8 @@
 //!
 //! What a look means is decided in [`crate::reconcile`]; here it is made and recorded.
 
+mod tidy;
+
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
@@ -13,15 +15,15 @@ use mizar_slurm::cli::started_jobs;
 use mizar_slurm::{JobId, JobReport, Marker, Phase};
 use tracing::{info, warn};
 
+use self::tidy::{forget_arrays, forget_jobs, forget_old_changes, tidy};
 use crate::ledger::{
-    Change, Followed, Place, Share, State, apply, counts, drop_payload, followed, forget,
-    forget_array, forget_changes, generation_of, is_left, mend_waits, now_ms, old_arrays, untidied,
+    Change, Followed, Place, Share, State, apply, counts, followed, generation_of, is_left,
+    mend_waits, now_ms,
 };
 use crate::reconcile::{Sight, decide, keep};
 use crate::shared::Shared;
 use crate::supervise::event::last_words;
 use crate::tasks::{Tasks, Told};
-use crate::userfolder;
 use crate::way::Note;
 
 /// Most changes in one ledger operation, so that intake is not kept waiting.
@@ -32,16 +34,6 @@ const AWAY_MAX: Duration = Duration::from_secs(30);
 
 /// Looks between two rounds of tidying the ledger, unless there was more than a round may do.
 const FORGET_EVERY: u64 = 500;
-
-/// Most jobs forgotten in one operation, and how many of those follow each other: with a look each
-/// two seconds that is more than comes in.
-const FORGET_AT_ONCE: u32 = 500;
-const FORGET_TIMES: u32 = 20;
-
-/// Most changes of jobs forgotten in one operation, and how many of those follow each other: a
-/// round forgets what the busiest hour wrote.
-const FORGET_CHANGES_AT_ONCE: u32 = 5_000;
-const FORGET_CHANGES_TIMES: u32 = 200;
 
 /// How much of a failed script's output is kept as the reason of its job.
 const LAST_WORDS_BYTES: u64 = 400;
@@ -136,32 +128,6 @@ fn look_at_nodes(shared: &Shared) -> bool {
     true
 }
 
-/// Removes the folders of jobs that their owners deleted and that have ended.
-fn tidy(shared: &Shared) {
-    let found = match shared.reader.read(untidied) {
-        Ok(found) => found,
-        Err(error) => return warn!(%error, "cannot look for deleted jobs"),
-    };
-    for (job, marker) in found {
-        let mut removed = true;
-        for generation in 0..=marker.generation() {
-            let Ok(marker) = Marker::new(marker.service(), marker.hash(), generation) else {
-                continue;
-            };
-            let folder = shared.folder(&marker);
-            if let Err(error) = userfolder::remove(&folder) {
-                warn!(%error, folder = %folder.display(), "cannot remove a deleted job's folder");
-                removed = false;
-            }
-        }
-        // The payload stays until its folder has gone: it is what says that there is one.
-        if removed && let Err(error) = shared.writer.write(move |ledger| drop_payload(ledger, job))
-        {
-            warn!(%error, job, "cannot forget a payload");
-        }
-    }
-}
-
 /// Cancels what Slurm has of jobs that their owners deleted.
 fn cancel_deleted(shared: &Shared, queue: &HashMap<Marker, Vec<JobReport>>, rows: &[Followed]) {
     for row in rows.iter().filter(|row| row.is_deleted) {
@@ -174,69 +140,6 @@ fn cancel_deleted(shared: &Shared, queue: &HashMap<Marker, Vec<JobReport>>, rows
             if let Err(error) = shared.scheduler.cancel(job.handle()) {
                 warn!(%error, slurm_job = %job.handle(), "cannot cancel it");
             }
-        }
-    }
-}
-
-/// Forgets old jobs; whether there are more than may be forgotten now.
-fn forget_jobs(shared: &Shared) -> bool {
-    let before = keep_since(shared);
-    for _ in 0..FORGET_TIMES {
-        let forgotten = shared
-            .writer
-            .write(move |ledger| forget(ledger, before, FORGET_AT_ONCE));
-        match forgotten {
-            Ok(count) if count < FORGET_AT_ONCE as usize => return false,
-            Ok(_) => {}
-            Err(error) => {
-                warn!(%error, "cannot forget old jobs");
-                return false;
-            }
-        }
-    }
-    true
-}
-
-/// What is older is forgotten.
-fn keep_since(shared: &Shared) -> i64 {
-    now_ms() - i64::from(shared.config.limits.keep_days) * 86_400_000
-}
-
-/// Removes the folders of arrays whose jobs are forgotten; those of the jobs stay.
-fn forget_arrays(shared: &Shared) {
-    let before = keep_since(shared);
-    let old = shared
-        .reader
-        .read(|ledger| old_arrays(ledger, before, FORGET_AT_ONCE));
-    let old = match old {
-        Ok(old) => old,
-        Err(error) => return warn!(%error, "cannot look for old arrays"),
-    };
-    for (id, marker) in old {
-        let folder = shared.folder(&marker);
-        let forgotten = userfolder::remove(&folder)
-            .map_err(|error| error.to_string())
-            .and_then(|()| {
-                let forget = shared.writer.write(move |ledger| forget_array(ledger, id));
-                forget.map_err(|error| error.to_string())
-            });
-        if let Err(error) = forgotten {
-            warn!(%error, folder = %folder.display(), "cannot forget an array");
-        }
-    }
-}
-
-fn forget_old_changes(shared: &Shared) {
-    let before = keep_since(shared);
-    let keep = shared.config.limits.changes;
-    for _ in 0..FORGET_CHANGES_TIMES {
-        let forgotten = shared
-            .writer
-            .write(move |ledger| forget_changes(ledger, before, keep, FORGET_CHANGES_AT_ONCE));
-        match forgotten {
-            Ok(count) if count < FORGET_CHANGES_AT_ONCE as usize => break,
-            Ok(_) => {}
-            Err(error) => return warn!(%error, "cannot forget old changes"),
         }
     }
 }
