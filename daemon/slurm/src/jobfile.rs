@@ -100,7 +100,7 @@ pub fn make(
     links: &[(String, String)],
     modes: Modes,
 ) -> io::Result<()> {
-    fill(base, files, links, modes, Sync::Each)
+    fill(base, files, links, modes, Durable::Each)
 }
 
 /// Makes many folders of one file system, which is made durable once and not file by file.
@@ -114,7 +114,7 @@ pub fn make_all(folders: &[JobFolder], modes: Modes) -> io::Result<()> {
             &folder.files,
             &folder.links,
             modes,
-            Sync::Once,
+            Durable::Once,
         )?;
     }
     match folders.first() {
@@ -125,7 +125,7 @@ pub fn make_all(folders: &[JobFolder], modes: Modes) -> io::Result<()> {
 
 /// When what is written becomes durable.
 #[derive(Clone, Copy, PartialEq)]
-enum Sync {
+enum Durable {
     /// Before it has its name.
     Each,
     /// With all others, at the end.
@@ -137,7 +137,7 @@ fn fill(
     files: &[JobFile],
     links: &[(String, String)],
     modes: Modes,
-    sync: Sync,
+    durable: Durable,
 ) -> io::Result<()> {
     make_folder(base, modes.folder)?;
     for file in files {
@@ -150,7 +150,7 @@ fn fill(
                     true => modes.program,
                     false => modes.file,
                 };
-                write_aside(&path, data, mode, sync)?;
+                write_aside(&path, data, mode, durable)?;
             }
         }
     }
@@ -202,10 +202,10 @@ fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
 /// # Errors
 /// If the disk refuses.
 pub fn write(path: &Path, data: &[u8], mode: u32) -> io::Result<()> {
-    write_aside(path, data, mode, Sync::Each)
+    write_aside(path, data, mode, Durable::Each)
 }
 
-fn write_aside(path: &Path, data: &[u8], mode: u32, sync: Sync) -> io::Result<()> {
+fn write_aside(path: &Path, data: &[u8], mode: u32, durable: Durable) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let part = path.with_file_name(format!(".{name}.part"));
     let create = || {
@@ -222,7 +222,7 @@ fn write_aside(path: &Path, data: &[u8], mode: u32, sync: Sync) -> io::Result<()
     };
     file.write_all(data)?;
     // Slurm keeps the job over a power cut, which would leave it empty files.
-    if sync == Sync::Each {
+    if durable == Durable::Each {
         file.sync_all()?;
     }
     drop(file);
